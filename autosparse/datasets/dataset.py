@@ -1,0 +1,164 @@
+"""Data that people bring: one npz with arrays named like the model's inputs, plus `labels`.
+
+For a metric that compares two inputs (sentence similarity), the second set of inputs carries the
+suffix `_b`, and `scores` takes the place of `labels`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from autosparse.errors import DataError
+from autosparse.model_graph import TensorSpec
+
+Array = npt.NDArray[np.generic]
+LABELS, SCORES, PAIR_SUFFIX = "labels", "scores", "_b"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of every input, aligned; optionally the second halves of pairs, and what is true."""
+
+    inputs: Mapping[str, Array]
+    """Input name -> (rows, ...)."""
+    labels: Array | None = None
+    """(rows, ...): class indices, or the scores of pairs."""
+    pair_inputs: Mapping[str, Array] | None = None
+    """Inputs of the second half of each pair, under the same names."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def rows(self, chosen: npt.NDArray[np.int64] | slice) -> Dataset:
+        """The chosen rows."""
+        pairs = self.pair_inputs
+        return Dataset(
+            inputs={name: array[chosen] for name, array in self.inputs.items()},
+            labels=None if self.labels is None else self.labels[chosen],
+            pair_inputs=None if pairs is None else {n: a[chosen] for n, a in pairs.items()},
+        )
+
+    def split(self, seed: int) -> tuple[Dataset, Dataset]:
+        """Two halves drawn at random: one that selects, one that gates.
+
+        Raises:
+            DataError: fewer than two rows.
+        """
+        if len(self) < 2:
+            raise DataError(
+                "the validation file has one row; it is split into a part that selects and a "
+                "part that gates",
+                hint="give at least two rows, better some hundreds",
+            )
+        order = np.random.default_rng(seed).permutation(len(self))
+        middle = len(self) // 2
+        return self.rows(np.sort(order[:middle])), self.rows(np.sort(order[middle:]))
+
+
+def batches(inputs: Mapping[str, Array], size: int) -> Iterator[tuple[dict[str, Array], int]]:
+    """Yield consecutive batches of exactly `size` rows, and how many rows of each are real.
+
+    The last batch is filled up with its own last row: a model with a fixed batch takes no other
+    size, and a repeated real row meets no value that the data do not hold.
+    """
+    total = len(next(iter(inputs.values())))
+    for start in range(0, total, size):
+        real = min(size, total - start)
+        chosen = np.minimum(np.arange(start, start + size), total - 1)
+        yield {name: array[chosen] for name, array in inputs.items()}, real
+
+
+def load_dataset(path: Path, specs: Sequence[TensorSpec], role: str) -> Dataset:
+    """Read and check one npz file.
+
+    Args:
+        path: the file.
+        specs: the model's inputs.
+        role: `calibration`, `validation` ...: named in errors.
+
+    Raises:
+        DataError: in one sentence, which array is wrong and what to do.
+    """
+    arrays = _read(path, role)
+    names = {spec.name for spec in specs}
+    paired = any(name + PAIR_SUFFIX in arrays for name in names)
+    known = names | {LABELS, SCORES} | ({name + PAIR_SUFFIX for name in names} if paired else set())
+    unknown = sorted(set(arrays) - known)
+    if unknown:
+        raise DataError(
+            f"the {role} file {path.name} holds the array {unknown[0]!r}, which is no input of "
+            "the model",
+            hint=f"name the arrays like the inputs: {', '.join(sorted(names))}, plus labels",
+        )
+    inputs = {spec.name: _checked(arrays, spec.name, spec, role) for spec in specs}
+    pairs = (
+        {spec.name: _checked(arrays, spec.name + PAIR_SUFFIX, spec, role) for spec in specs}
+        if paired
+        else None
+    )
+    truth = arrays.get(SCORES) if paired else arrays.get(LABELS)
+    every = [*inputs.values(), *(pairs or {}).values(), *([] if truth is None else [truth])]
+    rows = {array.shape[0] if array.ndim else 0 for array in every}
+    if len(rows) != 1:
+        raise DataError(
+            f"the arrays of the {role} file {path.name} have different numbers of rows: "
+            f"{', '.join(map(str, sorted(rows)))}"
+        )
+    if rows == {0}:
+        raise DataError(f"the {role} file {path.name} has no rows")
+    return Dataset(inputs=inputs, labels=truth, pair_inputs=pairs)
+
+
+def _read(path: Path, role: str) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise DataError(
+                    f"the {role} file {path.name} holds one bare array",
+                    hint="save named arrays with numpy.savez(path, input=..., labels=...)",
+                )
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {role} file {path}") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"the {role} file {path.name} is not an npz file of plain arrays",
+            hint="save it with numpy.savez(path, input=..., labels=...), without objects",
+        ) from error
+
+
+def _checked(arrays: Mapping[str, Array], name: str, spec: TensorSpec, role: str) -> Array:
+    array = arrays.get(name)
+    if array is None:
+        raise DataError(
+            f"the {role} file has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}",
+            hint=f"the model's input is {spec}",
+        )
+    if array.dtype != spec.dtype:
+        raise DataError(
+            f"array {name!r} of the {role} file is {array.dtype}, the model's input is {spec}",
+            hint=f"save it with .astype({spec.dtype})",
+        )
+    fits = array.ndim == len(spec.shape) and all(
+        axis == 0 or isinstance(dim, str) or dim == size
+        for axis, (dim, size) in enumerate(zip(spec.shape, array.shape, strict=True))
+    )
+    if not fits:
+        raise DataError(
+            f"array {name!r} of the {role} file has the shape {array.shape}, the model's input is "
+            f"{spec}",
+            hint="the first axis counts the rows, the others are the model's",
+        )
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        rows = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+        raise DataError(
+            f"array {name!r} of the {role} file has NaN or infinite values, first in row {rows[0]}",
+            hint="remove those rows or repair them",
+        )
+    return array

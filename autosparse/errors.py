@@ -1,0 +1,93 @@
+"""Every error this project raises on purpose, and what each one promises.
+
+AutoSparseError                  exit 1, HTTP 500: our bug
+├── UserInputError               exit 2, HTTP 422: something given to us is wrong; the hint says what to do
+│   ├── ModelError               the model file cannot be used
+│   ├── DataError                the arrays do not fit the model or the metric
+│   ├── ConfigError              a flag, config field, budget, pattern or name is wrong
+│   ├── BundleError              a bundle is damaged or incomplete
+│   ├── NotInstalledError        an optional library is missing; the hint names the extra
+│   └── StorageError             a directory cannot be used, or the disk is full (HTTP 507)
+├── CandidateError               a value of the search, never its end: one candidate failed
+│   ├── CompileError             the backend could not lower the recipe
+│   └── MeasurementError         the lowered file could not be opened or timed (a retry may help)
+└── WorkerError                  exit 1, HTTP 503: a worker process died more often than allowed (retry)
+
+A verdict (latency-infeasible, not found within the limits) is an answer, not an error:
+see `autosparse.evaluation.gate.Verdict`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AutoSparseError(Exception):
+    """Base of the tree. Raised directly only where an invariant of ours is broken."""
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """One line: what is wrong, then what to do."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UserInputError(AutoSparseError):
+    """Raised wherever input enters; a retry with the same input fails again."""
+
+    exit_code = 2
+    http_status = 422
+
+
+class ModelError(UserInputError):
+    """Raised by intake: not an ONNX file, truncated, hostile, or nothing in it to compress."""
+
+
+class DataError(UserInputError):
+    """Raised by `autosparse.datasets`: names, shapes, dtypes, NaNs, rows or labels."""
+
+
+class ConfigError(UserInputError):
+    """Raised while a configuration, budget, level, pattern or registry name is read."""
+
+
+class BundleError(UserInputError):
+    """Raised by `verify` and `report`: a bundle's files and its manifest disagree."""
+
+
+class NotInstalledError(UserInputError):
+    """Raised by the registry when a plug-in's library cannot be imported."""
+
+
+class StorageError(UserInputError):
+    """Raised when a directory is not empty, not writable, or its disk is full."""
+
+    http_status = 507
+
+
+class CandidateError(AutoSparseError):
+    """One candidate failed; the search records the reason and goes on."""
+
+
+class CompileError(CandidateError):
+    """Raised by `Backend.lower`: this recipe cannot be made to run on this target."""
+
+
+class MeasurementError(CandidateError):
+    """Raised by a measurement lane: crash, time-out, or a machine too noisy to time."""
+
+    retryable = True
+
+
+class WorkerError(AutoSparseError):
+    """Raised by `workers` when a process keeps dying: the machine, not the candidate."""
+
+    http_status = 503
+    retryable = True

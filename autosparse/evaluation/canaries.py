@@ -1,0 +1,78 @@
+"""Canaries: three fixed workloads that show when a machine is not in its quiet state.
+
+Shared machines throttle their vector units for tens of seconds while loads keep their speed,
+which changes the ratio of a dense to a sparse kernel; interleaving alone does not see it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from autosparse.evaluation.measurement import CanaryReading
+
+TOLERANCE = 0.05
+"""A block counts only while its canaries are at most this much off their best."""
+_REPEATS = 7
+# The single fastest reading is itself an outlier; "best" is this percentile of all readings.
+_BEST_PERCENTILE = 10
+
+
+class Canaries:
+    """Take readings, and remember what this machine does at its best."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self._a = rng.standard_normal((96, 96), dtype=np.float32)
+        self._b = rng.standard_normal((96, 96), dtype=np.float32)
+        self._product = np.empty_like(self._a)
+        self._source = np.zeros(96 * 1024, dtype=np.float32)  # 384 KiB: beyond L1, inside L2
+        self._sink = np.empty_like(self._source)
+        self._integers = np.arange(20_000)
+        self._sums = np.empty_like(self._integers)
+        self._readings: list[tuple[float, float, float]] = []
+
+    def read(self) -> CanaryReading:
+        """Run all three, each the fastest of a few repeats (about 2 ms in all)."""
+        reading = CanaryReading(
+            fma_seconds=_fastest(self._fma),
+            stream_seconds=_fastest(self._stream),
+            scalar_seconds=_fastest(self._scalar),
+        )
+        self._readings.append(
+            (reading.fma_seconds, reading.stream_seconds, reading.scalar_seconds)
+        )
+        return reading
+
+    def best(self) -> CanaryReading:
+        """The machine in its quiet state, as far as it has been seen."""
+        fma, stream, scalar = np.percentile(self._readings, _BEST_PERCENTILE, axis=0)
+        return CanaryReading(
+            fma_seconds=float(fma), stream_seconds=float(stream), scalar_seconds=float(scalar)
+        )
+
+    def _fma(self) -> None:
+        for _ in range(12):
+            np.dot(self._a, self._b, out=self._product)
+
+    def _stream(self) -> None:
+        for _ in range(6):
+            np.copyto(self._sink, self._source)
+
+    def _scalar(self) -> None:
+        # a chain of dependent additions, which no compiler makes wide; an interpreted loop would
+        # do the same work with three times the jitter
+        for _ in range(3):
+            np.cumsum(self._integers, out=self._sums)
+
+
+def _fastest(work: Callable[[], None]) -> float:
+    """Seconds of the fastest repeat: whatever disturbs a repeat only ever adds time."""
+    fastest = float("inf")
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        work()
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest

@@ -1,0 +1,106 @@
+"""The gate: which measured file, if any, may be delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from autosparse.evaluation.budget import Budget, MaxDrop, Percentile
+
+
+class Verdict(StrEnum):
+    """How a job ended."""
+
+    MET = "met"
+    """The exported file was re-measured inside budget and max_drop."""
+    LATENCY_INFEASIBLE = "latency-infeasible"
+    """The fastest recipe, measured, misses the budget."""
+    NOT_FOUND = "not-found-within-limits"
+    """The budget can be met, but not within max_drop in the trials and time given."""
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command line."""
+        return {"met": 0, "latency-infeasible": 3, "not-found-within-limits": 4}[self.value]
+
+
+class Contract(BaseModel):
+    """What was promised, resolved against the measured baseline."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    budget: Budget
+    """Latency bound as asked."""
+    percentile: Percentile
+    """Percentile that the bound holds for."""
+    max_drop: MaxDrop
+    """Allowed loss of quality as asked."""
+    strict: bool
+    """Whether the interval's bound, not the estimate, must hold."""
+    baseline_seconds: float
+    """The baseline's latency when the contract was resolved."""
+    baseline_quality: float
+    """The dense model's metric on the rows that select."""
+
+    @property
+    def latency_ratio(self) -> float:
+        """Largest allowed latency as a share of the baseline's."""
+        return self.budget.seconds(self.baseline_seconds) / self.baseline_seconds
+
+    def allowed_drop(self) -> float:
+        """Largest allowed drop in the metric's unit."""
+        return self.max_drop.allowance(self.baseline_quality)
+
+
+class Evidence(BaseModel):
+    """What the gate looks at: numbers of one measured file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    recipe_id: str
+    """The recipe that was lowered."""
+    latency_ratio: float
+    """Latency over the baseline's, interleaved."""
+    latency_ratio_high: float
+    """Upper bound of the ratio's interval."""
+    drop: float
+    """Loss of quality in the metric's unit."""
+    drop_high: float
+    """Upper bound of the drop's interval."""
+    compressed_layers: int
+    """Layers that do not stay as they came: fewer is simpler."""
+
+    def meets_budget(self, contract: Contract) -> bool:
+        """Inside the latency bound, and never slower than the baseline."""
+        ratio = self.latency_ratio_high if contract.strict else self.latency_ratio
+        return ratio <= min(contract.latency_ratio, 1.0)
+
+    def meets_drop(self, contract: Contract) -> bool:
+        """Inside the allowed loss of quality."""
+        drop = self.drop_high if contract.strict else self.drop
+        # a drop is a difference of means: equal models may differ in the last bit
+        return drop <= contract.allowed_drop() + 1e-12
+
+    def violation(self, contract: Contract) -> float:
+        """How far outside the contract, in shares of each bound; 0 inside."""
+        late = max(0.0, self.latency_ratio / min(contract.latency_ratio, 1.0) - 1.0)
+        scale = max(contract.allowed_drop(), 1e-3)
+        return late + max(0.0, (self.drop - contract.allowed_drop()) / scale)
+
+
+E = TypeVar("E", bound=Evidence)
+
+
+def rank(evidence: Iterable[E], contract: Contract) -> list[E]:
+    """Deliverable files, best first: most accurate, then faster, then simpler."""
+    inside = [e for e in evidence if e.meets_budget(contract) and e.meets_drop(contract)]
+    return sorted(inside, key=lambda e: (e.drop, e.latency_ratio, e.compressed_layers))
+
+
+def best_effort(evidence: Iterable[E], contract: Contract) -> E | None:
+    """The file nearest to the contract among those no slower than the baseline."""
+    near = [e for e in evidence if e.latency_ratio <= 1.0]
+    return min(near, key=lambda e: (e.violation(contract), e.drop), default=None)

@@ -1,0 +1,160 @@
+"""Measurements: raw samples with their circumstances, and comparisons with an interval.
+
+A bare number of seconds exists nowhere: whatever was timed is a `Measurement`, and whatever is
+claimed about two files is a `Comparison` of measurements from one interleaved run.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from autosparse.errors import MeasurementError
+from autosparse.evaluation.budget import Percentile
+
+_CONFIDENCE = 0.95
+_RESAMPLES = 1000
+
+
+class Interval(BaseModel):
+    """A 95 % confidence interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float
+    high: float
+
+
+class CanaryReading(BaseModel):
+    """Seconds that three fixed workloads took, just beside a block of samples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    fma_seconds: float
+    """Wide multiply-adds that stay in the first-level cache."""
+    stream_seconds: float
+    """A copy that streams through the second-level cache."""
+    scalar_seconds: float
+    """Scalar arithmetic."""
+
+    def slowdown(self, best: CanaryReading) -> float:
+        """How much slower the worst of the three ran than in `best`: 0.05 is 5 %."""
+        mine = (self.fma_seconds, self.stream_seconds, self.scalar_seconds)
+        theirs = (best.fma_seconds, best.stream_seconds, best.scalar_seconds)
+        return max(a / b for a, b in zip(mine, theirs, strict=True)) - 1.0
+
+
+class Block(BaseModel):
+    """Consecutive samples of one file, with the canaries before and after."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    samples_seconds: tuple[float, ...]
+    """Seconds of each timed inference."""
+    slowdown: float
+    """The worse of the two canary readings beside the block, against the best readings."""
+    accepted: bool
+    """False where a canary was more than 5 % off: the samples are kept, and counted nowhere."""
+
+
+class Measurement(BaseModel):
+    """Latency of one file on one target, in seconds, with every raw sample."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this record's schema."""
+    label: str
+    """What was timed: `baseline`, or a recipe's id."""
+    file_sha256: str
+    """Digest of the file that was timed."""
+    target: str
+    """Name of the target."""
+    environment: str
+    """Id of the environment it was timed in."""
+    warmup_runs: int
+    """Untimed inferences before each block."""
+    blocks: tuple[Block, ...]
+    """Blocks of samples in the order they were taken."""
+
+    @property
+    def samples_seconds(self) -> npt.NDArray[np.float64]:
+        """Accepted samples, (n,)."""
+        return np.concatenate([b.samples_seconds for b in self.blocks if b.accepted] or [[]])
+
+    @property
+    def discarded_samples(self) -> int:
+        """Samples that a canary disqualified."""
+        return sum(len(b.samples_seconds) for b in self.blocks if not b.accepted)
+
+    def percentile_seconds(self, percentile: Percentile) -> float:
+        """The p50 or p95 of the accepted samples, in seconds."""
+        samples = self.samples_seconds
+        if samples.size == 0:
+            raise MeasurementError(
+                f"{self.label}: every one of {self.discarded_samples} samples was disturbed",
+                hint="stop other work on this machine and try again",
+            )
+        return float(np.percentile(samples, int(percentile[1:])))
+
+    def interval_seconds(self, percentile: Percentile) -> Interval:
+        """Bootstrap interval of the percentile; whole blocks are resampled, since a block's
+        samples share their circumstances."""
+        kept = [np.asarray(b.samples_seconds) for b in self.blocks if b.accepted]
+        values = [
+            np.percentile(np.concatenate([kept[i] for i in chosen]), int(percentile[1:]))
+            for chosen in _resampled_blocks(len(kept))
+        ]
+        return _interval(values)
+
+
+class Comparison(BaseModel):
+    """A candidate against the baseline, from one interleaved run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    baseline: Measurement
+    """The file as it came."""
+    candidate: Measurement
+    """The file under test."""
+
+    def ratio(self, percentile: Percentile) -> float:
+        """Candidate's latency over the baseline's: 0.6 means 40 % less time."""
+        return self.candidate.percentile_seconds(percentile) / self.baseline.percentile_seconds(
+            percentile
+        )
+
+    def ratio_interval(self, percentile: Percentile) -> Interval:
+        """Bootstrap interval of the ratio. Rounds are resampled as pairs, so that what disturbed
+        both files of a round cancels."""
+        q = int(percentile[1:])
+        pairs = [
+            (np.asarray(a.samples_seconds), np.asarray(b.samples_seconds))
+            for a, b in zip(self.baseline.blocks, self.candidate.blocks, strict=True)
+            if a.accepted and b.accepted
+        ]
+        if not pairs:
+            raise MeasurementError(
+                f"{self.candidate.label}: no undisturbed round of samples",
+                hint="stop other work on this machine and try again",
+            )
+        ratios = []
+        for chosen in _resampled_blocks(len(pairs)):
+            base = np.concatenate([pairs[i][0] for i in chosen])
+            mine = np.concatenate([pairs[i][1] for i in chosen])
+            ratios.append(np.percentile(mine, q) / np.percentile(base, q))
+        return _interval(ratios)
+
+
+def _resampled_blocks(count: int) -> npt.NDArray[np.int64]:
+    """(resamples, count) indices; seeded, so that a report can be printed twice alike."""
+    return np.random.default_rng(0).integers(0, count, size=(_RESAMPLES, count))
+
+
+def _interval(values: list[np.float64] | list[float]) -> Interval:
+    tail = 100 * (1 - _CONFIDENCE) / 2
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(low=float(low), high=float(high))

@@ -1,0 +1,90 @@
+"""An append-only file of records, one JSON document a line, that survives a kill at any moment."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from autosparse.errors import StorageError
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class Journal(Generic[Record]):
+    """Records of one type in the order they were written.
+
+    A process killed in the middle of a write, or a full disk, leaves a torn last line: it is cut
+    off when the file is opened, since whatever it described was not finished.
+
+    Raises:
+        StorageError: the file cannot be written, or a line before the last is damaged.
+    """
+
+    def __init__(self, path: Path, record_type: type[Record]) -> None:
+        self.path = path
+        self._type = record_type
+        self._records = self._read()
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Everything written so far."""
+        return tuple(self._records)
+
+    def append(self, record: Record) -> None:
+        """Write one record and wait until the disk has it."""
+        line = record.model_dump_json() + "\n"
+        with stored_safely(self.path), self.path.open("ab") as file:
+            start = file.tell()
+            try:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(start)  # the next append must not glue onto half a line
+                raise
+        self._records.append(record)
+
+    def _read(self) -> list[Record]:
+        if not self.path.exists():
+            return []
+        with stored_safely(self.path), self.path.open("r+b") as file:
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                file.truncate(whole)
+        records: list[Record] = []
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                records.append(self._type.model_validate_json(line))
+            except ValidationError as error:
+                raise StorageError(
+                    f"line {number} of {self.path} is damaged: {error.errors()[0]['msg']}",
+                    hint="restore the file, or start again with another output directory",
+                ) from error
+        return records
+
+
+class stored_safely:  # noqa: N801 - reads as a statement: with stored_safely(path)
+    """Turn what the operating system says about a full or read-only disk into a sentence."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Translate an OSError; let everything else through."""
+        if not isinstance(error, OSError):
+            return
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"the disk is full while writing {self._path}",
+                hint="free some space, then run the same command with --resume: nothing "
+                "finished is lost",
+            ) from error
+        raise StorageError(f"cannot write {self._path}: {error.strerror or error}") from error

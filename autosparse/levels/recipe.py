@@ -1,0 +1,70 @@
+"""A recipe: a level for every layer, plus runtime knobs; a small replayable file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autosparse.errors import ConfigError
+from autosparse.levels.level import Level
+
+
+class Knobs(BaseModel):
+    """How the runtime is asked to run the file. Frozen into the artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    graph_level: Literal["disabled", "basic", "extended", "all"] = "all"
+    """Graph optimization level of the runtime's session."""
+
+
+class Recipe(BaseModel):
+    """What to do to every layer of one model.
+
+    Two recipes with the same `id` ask for the same file: the id is a digest of the content.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this file's schema."""
+    model_sha256: str
+    """SHA-256 of the model file the recipe was made for."""
+    levels: dict[str, Level]
+    """Level of every layer, by the layer's name."""
+    knobs: Knobs = Field(default_factory=Knobs)
+    """Runtime settings that travel with the file."""
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that name this recipe."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def compressed_layers(self) -> tuple[str, ...]:
+        """Names of the layers that do not stay as they came."""
+        return tuple(name for name, level in self.levels.items() if not level.is_baseline)
+
+    def to_yaml(self) -> str:
+        """The file's text."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a recipe file.
+
+        Raises:
+            ConfigError: the file is missing, is not YAML, or does not follow the schema.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+            raise ConfigError(f"{path} is no recipe: {error}") from error

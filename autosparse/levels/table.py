@@ -1,0 +1,97 @@
+"""The level table: for every layer x level, what it costs and what it gives. On disk, resumable.
+
+Compressing and timing are done once per cell, so that a search over thousands of candidates only
+stitches, and another budget is answered from the same table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from autosparse.errors import AutoSparseError
+from autosparse.journal import Journal, stored_safely
+from autosparse.levels.level import Level
+from autosparse.levels.weights import CompressedWeight
+
+
+class Cell(BaseModel):
+    """One layer at one level."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this record's schema."""
+    layer: str
+    """Name of the layer."""
+    level: Level
+    """The option, with the method that made it."""
+    searched: bool
+    """Whether the search may choose it."""
+    reason: str = ""
+    """Why the search may not."""
+    sparsity: float = 0.0
+    """Counted fraction of zeros."""
+    weight_error: float = 0.0
+    """Squared distance from the dense weight, relative to its squared norm."""
+    divergence: float | None = None
+    """Relative error of the model's outputs with only this layer at this level; None where the
+    level does not run."""
+    seconds: float | None = None
+    """Share of one inference that the runtime spends in the layer, every layer being at this
+    level; None where the level does not run."""
+    kernel: str = ""
+    """Operator that the runtime executed for it."""
+
+
+class LevelTable:
+    """Cells in a journal, weights in files beside it. The last record of a cell counts."""
+
+    def __init__(self, directory: Path) -> None:
+        self._weights = directory / "weights"
+        with stored_safely(directory):
+            self._weights.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(directory / "cells.jsonl", Cell)
+        self._cells = {(c.layer, c.level): c for c in self._journal.records}
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, in the order of their first appearance."""
+        return tuple(self._cells.values())
+
+    def find(self, layer: str, level: Level) -> Cell | None:
+        """The cell, or None where it was not built."""
+        return self._cells.get((layer, level))
+
+    def cell(self, layer: str, level: Level) -> Cell:
+        """The cell of a layer at a level that was built."""
+        found = self.find(layer, level)
+        if found is None:
+            raise AutoSparseError(f"the level table has no cell for {layer} at {level}")
+        return found
+
+    def put(self, cell: Cell, weight: CompressedWeight | None = None) -> None:
+        """Add or replace a cell; the weight's file is complete before the cell refers to it."""
+        if weight is not None:
+            path = self._weight_path(cell.layer, cell.level)
+            with stored_safely(path):
+                partial = path.with_suffix(".partial")
+                weight.save(partial)
+                partial.replace(path)
+        self._journal.append(cell)
+        self._cells[(cell.layer, cell.level)] = cell
+
+    def weight(self, layer: str, level: Level) -> CompressedWeight:
+        """The compressed weight of a cell."""
+        return CompressedWeight.load(self._weight_path(layer, level))
+
+    def has_weight(self, layer: str, level: Level) -> bool:
+        """Whether the cell's weight is on disk."""
+        return self._weight_path(layer, level).exists()
+
+    def _weight_path(self, layer: str, level: Level) -> Path:
+        # layer names come from the model file: never let them become paths
+        name = hashlib.sha256(f"{layer}\0{level}".encode()).hexdigest()[:24]
+        return self._weights / f"{name}.npz"

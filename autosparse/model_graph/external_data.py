@@ -1,0 +1,66 @@
+"""External data of an ONNX file: it must exist, be long enough, and lie beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+from autosparse.errors import ModelError
+
+
+def check_external_data(proto: onnx.ModelProto, directory: Path) -> tuple[Path, ...]:
+    """Return the files that the model's tensors point to, each once, in order of first use.
+
+    Raises:
+        ModelError: a file is missing, too short, or outside `directory` (also through a link).
+    """
+    files: dict[Path, None] = {}
+    root = directory.resolve()
+    for tensor in _external_tensors(proto):
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        path = (root / location).resolve()
+        if not location or not path.is_relative_to(root):
+            raise ModelError(
+                f"tensor {tensor.name!r} points to external data outside the model's directory: "
+                f"{location!r}",
+                hint="save the model with its data file beside it",
+            )
+        if not path.is_file():
+            raise ModelError(
+                f"the external data file {location!r} of tensor {tensor.name!r} is missing",
+                hint="put it beside the model file",
+            )
+        end = _integer(entries, "offset", tensor) + _integer(entries, "length", tensor)
+        if end > path.stat().st_size:
+            raise ModelError(
+                f"the external data file {location!r} is truncated: tensor {tensor.name!r} "
+                f"ends at byte {end}, the file has {path.stat().st_size}",
+                hint="copy the file again",
+            )
+        files[path] = None
+    return tuple(files)
+
+
+def _integer(entries: dict[str, str], key: str, tensor: onnx.TensorProto) -> int:
+    text = entries.get(key, "0")
+    if not text.isdigit():
+        raise ModelError(f"tensor {tensor.name!r} has an impossible {key} {text!r}")
+    return int(text)
+
+
+def _external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    graphs = [proto.graph]
+    nodes = [node for function in proto.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            yield from (t for t in graph.initializer if t.data_location == t.EXTERNAL)
+            nodes.extend(graph.node)
+            continue
+        for attribute in nodes.pop().attribute:
+            tensors = [attribute.t, *attribute.tensors]
+            yield from (t for t in tensors if t.data_location == t.EXTERNAL)
+            graphs.extend(g for g in (attribute.g, *attribute.graphs) if g.node)

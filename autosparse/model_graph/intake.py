@@ -1,0 +1,129 @@
+"""Intake: from a file somebody brings to a validated, normalized model graph.
+
+Nothing is executed here, and nothing outside the model's own directory is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxscript.optimizer
+from google.protobuf.message import DecodeError
+from onnx_ir.passes import common as ir_passes
+
+from autosparse.errors import ModelError
+from autosparse.model_graph.external_data import check_external_data
+from autosparse.model_graph.graph import ModelGraph, TensorSpec
+from autosparse.model_graph.layers import find_layers, module_scopes
+
+OLDEST_OPSET = 13
+KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+# Constants are folded up to this many elements: enough for a transposed weight of a large
+# decoder, far from what a hostile Expand could ask for.
+_FOLD_LIMIT = 1 << 27
+
+
+def load_model(path: Path) -> ModelGraph:
+    """Read, check and normalize an ONNX file.
+
+    Raises:
+        ModelError: in one sentence, what is wrong with the file and what to do.
+    """
+    proto = _parse(path)
+    digest = hashlib.sha256(path.read_bytes())
+    for data_file in check_external_data(proto, path.parent):
+        digest.update(data_file.read_bytes())
+    _check(proto, path)
+    model = _normalize(path)
+    scopes = module_scopes(model)
+    ir_passes.ClearMetadataAndDocStringPass()(model)
+    layers, skipped = find_layers(model, scopes)
+    if not layers:
+        raise ModelError(
+            f"{path.name} has no compressible layer",
+            hint="a layer is a Conv, Gemm or MatMul with a constant float32 weight",
+        )
+    return ModelGraph(
+        model=model,
+        sha256=digest.hexdigest(),
+        inputs=tuple(_spec(value, path) for value in model.graph.inputs),
+        outputs=tuple(_spec(value, path) for value in model.graph.outputs),
+        layers=layers,
+        skipped=skipped,
+    )
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except PermissionError as error:
+        raise ModelError(f"the model {path} cannot be read: {error.strerror}") from error
+    except (DecodeError, ValueError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{path.name} is not an ONNX file, or it is truncated",
+            hint="export the model again, or check the download",
+        ) from error
+    if not proto.graph.node or not proto.ir_version:
+        raise ModelError(
+            f"{path.name} holds no ONNX graph", hint="export the model to ONNX and give that file"
+        )
+    return proto
+
+
+def _check(proto: onnx.ModelProto, path: Path) -> None:
+    opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise ModelError(
+            f"{path.name} uses opset {opset}, supported are {OLDEST_OPSET} to {newest}",
+            hint="export it with another opset, or convert it with onnx.version_converter",
+        )
+    local = {(function.domain, function.name) for function in proto.functions}
+    for node in proto.graph.node:
+        if node.domain not in KNOWN_DOMAINS and (node.domain, node.op_type) not in local:
+            raise ModelError(
+                f"{path.name}: node {node.name!r} uses the operator {node.domain}::{node.op_type}, "
+                "which stock ONNX Runtime does not have",
+                hint="export the model without custom operators",
+            )
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), "invalid graph")
+        raise ModelError(
+            f"{path.name} is not a valid ONNX model: {first.strip()}",
+            hint="export it again; onnx.checker.check_model shows the whole list",
+        ) from error
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{path.name} cannot be checked: {error}") from error
+
+
+def _normalize(path: Path) -> ir.Model:
+    """Inline functions, fold constants and batch norms, name every node."""
+    model = ir.load(str(path))
+    ir_passes.RemoveInitializersFromInputsPass()(model)
+    onnxscript.optimizer.optimize(
+        model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT, inline=True
+    )
+    # a Constant node's value can be pruned and quantized only as an initializer
+    ir_passes.LiftConstantsToInitializersPass(lift_all_constants=False)(model)
+    ir_passes.RemoveUnusedNodesPass()(model)
+    ir_passes.TopologicalSortPass()(model)
+    ir_passes.NameFixPass()(model)
+    return model
+
+
+def _spec(value: ir.Value, path: Path) -> TensorSpec:
+    if value.shape is None or value.dtype is None:
+        raise ModelError(
+            f"{path.name}: {value.name!r} has no declared type or rank",
+            hint="export the model with typed inputs and outputs",
+        )
+    dims = tuple(dim if isinstance(dim, int) else str(dim.value or "") for dim in value.shape)
+    return TensorSpec(str(value.name), np.dtype(value.dtype.numpy()), dims)

@@ -1,0 +1,118 @@
+"""Find the layers of a normalized graph and give them names that people recognise."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import onnx_ir as ir
+
+from autosparse.model_graph.graph import Layer, Operator
+
+_OPERATORS: dict[str, Operator] = {"Conv": "Conv", "Gemm": "Gemm", "MatMul": "MatMul"}
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_WEIGHT_SUFFIX = re.compile(r"([._/](weight|kernel|w|W))$")
+_GENERATED = re.compile(r"^(val_\d+|onnx::\w+_\d+|\d+|_?v_?\d+|.*_transposed)$")
+
+
+def module_scopes(model: ir.Model) -> dict[str, str]:
+    """Node name -> module path, as torch's exporter noted it. Read before metadata is stripped."""
+    scopes: dict[str, str] = {}
+    for node in model.graph:
+        noted = node.metadata_props.get(_SCOPES, "")
+        # the property is the repr of a list of dotted paths, outermost first, the last the op
+        paths = [path for path in re.findall(r"'([^']*)'", noted) if path]
+        if node.name and len(paths) >= 2:
+            scopes[node.name] = paths[-2]
+    return scopes
+
+
+def find_layers(
+    model: ir.Model, scopes: dict[str, str]
+) -> tuple[tuple[Layer, ...], dict[str, str]]:
+    """Return the layers in graph order, and the weighted operators that are none with the reason.
+
+    Args:
+        model: normalized; every node has a unique name.
+        scopes: what `module_scopes` returned before metadata was stripped.
+    """
+    found: list[Layer] = []
+    skipped: dict[str, str] = {}
+    for node in model.graph:
+        operator = _OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if operator is None or node.name is None:
+            continue
+        reason = _why_not(node)
+        if reason:
+            skipped[node.name] = reason
+        else:
+            found.append(_describe(node, operator, scopes))
+    return _with_unique_names(found), skipped
+
+
+def _why_not(node: ir.Node) -> str:
+    """Why a weighted operator is no layer; empty when it is one."""
+    source, weight = node.inputs[0], node.inputs[1]
+    if source is None or weight is None or weight.const_value is None:
+        return "its weight is computed at run time"
+    if weight.const_value.dtype != ir.DataType.FLOAT:
+        return f"its weight is {weight.const_value.dtype.name.lower()}, not float32"
+    rank = len(weight.const_value.shape)
+    if node.op_type in ("Gemm", "MatMul") and rank != 2:
+        return f"its weight has {rank} dimensions, not 2"
+    if node.op_type == "Conv" and rank < 3:
+        return f"its weight has {rank} dimensions, not 3 or more"
+    if node.op_type == "Gemm" and _integer(node, "transA", 0):
+        return "it reads its activations transposed"
+    if source.const_value is not None:
+        return "its input is a constant"
+    if 0 in weight.const_value.shape.numpy():
+        return "its weight is empty"
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and (bias.const_value is None or len(bias.const_value.shape) != 1):
+        return "its bias is no constant vector"
+    return ""
+
+
+def _describe(node: ir.Node, operator: Operator, scopes: dict[str, str]) -> Layer:
+    source, weight = node.inputs[0], node.inputs[1]
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    assert source is not None and weight is not None and weight.const_value is not None
+    return Layer(
+        name=_human_name(node, str(weight.name), scopes),
+        node=str(node.name),
+        operator=operator,
+        input=str(source.name),
+        output=str(node.outputs[0].name),
+        weight=str(weight.name),
+        weight_shape=tuple(int(dim) for dim in weight.const_value.shape.numpy()),
+        bias=None if bias is None else str(bias.name),
+        groups=_integer(node, "group", 1),
+        transposed=bool(_integer(node, "transB", 0)),
+    )
+
+
+def _human_name(node: ir.Node, weight: str, scopes: dict[str, str]) -> str:
+    """The module path: from the weight's name, else from the exporter's scopes, else the node."""
+    if not _GENERATED.match(weight) and _WEIGHT_SUFFIX.search(weight):
+        return _WEIGHT_SUFFIX.sub("", weight)
+    return scopes.get(str(node.name)) or str(node.name)
+
+
+def _with_unique_names(layers: list[Layer]) -> tuple[Layer, ...]:
+    """Number the layers that share a name: a module called twice, a tied weight."""
+    total = Counter(layer.name for layer in layers)
+    seen: Counter[str] = Counter()
+    unique: list[Layer] = []
+    for layer in layers:
+        seen[layer.name] += 1
+        if total[layer.name] > 1:
+            name = f"{layer.name}#{seen[layer.name]}"
+            layer = Layer(**{**layer.__dict__, "name": name})
+        unique.append(layer)
+    return tuple(unique)
+
+
+def _integer(node: ir.Node, attribute: str, default: int) -> int:
+    found = node.attributes.get(attribute)
+    return default if found is None else found.as_int()

@@ -1,0 +1,135 @@
+"""The one source of every flag: command line, Python, REST and configuration file read it here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from autosparse.errors import ConfigError
+from autosparse.evaluation import Budget, MaxDrop, Percentile
+from autosparse.evaluation.target import parse_input_shape
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_SECONDS = {"s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class JobConfig(BaseModel):
+    """What one job is asked to do. Every field is a flag of the same name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this document's schema."""
+    model: Path
+    """ONNX file to optimize."""
+    calibration: Path
+    """npz with typical inputs, named like the model's; no labels needed."""
+    validation: Path
+    """npz with inputs and, for most metrics, `labels`: half selects, half gates."""
+    test: Path | None = None
+    """npz that no decision looks at; its result is only reported."""
+    metric: str | None = None
+    """Metric by name, or module:callable. Without it: top1 if there are labels, else the
+    divergence from the dense model's outputs."""
+    latency_budget: Budget
+    """Largest latency: a time (8ms) or a share of the baseline's (60%)."""
+    percentile: Percentile = "p50"
+    """Percentile of the latency that the budget bounds."""
+    max_drop: MaxDrop = MaxDrop(amount=1.0, unit="pt")
+    """Largest loss of quality: 0.5pt (percentage points), 1% (relative) or 0.01 (plain)."""
+    strict: bool = False
+    """Hold the contract at the bound of the confidence interval, not at the estimate."""
+    target: str | None = None
+    """Target file (.yaml); without it, this machine."""
+    backend: str = "onnxruntime"
+    """Backend that runs the model."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Threads that one inference may use."""
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    """Rows in one inference."""
+    input_shape: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Shape of an input with free dimensions: name=1,128. May be repeated."""
+    space: str = "cpu"
+    """Search space by name, or a .yaml file."""
+    strategy: str = "tpe"
+    """What proposes candidates."""
+    exclude: tuple[str, ...] = ()
+    """Layers to leave as they are: a regular expression on their names. May be repeated."""
+    keep: tuple[str, ...] = ()
+    """Layers to fix at a level: "PATTERN=LEVEL". May be repeated."""
+    trials: Annotated[int, Field(ge=1)] = 40
+    """Recipes to measure on the target, at most."""
+    time_limit: Annotated[float, Field(gt=0)] = 1800.0
+    """Time for the search: 90s, 30m, 2h."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random choice."""
+    output_dir: Path = Path("autosparse-out")
+    """Directory for the bundle and the job's own files."""
+
+    @field_validator("input_shape", mode="before")
+    @classmethod
+    def _read_shapes(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return dict(parse_input_shape(str(item)) for item in value)
+        return value
+
+    @field_validator("time_limit", mode="before")
+    @classmethod
+    def _read_duration(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            match = _DURATION.fullmatch(value.strip())
+            if match is None:
+                raise ConfigError(f"{value!r} is no duration", hint="write 90s, 30m or 2h")
+            return float(match[1]) * _SECONDS[match[2]]
+        return value
+
+    @field_validator("keep")
+    @classmethod
+    def _keep_has_two_halves(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            if "=" not in item:
+                raise ConfigError(
+                    f"--keep {item!r} names no level", hint='write --keep "PATTERN=dense:fp32"'
+                )
+        return value
+
+
+def read_config(fields: dict[str, Any], path: Path | None = None) -> JobConfig:
+    """Build a configuration from fields that were given, over those of a file.
+
+    Args:
+        fields: field name -> value; only what was given, no defaults.
+        path: YAML or JSON document with the same field names.
+
+    Raises:
+        ConfigError: the document cannot be read, or a field is missing, unknown or wrong.
+    """
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not YAML or JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise ConfigError(f"{path} holds no document of fields")
+    try:
+        return JobConfig.model_validate({**document, **fields})
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the configuration"
+    if first["type"] == "missing":
+        return f"{flag} is missing"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(name.replace("_", "-") for name in JobConfig.model_fields)
+        return f"there is no {flag}; known are {known}"
+    return f"{flag}: {first['msg']}"

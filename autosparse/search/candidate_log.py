@@ -1,0 +1,42 @@
+"""The candidate log: everything that was proposed, how far it came, and why it stopped there."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from autosparse.levels import Recipe
+
+
+class Rung(StrEnum):
+    """How far a candidate came."""
+
+    SCREENED = "screened"
+    """Judged by predicted latency and the table's errors only."""
+    SAMPLED = "sampled"
+    """Run on a few rows."""
+    MEASURED = "measured"
+    """Evaluated on all selecting rows and measured on the target: a trial."""
+    FAILED = "failed"
+    """Could not be lowered, run or timed."""
+
+
+class CandidateRecord(BaseModel):
+    """One candidate's end."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this record's schema."""
+    recipe: Recipe
+    """What was proposed."""
+    rung: Rung
+    """How far it came."""
+    reason: str = ""
+    """Why it went no further; empty for a trial."""
+    divergence: float | None = None
+    """Relative output error on the few rows of the sampling rung."""
+    predicted_ratio: float | None = None
+    """Predicted latency over the baseline's."""

@@ -1,0 +1,48 @@
+"""The contract of a strategy: an Optuna sampler, fed by a plain context of precomputed scores.
+
+A strategy has no clock, disk, network or torch. It proposes; the pipeline runs and stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from optuna.samplers import BaseSampler
+
+from autosparse.levels import Level
+from autosparse.search.space import RecipeSpace
+
+LATENCY_CONSTRAINT, DROP_CONSTRAINT = "latency", "drop"
+"""Keys of the two constraints that every trial carries, both in shares of their bound."""
+
+
+@dataclass(frozen=True)
+class StrategyContext:
+    """What a strategy may know before the first trial."""
+
+    space: RecipeSpace
+    seconds: Mapping[tuple[str, Level], float]
+    """Attributed latency of each layer at each level."""
+    divergence: Mapping[tuple[str, Level], float]
+    """Error of the outputs with one layer at one level."""
+    latency_bound: float
+    """Largest allowed latency as a share of the baseline's."""
+    seed: int
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Builds the sampler of one study."""
+
+    name: str
+    summary: str
+    """One line for `autosparse strategies`: what it does and when to use it."""
+    source: str
+    """Paper or system it embodies."""
+    objectives: Literal[1, 2]
+    """1: the drop alone, latency as a constraint. 2: drop and latency."""
+
+    def sampler(self, context: StrategyContext) -> BaseSampler:
+        """A sampler that has seen no trial."""

@@ -1,0 +1,13 @@
+"""Backends: what lowers a recipe to files and runs them. One file each, one line here."""
+
+from autosparse.evaluation import Backend
+from autosparse.registry import Registry
+
+BACKENDS: Registry[Backend] = Registry(
+    "backend",
+    {"onnxruntime": "backends.onnxruntime_backend:OnnxRuntimeBackend"},
+    expected=Backend,  # type: ignore[type-abstract]
+    group="autosparse.backends",
+)
+
+__all__ = ["BACKENDS"]

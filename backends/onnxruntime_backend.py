@@ -1,0 +1,214 @@
+"""ONNX Runtime on CPU: stock kernels, INT8 by QDQ, sparse weights as dense ones."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import onnxruntime as ort
+from onnx_ir.passes import common as ir_passes
+
+from autosparse.errors import CompileError, MeasurementError
+from autosparse.evaluation import (
+    Capability,
+    ExecutedLayer,
+    LoweredModel,
+    LoweringRequest,
+    Target,
+)
+from autosparse.evaluation.backend import Array, NodeTime
+from autosparse.levels import Dense, Level, Precision
+from autosparse.model_graph import Layer, ModelGraph
+from backends.executed_graph import executed_layers
+from backends.qdq_insertion import add_initializer, insert_qdq
+from backends.qdq_plan import calibrated_tensors, plan_qdq
+
+_GRAPH_LEVELS = {
+    "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_FATAL_ONLY = 4
+_WARMUP_RUNS = 5
+_KERNEL_TIME = "_kernel_time"
+# One protobuf holds at most 2 GiB; weights move to a file beside it well before that.
+_EXTERNAL_DATA_FROM = 1 << 30
+
+
+class OnnxRuntimeRunner:
+    """One open session."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One inference."""
+        try:
+            values = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # the runtime's exceptions have no common base of their own
+            raise MeasurementError(f"ONNX Runtime failed: {_first_line(error)}") from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    def end_profiling(self) -> str:
+        """Path of the trace, for a session that was opened with profiling."""
+        return str(self._session.end_profiling())
+
+
+class OnnxRuntimeBackend:
+    """Stock ONNX Runtime, CPU execution provider."""
+
+    name = "onnxruntime"
+    summary = "stock ONNX Runtime on CPU: dense fp32 and static INT8 (QDQ) per layer"
+
+    def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
+        """Dense fp32 and dense int8 are real; zeros are multiplied like any other weight."""
+        if level.precision not in (Precision.FP32, Precision.INT8):
+            return Capability.no(
+                f"{layer.name}: ONNX Runtime has no {level.precision.value} {layer.operator} on CPU"
+            )
+        if not isinstance(level.pattern, Dense) and level.precision is Precision.FP32:
+            return Capability.no_faster(
+                f"{layer.name}: stock ONNX Runtime multiplies zeros like any other weight, so "
+                f"{level} is as slow as dense:fp32"
+            )
+        if not isinstance(level.pattern, Dense):
+            return Capability.no_faster(
+                f"{layer.name}: stock ONNX Runtime multiplies zeros like any other weight, so "
+                f"{level} is as slow as dense:int8"
+            )
+        return Capability.wins()
+
+    def calibrated_tensors(self, graph: ModelGraph) -> Sequence[str]:
+        """Inputs and results of the layers and of what can join them."""
+        return calibrated_tensors(graph.model.graph, {la.node: la for la in graph.layers})
+
+    def probe(self, graph: ModelGraph, tensors: Sequence[str], threads: int) -> OnnxRuntimeRunner:
+        """A session whose outputs are the named tensors, graph inputs left out."""
+        model = graph.copy_model()
+        wanted = set(tensors)
+        values = [v for node in model.graph for v in node.outputs if v.name in wanted]
+        model.graph.outputs.clear()
+        model.graph.outputs.extend(values)
+        ir_passes.RemoveUnusedNodesPass()(model)
+        serialized = ir.to_proto(model).SerializeToString()
+        return _open(serialized, _options(threads, "all"), "the calibration probe")
+
+    def lower(self, request: LoweringRequest, directory: Path) -> LoweredModel:
+        """Write `model.onnx`: weights at their levels, QDQ around the int8 layers."""
+        model = request.graph.copy_model()
+        levels = request.recipe.levels
+        integer: dict[str, Layer] = {}
+        nodes = {str(node.name): node for node in model.graph}
+        for layer in request.graph.layers:
+            level = levels[layer.name]
+            if level.is_baseline:
+                continue
+            if layer.name not in request.weights:
+                raise CompileError(f"{layer.name}: no weight was made for {level}")
+            if level.precision is Precision.INT8:
+                integer[layer.node] = layer
+            else:
+                _replace_weight(model.graph, nodes[layer.node], layer, request)
+        plan = plan_qdq(model.graph, integer)
+        insert_qdq(model.graph, plan, integer, request.weights, request.ranges)
+        ir_passes.RemoveUnusedNodesPass()(model)
+        model.producer_name, model.producer_version = "autosparse", None
+        directory.mkdir(parents=True, exist_ok=True)
+        lowered = LoweredModel(directory, "model.onnx", request.recipe.knobs.graph_level)
+        save_model(model, lowered.path)
+        return lowered
+
+    def open(self, model: LoweredModel, *, threads: int) -> OnnxRuntimeRunner:
+        """Open a session on the file."""
+        options = _options(threads, model.graph_level)
+        return _open(str(model.path), options, model.path.name)
+
+    def executed_layers(self, model: LoweredModel, graph: ModelGraph) -> dict[str, ExecutedLayer]:
+        """Read off the graph that ONNX Runtime optimized for itself."""
+        with tempfile.TemporaryDirectory() as directory:
+            optimized = Path(directory) / "optimized.onnx"
+            options = _options(1, model.graph_level)
+            options.optimized_model_filepath = str(optimized)
+            _open(str(model.path), options, model.path.name)
+            return executed_layers(optimized, graph)
+
+    def node_times(
+        self, model: LoweredModel, inputs: Mapping[str, Array], *, threads: int, runs: int
+    ) -> Sequence[NodeTime]:
+        """Mean kernel time of every node over `runs` inferences, after a few to warm up."""
+        with tempfile.TemporaryDirectory() as directory:
+            options = _options(threads, model.graph_level)
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(directory) / "profile")
+            runner = _open(str(model.path), options, model.path.name)
+            for _ in range(_WARMUP_RUNS + runs):
+                runner.run(inputs)
+            trace = json.loads(Path(runner.end_profiling()).read_text(encoding="utf-8"))
+        return _mean_node_times(trace)
+
+
+def _mean_node_times(trace: list[dict[str, Any]]) -> list[NodeTime]:
+    """The middle half of each node's durations, averaged: whole microseconds are too coarse to
+    take a median of."""
+    durations: dict[tuple[str, str], list[float]] = {}
+    for event in trace:
+        name = str(event.get("name", ""))
+        if event.get("cat") == "Node" and name.endswith(_KERNEL_TIME):
+            key = (name.removesuffix(_KERNEL_TIME), str(event["args"]["op_name"]))
+            durations.setdefault(key, []).append(float(event["dur"]))
+    times = []
+    for (node, operator), taken in durations.items():
+        ordered = sorted(taken[_WARMUP_RUNS:])
+        quarter = len(ordered) // 4
+        middle = ordered[quarter : len(ordered) - quarter]
+        seconds = sum(middle) / len(middle) * 1e-6
+        times.append(NodeTime(node=node, operator=operator, seconds=seconds))
+    return times
+
+
+def save_model(model: ir.Model, path: Path) -> None:
+    """Write the model, with its weights in a file beside it where they are too large for one."""
+    size = sum(
+        value.const_value.nbytes
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+    )
+    external = f"{path.stem}.data" if size > _EXTERNAL_DATA_FROM else None
+    ir.save(model, path, external_data=external)
+
+
+def _replace_weight(
+    graph: ir.Graph, node: ir.Node, layer: Layer, request: LoweringRequest
+) -> None:
+    weight = request.weights[layer.name]
+    stored = layer.from_matrix(weight.values)
+    node.replace_input_with(1, add_initializer(graph, f"{layer.node}_weight", stored))
+    if weight.bias is not None and layer.bias is not None:
+        node.replace_input_with(2, add_initializer(graph, f"{layer.node}_bias", weight.bias))
+
+
+def _options(threads: int, graph_level: str) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = _GRAPH_LEVELS[graph_level]
+    options.log_severity_level = _FATAL_ONLY
+    return options
+
+
+def _open(model: str | bytes, options: ort.SessionOptions, what: str) -> OnnxRuntimeRunner:
+    try:
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions have no common base of their own
+        raise MeasurementError(f"ONNX Runtime cannot open {what}: {_first_line(error)}") from error
+    return OnnxRuntimeRunner(session)
+
+
+def _first_line(error: Any) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

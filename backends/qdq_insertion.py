@@ -1,0 +1,204 @@
+"""Write a QDQ plan into a graph, so that ONNX Runtime runs exactly the planned nodes in integers.
+
+Activations are uint8 with one step per tensor, weights int8 with one step per output channel,
+biases int32: with signed activations ONNX Runtime has fast kernels for few operators only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from autosparse.calibration import ActivationRanges
+from autosparse.errors import CompileError
+from autosparse.levels.weights import CompressedWeight
+from autosparse.model_graph import Layer
+from backends.qdq_plan import QdqPlan
+
+# ONNX Runtime quantizes the float weights of these by itself when they stand between a DQ and a
+# Q, although nobody asked for it. It leaves them alone when the DQ has a step per channel.
+_QUANTIZED_UNASKED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+
+
+def insert_qdq(
+    graph: ir.Graph,
+    plan: QdqPlan,
+    layers: Mapping[str, Layer],
+    weights: Mapping[str, CompressedWeight],
+    ranges: ActivationRanges,
+) -> None:
+    """Change `graph` in place.
+
+    Args:
+        graph: a copy of the model's graph.
+        plan: which tensors and nodes run in integers.
+        layers: node name -> layer, for the int8 layers.
+        weights: layer name -> its integer weight.
+        ranges: ranges of the plan's tensors.
+
+    Raises:
+        CompileError: a range is missing.
+    """
+    values = _values_by_name(graph)
+    grids = {name: _grid(ranges, source) for name, source in plan.tensors.items()}
+    for node in list(graph):
+        layer = layers.get(str(node.name))
+        if layer is not None:
+            scale = grids[layer.input][0]
+            _quantize_weight(graph, node, layer, weights[layer.name], scale)
+    for name, (scale, zero) in grids.items():
+        _insert_pair(graph, plan, values[name], scale, zero)
+
+
+def _values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    values = {str(value.name): value for value in graph.inputs}
+    values.update((str(v.name), v) for node in graph for v in node.outputs)
+    return values
+
+
+def _grid(ranges: ActivationRanges, tensor: str) -> tuple[np.float32, np.uint8]:
+    found = ranges.tensors.get(tensor)
+    if found is None:
+        raise CompileError(f"the tensor {tensor!r} was not calibrated")
+    return found.unsigned_grid()
+
+
+def add_initializer(graph: ir.Graph, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
+    """Register a constant under a name that is new to the graph."""
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _quantize_weight(
+    graph: ir.Graph, node: ir.Node, layer: Layer, weight: CompressedWeight, input_scale: np.float32
+) -> None:
+    if weight.integers is None or weight.scales is None:
+        raise CompileError(f"{layer.name}: its weight has no integers")
+    integers = layer.from_matrix(weight.integers.astype(np.float32)).astype(np.int8)
+    prefix = f"{layer.node}_weight"
+    dequantized = _dequantize(
+        graph, node, prefix, integers, weight.scales, np.int8, layer.output_axis
+    )
+    node.replace_input_with(1, dequantized)
+    bias_value = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias_value is None or bias_value.const_value is None:
+        return
+    own = np.asarray(bias_value.const_value.numpy(), dtype=np.float64)
+    bias = own if weight.bias is None else weight.bias.astype(np.float64)
+    steps = (input_scale * weight.scales).astype(np.float32)
+    limit = np.iinfo(np.int32)
+    rounded = np.clip(np.rint(bias / steps), limit.min, limit.max).astype(np.int32)
+    node.replace_input_with(
+        2, _dequantize(graph, node, f"{layer.node}_bias", rounded, steps, np.int32, 0)
+    )
+
+
+def _dequantize(
+    graph: ir.Graph,
+    before: ir.Node,
+    prefix: str,
+    integers: npt.NDArray[np.generic],
+    scales: npt.NDArray[np.float32],
+    zero_type: type[np.generic],
+    axis: int,
+) -> ir.Value:
+    inputs = [
+        add_initializer(graph, f"{prefix}_quantized", integers),
+        add_initializer(graph, f"{prefix}_scale", scales),
+        add_initializer(graph, f"{prefix}_zero_point", np.zeros(len(scales), dtype=zero_type)),
+    ]
+    node = ir.Node(
+        "", "DequantizeLinear", inputs, ir.convenience.convert_attributes({"axis": axis}),
+        name=f"{prefix}_DequantizeLinear", num_outputs=1,
+    )  # fmt: skip
+    node.outputs[0].name = f"{prefix}_dequantized"
+    graph.insert_before(before, node)
+    return node.outputs[0]
+
+
+def _insert_pair(
+    graph: ir.Graph, plan: QdqPlan, value: ir.Value, scale: np.float32, zero: np.uint8
+) -> None:
+    """Put Q -> DQ behind `value` and hand the result to the readers that should see integers."""
+    name = str(value.name)
+    everyone = name in plan.produced
+    readers = [
+        use for use in value.uses() if everyone or str(use.node.name) in plan.nodes
+    ]
+    grid = [
+        add_initializer(graph, f"{name}_scale", np.asarray(scale)),
+        add_initializer(graph, f"{name}_zero_point", np.asarray(zero)),
+    ]
+    quantize = ir.Node(
+        "", "QuantizeLinear", [value, *grid], name=f"{name}_QuantizeLinear", num_outputs=1
+    )
+    quantize.outputs[0].name = f"{name}_quantized"
+    dequantize = ir.Node(
+        "", "DequantizeLinear", [quantize.outputs[0], *grid],
+        name=f"{name}_DequantizeLinear", num_outputs=1,
+    )  # fmt: skip
+    dequantize.outputs[0].name = f"{name}_dequantized"
+    _insert_after(graph, value, [quantize, dequantize])
+    guarded: ir.Node | None = None
+    for use in readers:
+        result = dequantize.outputs[0]
+        if use.node.op_type in _QUANTIZED_UNASKED and str(use.node.name) not in plan.nodes:
+            guarded = guarded or _guarded(graph, use.node, quantize, scale, zero)
+            result = guarded.outputs[0] if guarded else result
+        use.node.replace_input_with(use.idx, result)
+    if everyone and value.is_graph_output():
+        _take_over_output(graph, value, dequantize.outputs[0])
+
+
+def _guarded(
+    graph: ir.Graph, reader: ir.Node, quantize: ir.Node, scale: np.float32, zero: np.uint8
+) -> ir.Node | None:
+    """A DequantizeLinear with equal steps per channel, for a reader that stays in float32."""
+    weight = reader.inputs[1]
+    if weight is None or weight.shape is None:
+        return None
+    groups = reader.attributes.get("group")
+    transposed = reader.attributes.get("transB")
+    if reader.op_type == "Gemm":
+        axis = 1 if transposed is not None and transposed.as_int() else 0
+        channels = int(weight.shape.numpy()[axis])
+    elif reader.op_type == "Conv":
+        channels = int(weight.shape.numpy()[1]) * (1 if groups is None else groups.as_int())
+    else:
+        channels = int(weight.shape.numpy()[0])
+    name = f"{quantize.outputs[0].name}_per_channel"
+    inputs = [
+        quantize.outputs[0],
+        add_initializer(graph, f"{name}_scale", np.full(channels, scale, dtype=np.float32)),
+        add_initializer(graph, f"{name}_zero_point", np.full(channels, zero, dtype=np.uint8)),
+    ]
+    node = ir.Node(
+        "", "DequantizeLinear", inputs, ir.convenience.convert_attributes({"axis": 1}),
+        name=f"{name}_DequantizeLinear", num_outputs=1,
+    )  # fmt: skip
+    node.outputs[0].name = f"{name}_dequantized"
+    graph.insert_after(quantize, node)
+    return node
+
+
+def _insert_after(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
+    producer = value.producer()
+    if producer is not None:
+        graph.insert_after(producer, nodes)
+    else:
+        graph.insert_before(graph[0], nodes)
+
+
+def _take_over_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+    """Let `new` be the graph output in place of `old`, under the name users know."""
+    name = str(old.name)
+    new.shape, new.type = old.shape, old.type
+    graph.outputs[graph.outputs.index(old)] = new
+    old.name, new.name = f"{name}_float", name

@@ -1,0 +1,53 @@
+"""Search spaces: declarative YAML files, one space each. The file's name is the space's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autosparse.errors import ConfigError
+from autosparse.levels import Level
+
+_DIRECTORY = Path(__file__).parent
+
+
+class SpaceFile(BaseModel):
+    """The levels that a search may consider for every layer it may touch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this file's schema."""
+    description: str
+    """What the space is for, in a sentence."""
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)]
+    """Levels besides `dense:fp32`, each with the method that makes it."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of the spaces that ship with the product."""
+    return tuple(sorted(path.stem for path in _DIRECTORY.glob("*.yaml")))
+
+
+def load_space(name_or_path: str) -> SpaceFile:
+    """Read a shipped space by name, or a file of the user's own.
+
+    Raises:
+        ConfigError: no such space, or the file does not follow the schema.
+    """
+    own = Path(name_or_path)
+    path = own if own.suffix in (".yaml", ".yml") else _DIRECTORY / f"{name_or_path}.yaml"
+    if path.parent != own.parent and name_or_path not in names():
+        raise ConfigError(
+            f"no search space is called {name_or_path!r}",
+            hint=f"known: {', '.join(names())}, or the path of a .yaml file",
+        )
+    try:
+        return SpaceFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"cannot read the search space {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError, ConfigError) as error:
+        raise ConfigError(f"{path} is no search space: {error}") from error

@@ -1,0 +1,98 @@
+"""The measuring process: opens files, times them interleaved, answers on a pipe.
+
+It imports no torch, so that nothing but the runtime under test owns threads and memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+
+from autosparse.errors import AutoSparseError
+from autosparse.evaluation import Measurement, read_environment
+from autosparse.evaluation.backend import Array
+from autosparse.evaluation.canaries import Canaries
+from autosparse.evaluation.timing import time_interleaved
+from backends import BACKENDS
+from workers.messages import MeasureRequest, ProfileRequest, Reply
+
+_REQUEST: TypeAdapter[MeasureRequest | ProfileRequest] = TypeAdapter(
+    Annotated[MeasureRequest | ProfileRequest, Field(discriminator="kind")]
+)
+
+
+def main() -> None:
+    """Answer requests from standard input until it is closed."""
+    # libraries may print: the pipe to the driver is kept apart from what they call stdout
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    canaries = Canaries()
+    for line in sys.stdin:
+        answers.write(_answer(line, canaries).model_dump_json() + "\n")
+        answers.flush()
+
+
+def _answer(line: str, canaries: Canaries) -> Reply:
+    request = _REQUEST.validate_json(line)
+    try:
+        _pin(request.target.threads)
+        if isinstance(request, ProfileRequest):
+            return _profile(request)
+        return Reply(measurements=_measure(request, canaries))
+    except AutoSparseError as error:
+        return Reply(error=str(error))
+
+
+def _pin(threads: int) -> None:
+    """Stay on the last cores: the first ones serve most of a system's interrupts."""
+    available = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, set(available[-threads:]))
+
+
+def _measure(request: MeasureRequest, canaries: Canaries) -> dict[str, Measurement]:
+    backend = BACKENDS.load(request.target.backend)
+    inputs = _read_inputs(request.inputs)
+    runs: dict[str, Callable[[], object]] = {
+        label: partial(backend.open(file.to_model(), threads=request.target.threads).run, inputs)
+        for label, file in request.files.items()
+    }
+    blocks = time_interleaved(runs, request.settings, canaries)
+    environment = read_environment().id
+    return {
+        label: Measurement(
+            label=label,
+            file_sha256=request.files[label].to_model().sha256(),
+            target=request.target.name,
+            environment=environment,
+            warmup_runs=request.settings.warmup_runs,
+            blocks=taken,
+        )
+        for label, taken in blocks.items()
+    }
+
+
+def _profile(request: ProfileRequest) -> Reply:
+    backend = BACKENDS.load(request.target.backend)
+    times = backend.node_times(
+        request.file.to_model(),
+        _read_inputs(request.inputs),
+        threads=request.target.threads,
+        runs=request.runs,
+    )
+    return Reply(node_times=tuple(times))
+
+
+def _read_inputs(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""What the driver and a measuring process say to each other: one JSON document a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from autosparse.evaluation import LoweredModel, Measurement, Target, TimingSettings
+from autosparse.evaluation.backend import NodeTime
+
+
+class FileToOpen(BaseModel):
+    """Where a lowered model lies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directory: Path
+    entry: str
+    graph_level: Literal["disabled", "basic", "extended", "all"]
+
+    @classmethod
+    def of(cls, model: LoweredModel) -> FileToOpen:
+        """Absolute, since the measuring process has a working directory of its own."""
+        return cls(
+            directory=model.directory.resolve(), entry=model.entry, graph_level=model.graph_level
+        )
+
+    def to_model(self) -> LoweredModel:
+        """Back again."""
+        return LoweredModel(self.directory, self.entry, self.graph_level)
+
+
+class MeasureRequest(BaseModel):
+    """Time these files interleaved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["measure"] = "measure"
+    files: dict[str, FileToOpen]
+    inputs: Path
+    target: Target
+    settings: TimingSettings
+
+
+class ProfileRequest(BaseModel):
+    """Time every node of one file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["profile"] = "profile"
+    file: FileToOpen
+    inputs: Path
+    target: Target
+    runs: int
+
+
+class Reply(BaseModel):
+    """Measurements or node times, or the sentence that says why there are none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measurements: dict[str, Measurement] | None = None
+    node_times: tuple[NodeTime, ...] | None = None
+    error: str = ""
