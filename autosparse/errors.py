@@ -1,17 +1,17 @@
 """Every error this project raises on purpose, and what each one promises.
 
 AutoSparseError                  exit 1, HTTP 500: our bug
-├── UserInputError               exit 2, HTTP 422: something given to us is wrong; the hint says what to do
+├── UserInputError               exit 2, HTTP 422: what was given is wrong; the hint helps
 │   ├── ModelError               the model file cannot be used
 │   ├── DataError                the arrays do not fit the model or the metric
 │   ├── ConfigError              a flag, config field, budget, pattern or name is wrong
 │   ├── BundleError              a bundle is damaged or incomplete
 │   ├── NotInstalledError        an optional library is missing; the hint names the extra
-│   └── StorageError             a directory cannot be used, or the disk is full (HTTP 507)
+│   └── StorageError             an unusable directory, or a full disk (HTTP 507)
 ├── CandidateError               a value of the search, never its end: one candidate failed
 │   ├── CompileError             the backend could not lower the recipe
-│   └── MeasurementError         the lowered file could not be opened or timed (a retry may help)
-└── WorkerError                  exit 1, HTTP 503: a worker process died more often than allowed (retry)
+│   └── MeasurementError         the file could not be opened or timed (retry)
+└── WorkerError                  exit 1, HTTP 503: a worker process keeps dying (retry)
 
 A verdict (latency-infeasible, not found within the limits) is an answer, not an error:
 see `autosparse.evaluation.gate.Verdict`.

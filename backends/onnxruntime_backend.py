@@ -118,6 +118,7 @@ class OnnxRuntimeBackend:
         plan = plan_qdq(model.graph, integer)
         insert_qdq(model.graph, plan, integer, request.weights, request.ranges)
         ir_passes.RemoveUnusedNodesPass()(model)
+        _check_interface(model, request.graph)
         model.producer_name, model.producer_version = "autosparse", None
         directory.mkdir(parents=True, exist_ok=True)
         lowered = LoweredModel(directory, "model.onnx", request.recipe.knobs.graph_level)
@@ -154,8 +155,10 @@ class OnnxRuntimeBackend:
 
 
 def _mean_node_times(trace: list[dict[str, Any]]) -> list[NodeTime]:
-    """The middle half of each node's durations, averaged: whole microseconds are too coarse to
-    take a median of."""
+    """Average the middle half of each node's durations.
+
+    The trace holds whole microseconds, which are too coarse to take a median of.
+    """
     durations: dict[tuple[str, str], list[float]] = {}
     for event in trace:
         name = str(event.get("name", ""))
@@ -183,9 +186,17 @@ def save_model(model: ir.Model, path: Path) -> None:
     ir.save(model, path, external_data=external)
 
 
-def _replace_weight(
-    graph: ir.Graph, node: ir.Node, layer: Layer, request: LoweringRequest
-) -> None:
+def _check_interface(model: ir.Model, graph: ModelGraph) -> None:
+    """Whoever runs the model must not notice: same names, types and free dimensions."""
+    before, after = graph.model.graph, model.graph
+    for old, new in zip(
+        [*before.inputs, *before.outputs], [*after.inputs, *after.outputs], strict=True
+    ):
+        if (old.name, old.dtype, old.shape) != (new.name, new.dtype, new.shape):
+            raise CompileError(f"lowering changed {old.name!r} of the model's interface")
+
+
+def _replace_weight(graph: ir.Graph, node: ir.Node, layer: Layer, request: LoweringRequest) -> None:
     weight = request.weights[layer.name]
     stored = layer.from_matrix(weight.values)
     node.replace_input_with(1, add_initializer(graph, f"{layer.node}_weight", stored))

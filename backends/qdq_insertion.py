@@ -129,9 +129,7 @@ def _insert_pair(
     """Put Q -> DQ behind `value` and hand the result to the readers that should see integers."""
     name = str(value.name)
     everyone = name in plan.produced
-    readers = [
-        use for use in value.uses() if everyone or str(use.node.name) in plan.nodes
-    ]
+    readers = [use for use in value.uses() if everyone or str(use.node.name) in plan.nodes]
     grid = [
         add_initializer(graph, f"{name}_scale", np.asarray(scale)),
         add_initializer(graph, f"{name}_zero_point", np.asarray(zero)),

@@ -7,7 +7,8 @@ they join too, so that a residual network does not bounce through float32 at eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -62,7 +63,7 @@ def plan_qdq(graph: ir.Graph, layers: Mapping[str, Layer]) -> QdqPlan:
     return plan
 
 
-def _plan_result(plan: QdqPlan, node: ir.Node, outputs: Set[str | None]) -> None:
+def _plan_result(plan: QdqPlan, node: ir.Node, outputs: AbstractSet[str | None]) -> None:
     """Whether the result of an int8 layer is quantized too.
 
     A convolution has no integer kernel without it. A matrix product has one that ends in
@@ -86,7 +87,7 @@ def fused_result(node: ir.Node) -> ir.Value:
     return value
 
 
-def _joins(node: ir.Node, produced: Set[str]) -> bool:
+def _joins(node: ir.Node, produced: AbstractSet[str]) -> bool:
     if node.domain not in ("", "ai.onnx"):
         return False
     if node.op_type in _MOVING:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from pydantic import ValidationError
 
@@ -37,7 +37,7 @@ class IsolatedLane:
         self._child: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
 
-    def __enter__(self) -> IsolatedLane:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,1 +1,1 @@
-"""To be described."""
+"""Artifacts: what is delivered and shown. Bundle, manifest, per-layer table, report."""

@@ -1,6 +1,13 @@
 """Calibration: what one pass over the data tells about the activations."""
 
+from autosparse.calibration.layer_statistics import LayerStatisticsAccumulator, StatisticsObserver
+from autosparse.calibration.range_estimators import ESTIMATORS, RangeEstimator
 from autosparse.calibration.ranges import ActivationRanges, Range, RangeObserver
 from autosparse.calibration.statistics import NO_STATISTICS, LayerStatistics
+from autosparse.calibration.windows import Window, window_of
 
-__all__ = ["NO_STATISTICS", "ActivationRanges", "LayerStatistics", "Range", "RangeObserver"]
+__all__ = [
+    "NO_STATISTICS", "LayerStatistics", "LayerStatisticsAccumulator", "StatisticsObserver",
+    "Window", "window_of",
+    "ESTIMATORS", "ActivationRanges", "Range", "RangeEstimator", "RangeObserver",
+]  # fmt: skip

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from autosparse.errors import DataError
+from autosparse.calibration.range_estimators import range_estimator
+from autosparse.calibration.streaming_histogram import StreamingHistogram
 
 
 class Range(BaseModel):
-    """Smallest and largest value that a tensor took."""
+    """Smallest and largest value that a grid for a tensor has to hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,12 +36,19 @@ class ActivationRanges(BaseModel):
     tensors: dict[str, Range]
 
 
-@dataclass
 class RangeObserver:
-    """Min-max over batches, in constant memory."""
+    """Chooses a range for every tensor over batches, in bounded memory.
 
-    _low: dict[str, float] = field(default_factory=dict)
-    _high: dict[str, float] = field(default_factory=dict)
+    Args:
+        estimator: how a range is chosen, by its name in `ESTIMATORS`.
+
+    Raises:
+        ConfigError: no estimator has that name.
+    """
+
+    def __init__(self, estimator: str = "min_max") -> None:
+        self._estimator = range_estimator(estimator)
+        self._seen: dict[str, StreamingHistogram] = {}
 
     def observe(self, name: str, values: npt.NDArray[np.float32]) -> None:
         """Take in one batch of one tensor.
@@ -52,17 +58,13 @@ class RangeObserver:
         """
         if values.size == 0:
             return
-        low, high = float(values.min()), float(values.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise DataError(
-                f"on the calibration data, the model's tensor {name!r} is not finite",
-                hint="check the preprocessing of the calibration file",
-            )
-        self._low[name] = min(low, self._low.get(name, low))
-        self._high[name] = max(high, self._high.get(name, high))
+        if name not in self._seen:
+            self._seen[name] = StreamingHistogram(self._estimator.bins)
+        self._seen[name].add(name, values)
 
     def ranges(self) -> ActivationRanges:
         """Everything seen so far."""
+        chosen = {name: self._estimator.estimate(seen) for name, seen in self._seen.items()}
         return ActivationRanges(
-            tensors={n: Range(low=low, high=self._high[n]) for n, low in self._low.items()}
+            tensors={name: Range(low=low, high=high) for name, (low, high) in chosen.items()}
         )

@@ -14,15 +14,18 @@ Floats = npt.NDArray[np.float32]
 class LayerStatistics:
     """Sums over every input row that the layer multiplied with: one row per output position.
 
-    The columns follow the weight matrix: K, in the order kh, kw, Cin for a convolution.
+    The columns follow the weight matrix: K, in the order kh, kw, Cin for a convolution. Where
+    only a sample of the rows was summed, the sums are scaled up to all of them.
     """
 
     rows: int = 0
-    """Input rows that were summed."""
+    """Input rows that the layer multiplied with."""
     input_norms: Floats | None = None
     """(groups, K): L2 norm of every column over all rows."""
     hessian: Floats | None = None
     """(groups, K, K): sum of outer products of the rows, divided by their number."""
+    input_means: Floats | None = None
+    """(groups, K): mean of every column over all rows."""
 
 
 NO_STATISTICS = LayerStatistics()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autosparse.errors import DataError
-from autosparse.model_graph import TensorSpec
+from autosparse.tensor_spec import TensorSpec
 
 Array = npt.NDArray[np.generic]
 LABELS, SCORES, PAIR_SUFFIX = "labels", "scores", "_b"

@@ -41,9 +41,7 @@ class Canaries:
             stream_seconds=_fastest(self._stream),
             scalar_seconds=_fastest(self._scalar),
         )
-        self._readings.append(
-            (reading.fma_seconds, reading.stream_seconds, reading.scalar_seconds)
-        )
+        self._readings.append((reading.fma_seconds, reading.stream_seconds, reading.scalar_seconds))
         return reading
 
     def best(self) -> CanaryReading:

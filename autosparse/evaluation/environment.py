@@ -32,7 +32,7 @@ class Environment(BaseModel):
     instruction_sets: tuple[str, ...]
     """Vector extensions that the processor reports."""
     cores: int
-    """Cores that this process may use."""
+    """Cores of the machine."""
     memory_bytes: int
     """Physical memory."""
     system: str
@@ -55,7 +55,7 @@ def read_environment() -> Environment:
     return Environment(
         cpu=name,
         instruction_sets=tuple(s for s in _INSTRUCTION_SETS if s in flags),
-        cores=len(os.sched_getaffinity(0)),
+        cores=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),

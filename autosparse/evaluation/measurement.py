@@ -101,8 +101,10 @@ class Measurement(BaseModel):
         return float(np.percentile(samples, int(percentile[1:])))
 
     def interval_seconds(self, percentile: Percentile) -> Interval:
-        """Bootstrap interval of the percentile; whole blocks are resampled, since a block's
-        samples share their circumstances."""
+        """Bootstrap interval of the percentile.
+
+        Whole blocks are resampled, since a block's samples share their circumstances.
+        """
         kept = [np.asarray(b.samples_seconds) for b in self.blocks if b.accepted]
         values = [
             np.percentile(np.concatenate([kept[i] for i in chosen]), int(percentile[1:]))
@@ -128,8 +130,10 @@ class Comparison(BaseModel):
         )
 
     def ratio_interval(self, percentile: Percentile) -> Interval:
-        """Bootstrap interval of the ratio. Rounds are resampled as pairs, so that what disturbed
-        both files of a round cancels."""
+        """Bootstrap interval of the ratio.
+
+        Rounds are resampled as pairs, so that what disturbed both files of a round cancels.
+        """
         q = int(percentile[1:])
         pairs = [
             (np.asarray(a.samples_seconds), np.asarray(b.samples_seconds))

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autosparse.errors import ConfigError
-from autosparse.model_graph import ModelGraph, TensorSpec
+from autosparse.model_graph import ModelGraph
+from autosparse.tensor_spec import TensorSpec
 
 _SHAPE = re.compile(r"([^=]+)=(\d+(?:,\d+)*)?")
 

@@ -54,7 +54,7 @@ class CompressedWeight:
     def load(cls, path: Path) -> CompressedWeight:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
-            bias = arrays["bias"] if "bias" in arrays else None
+            bias = arrays.get("bias", None)
             if "values" in arrays:
                 return cls(values=arrays["values"], bias=bias)
             return cls.quantized(arrays["integers"], arrays["scales"], bias=bias)

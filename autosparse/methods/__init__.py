@@ -7,7 +7,10 @@ METHODS: Registry[Method] = Registry(
     "method",
     {
         "round_to_nearest": "autosparse.methods.round_to_nearest:RoundToNearest",
+        "gptq": "autosparse.methods.gptq:Gptq",
         "magnitude": "autosparse.methods.magnitude:Magnitude",
+        "wanda": "autosparse.methods.wanda:Wanda",
+        "sparsegpt": "autosparse.methods.sparsegpt:SparseGpt",
     },
     expected=Method,  # type: ignore[type-abstract]
     group="autosparse.methods",

@@ -11,25 +11,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from autosparse.errors import AutoSparseError
+from autosparse.tensor_spec import TensorSpec
 
 Operator = Literal["Conv", "Gemm", "MatMul"]
 FloatArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Name, element type and shape of a graph input or output.
-
-    A dimension is an int where the model fixes it, or a name (possibly empty) where it is free.
-    """
-
-    name: str
-    dtype: np.dtype[np.generic]
-    shape: tuple[int | str, ...]
-
-    def __str__(self) -> str:
-        dims = ", ".join(str(dim) or "?" for dim in self.shape)
-        return f"{self.name}: {self.dtype} ({dims})"
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from onnx_ir.passes import common as ir_passes
 
 from autosparse.errors import ModelError
 from autosparse.model_graph.external_data import check_external_data
-from autosparse.model_graph.graph import ModelGraph, TensorSpec
+from autosparse.model_graph.graph import ModelGraph
 from autosparse.model_graph.layers import find_layers, module_scopes
+from autosparse.tensor_spec import TensorSpec
 
 OLDEST_OPSET = 13
 KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})

@@ -77,7 +77,9 @@ def _why_not(node: ir.Node) -> str:
 def _describe(node: ir.Node, operator: Operator, scopes: dict[str, str]) -> Layer:
     source, weight = node.inputs[0], node.inputs[1]
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    assert source is not None and weight is not None and weight.const_value is not None
+    assert source is not None
+    assert weight is not None
+    assert weight.const_value is not None
     return Layer(
         name=_human_name(node, str(weight.name), scopes),
         node=str(node.name),

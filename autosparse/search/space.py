@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from optuna.distributions import IntDistribution
 
@@ -20,7 +20,7 @@ class RecipeSpace:
 
     model_sha256: str
     levels: Mapping[str, tuple[Level, ...]]
-    knobs: Knobs = Knobs()
+    knobs: Knobs = field(default_factory=Knobs)
 
     @property
     def size(self) -> int:

@@ -65,7 +65,8 @@ def _split_heads(packed: Tensor, heads: int | None) -> Tensor:
     """(batch, length, heads * size) -> (batch, heads, length, size)."""
     if heads is None:
         raise UnsupportedNodeError("Attention on 3-D inputs with no number of heads")
-    return packed.unflatten(2, (heads, -1)).transpose(1, 2)
+    batch, length, width = packed.shape
+    return packed.view(batch, length, heads, width // heads).transpose(1, 2)
 
 
 def _bias(scores: Tensor, mask: Tensor | None, past: int | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
 from torch import Tensor
 
@@ -27,16 +28,17 @@ def _build_conv(node: NodeView) -> Kernel:
     def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """(batch, Cin, *sizes) with (Cout, Cin / groups, *kernel) -> (batch, Cout, *sizes)."""
         kernel = weight.shape[2:]
-        function = _for_rank(_CONVOLUTIONS, "Conv", len(kernel))
+        rank = len(kernel)
+        function = _for_rank(_CONVOLUTIONS, "Conv", rank)
         padding = window.padding(x.shape[2:], kernel)
         inner = _symmetric(padding)
         if inner is None:
             x = pad_spatial(x, padding)
-            inner = (0,) * len(kernel)
-        rank = len(kernel)
-        return function(
-            x, weight, bias, window.stride(rank), inner, window.dilation(rank), groups
-        )
+            inner = (0,) * rank
+        if rank == 2 and x.device.type == "cpu":
+            # up to ten times as fast where depthwise; what follows keeps this layout
+            x = x.contiguous(memory_format=torch.channels_last)
+        return function(x, weight, bias, window.stride(rank), inner, window.dilation(rank), groups)
 
     return convolve
 

@@ -10,12 +10,14 @@ from torch import Tensor
 from autosparse.model_graph.torch_executor.node import NodeView, UnsupportedNodeError
 from autosparse.model_graph.torch_executor.operator import Kernel, Operator
 
+_TRAINING_MODE = 2  # input position of Dropout
+
 
 def _build_constant(node: NodeView) -> Kernel:
     value = node.tensor("value")
-    for number in (node.optional_integer("value_int"), node.integers("value_ints")):
-        if number is not None:
-            value = torch.tensor(number, dtype=torch.int64)
+    for integer in (node.optional_integer("value_int"), node.integers("value_ints")):
+        if integer is not None:
+            value = torch.tensor(integer, dtype=torch.int64)
     for number in (node.optional_number("value_float"), node.numbers("value_floats")):
         if number is not None:
             value = torch.tensor(number, dtype=torch.float32)
@@ -56,6 +58,9 @@ def _build_range(node: NodeView) -> Kernel:
 def _build_dropout(node: NodeView) -> Kernel:
     with_mask = node.output_count > 1
     node.ignore("seed")
+    training_mode = node.constant(_TRAINING_MODE)
+    if training_mode is not None and training_mode.item():
+        node.refuse("training_mode")
 
     def dropout(
         x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None

@@ -44,6 +44,13 @@ class NodeView:
         inputs = self._node.inputs
         return position < len(inputs) and inputs[position] is not None
 
+    def constant(self, position: int) -> Tensor | None:
+        """Return the input at `position` where the file fixes its value."""
+        value = self._node.inputs[position] if self.has_input(position) else None
+        if value is None or value.const_value is None:
+            return None
+        return to_torch(value.const_value)
+
     def integer(self, name: str, default: int) -> int:
         """Return an integer attribute."""
         found = self.optional_integer(name)

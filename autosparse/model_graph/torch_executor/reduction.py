@@ -21,11 +21,11 @@ def _reduction(reduce: Reduction) -> Operator:
     def build(node: NodeView) -> Kernel:
         keep = node.flag("keepdims", True)
         fixed = node.integers("axes")
-        none_is_none = node.flag("noop_with_empty_axes")
+        keep_if_empty = node.flag("noop_with_empty_axes")
 
         def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
             chosen = fixed if axes is None else tuple(axes.tolist())
-            if not chosen and not none_is_none:
+            if not chosen and not keep_if_empty:
                 chosen = tuple(range(x.ndim))
             return reduce(x, tuple(axis % x.ndim for axis in chosen or ()), keep)
 
@@ -92,7 +92,8 @@ def _l2(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
     if not x.is_floating_point():
         return _l2(x.to(torch.float64), axes, keep).to(x.dtype)
     # unlike the square root of a sum, its gradient at zero is zero and no NaN
-    return torch.linalg.vector_norm(x, dim=axes, keepdim=keep)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=axes, keepdim=keep)
+    return norm
 
 
 def _log_sum(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:

@@ -83,9 +83,7 @@ class _Interpolation:
         if self.mode == "nearest":
             return x.index_select(axis, positions[0])
         weights = weights.to(x.device, x.dtype).view(len(weights), -1, *(1,) * (x.ndim - axis - 1))
-        terms = [
-            x.index_select(axis, p) * w for p, w in zip(positions, weights, strict=True)
-        ]
+        terms = [x.index_select(axis, p) * w for p, w in zip(positions, weights, strict=True)]
         return torch.stack(terms).sum(0)
 
 

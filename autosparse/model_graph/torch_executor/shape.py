@@ -69,7 +69,10 @@ def _build_transpose(node: NodeView) -> Kernel:
 
 def _expand(x: Tensor, shape: Tensor) -> Tensor:
     # both sides broadcast: a 1 in `shape` keeps the size that x has
-    return x.broadcast_to(torch.broadcast_shapes(x.shape, shape.tolist()))
+    wanted = shape.tolist()
+    wanted = [1] * (x.ndim - len(wanted)) + wanted
+    sizes = [1] * (len(wanted) - x.ndim) + list(x.shape)
+    return x.expand([n if m == 1 else m for n, m in zip(sizes, wanted, strict=True)])
 
 
 def _tile(x: Tensor, repeats: Tensor) -> Tensor:

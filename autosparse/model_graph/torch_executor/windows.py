@@ -66,10 +66,14 @@ class Window:
         return self.split(totals)
 
     def split(self, totals: Sequence[int]) -> Padding:
-        """Divide each axis' padding in two; the odd one goes where auto_pad says."""
+        """Divide each axis' padding in two; the odd one goes where auto_pad says.
+
+        What a transposed convolution is to grow by, a negative total, comes at the end.
+        """
+        halves = [(min(total, 0), max(total, 0)) for total in totals]
         if self.auto_pad == "SAME_UPPER":
-            return tuple((total // 2, total - total // 2) for total in totals)
-        return tuple((total - total // 2, total // 2) for total in totals)
+            return tuple((cut // 2, grow + cut - cut // 2) for grow, cut in halves)
+        return tuple((cut - cut // 2, grow + cut // 2) for grow, cut in halves)
 
 
 def pad_spatial(x: Tensor, padding: Padding, value: float = 0.0) -> Tensor:

@@ -1,0 +1,86 @@
+"""The bundle: the directory that is delivered. It is there whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from autosparse.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
+from autosparse.errors import BundleError
+from autosparse.evaluation import LoweredModel
+from autosparse.journal import stored_safely
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_bundle(
+    directory: Path, model: LoweredModel, texts: Mapping[str, str], manifest: Manifest
+) -> Manifest:
+    """Write all files beside `directory`, then put them in its place in one rename.
+
+    Args:
+        directory: where the bundle shall lie; an older one there is replaced.
+        model: files of the lowered model, copied under their own names.
+        texts: name -> content of the other files.
+        manifest: everything but `files`, which is filled in here.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        StorageError: the disk is full or not writable; an older bundle is still there then.
+    """
+    partial = directory.with_name(directory.name + ".partial")
+    with stored_safely(directory):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(model.directory, partial)
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        files = {
+            str(path.relative_to(partial)): file_sha256(path)
+            for path in sorted(partial.rglob("*"))
+            if path.is_file()
+        }
+        complete = manifest.model_copy(update={"files": files})
+        (partial / MANIFEST_NAME).write_text(
+            complete.model_dump_json(indent=2) + "\n", encoding="utf-8"
+        )
+        old = directory.with_name(directory.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if directory.exists():
+            directory.rename(old)
+        partial.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+    return complete
+
+
+def check_bundle(bundle: Path) -> Manifest:
+    """Read the manifest and compare every checksum.
+
+    Raises:
+        BundleError: a file is missing, was changed, or its name leaves the bundle.
+    """
+    manifest = read_manifest(bundle)
+    for name, expected in manifest.files.items():
+        path = bundle / name
+        if not path.resolve().is_relative_to(bundle.resolve()):
+            raise BundleError(f"the manifest names a file outside the bundle: {name!r}")
+        if not path.is_file():
+            raise BundleError(
+                f"the bundle has lost its file {name!r}", hint="copy the whole directory again"
+            )
+        if file_sha256(path) != expected:
+            raise BundleError(
+                f"the file {name!r} of the bundle is not the one that was delivered",
+                hint="copy the bundle again, or run the job again with --resume",
+            )
+    return manifest

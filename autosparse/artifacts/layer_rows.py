@@ -1,0 +1,87 @@
+"""The per-layer truth table: chosen, executed, what else was eligible, and why not."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Alternative(BaseModel):
+    """Another level of a layer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    level: str
+    searched: bool
+    """Whether the search could choose it."""
+    reason: str
+    """Why it could not."""
+    seconds: float | None
+    """Attributed latency of the layer at this level."""
+    divergence: float | None
+    """Relative error of the outputs with only this layer at this level."""
+
+
+class LayerRow(BaseModel):
+    """One layer of the delivered model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    operator: str
+    weight_shape: str
+    """As stored: 16x16x3x3."""
+    parameters: int
+    level: str
+    """Level of the delivered recipe."""
+    sparsity: float
+    """Counted zeros."""
+    kernel: str
+    """Operator that the runtime executes for it in the delivered file."""
+    baseline_kernel: str
+    """Operator that the runtime executes for it in the dense file."""
+    seconds_before: float | None
+    """Attributed latency in the dense file."""
+    seconds_after: float | None
+    """Attributed latency at the chosen level."""
+    divergence: float | None
+    """Relative error of the outputs with only this layer at the chosen level."""
+    alternatives: tuple[Alternative, ...]
+
+    @property
+    def seconds_saved(self) -> float | None:
+        """Attributed latency that the level saves; negative where it costs."""
+        if self.seconds_before is None or self.seconds_after is None:
+            return None
+        return self.seconds_before - self.seconds_after
+
+
+_COLUMNS = (
+    "layer", "operator", "weight_shape", "parameters", "level", "sparsity", "kernel",
+    "baseline_kernel", "ms_before", "ms_after", "ms_saved", "divergence", "not_chosen",
+)  # fmt: skip
+
+
+def to_csv(rows: tuple[LayerRow, ...]) -> str:
+    """The table as `layers.csv`; times in milliseconds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for row in rows:
+        writer.writerow(
+            [
+                row.name, row.operator, row.weight_shape, row.parameters, row.level,
+                f"{row.sparsity:.4f}", row.kernel, row.baseline_kernel,
+                _milliseconds(row.seconds_before), _milliseconds(row.seconds_after),
+                _milliseconds(row.seconds_saved),
+                "" if row.divergence is None else f"{row.divergence:.3e}",
+                "; ".join(f"{a.level}: {a.reason or 'eligible'}" for a in row.alternatives),
+            ]
+        )  # fmt: skip
+    return text.getvalue()
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1e3:.5f}"

@@ -1,0 +1,137 @@
+"""The manifest: the contract, the verdict, what was measured, and a checksum of every file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from autosparse.errors import BundleError
+from autosparse.evaluation import Contract, Interval, Quality, Target, Verdict
+
+MANIFEST_NAME = "manifest.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class GivenFile(_Record):
+    """A file that the job was given."""
+
+    path: str
+    """Path as the user wrote it."""
+    sha256: str
+    """Digest of its content."""
+    rows: int | None = None
+    """Rows of a data file."""
+
+
+class LatencySummary(_Record):
+    """Both latencies from the verifying run, in seconds."""
+
+    baseline_p50: float
+    baseline_p95: float
+    p50: float
+    p95: float
+    ratio: float
+    """Latency over the baseline's, at the contract's percentile."""
+    ratio_interval: Interval
+    """95 % interval of the ratio."""
+    samples: int
+    """Samples of the delivered file that count."""
+    discarded_samples: int
+    """Samples of the delivered file that a canary disqualified."""
+
+
+class Offer(_Record):
+    """A contract that could be met instead, from files that were measured."""
+
+    recipe_id: str
+    latency_seconds: float
+    latency_ratio: float
+    """Share of the baseline's latency."""
+    drop: float
+    """Loss of quality in the metric's unit, on the rows that select."""
+
+
+class SearchSummary(_Record):
+    """How the answer was found."""
+
+    strategy: str
+    trials: int
+    """Recipes that were measured on the target."""
+    candidates: int
+    """Recipes that were proposed."""
+    failed: int
+    """Recipes that could not be lowered, run or timed."""
+    seconds: float
+    """Time of the search, table building included."""
+    seed: int
+
+
+class Manifest(_Record):
+    """What a bundle says of itself. Small, and readable by any language."""
+
+    schema_version: Literal[1] = 1
+    """Version of this file's schema."""
+    product: str
+    """Name and version of what wrote it."""
+    created: str
+    """UTC, ISO 8601."""
+    verdict: Verdict
+    """How the job ended."""
+    contract: Contract
+    """What was promised."""
+    target: Target
+    """Where it was measured."""
+    environment: str
+    """Id of the environment in `environment.json`."""
+    model: GivenFile
+    """The model as it came."""
+    data: dict[str, GivenFile]
+    """Calibration, validation and test files."""
+    inputs: tuple[str, ...]
+    """Inputs of the delivered model: the original's."""
+    outputs: tuple[str, ...]
+    """Outputs of the delivered model: the original's."""
+    recipe_id: str
+    """Digest of `recipe.yaml`'s content."""
+    quality: Quality
+    """Metric of the delivered file on the rows that gate."""
+    test_quality: Quality | None
+    """Metric on the untouched test file."""
+    latency: LatencySummary
+    """From the verifying run."""
+    fastest: Offer | None
+    """The fastest recipe that was measured, quality left aside."""
+    offers: tuple[Offer, ...]
+    """Nearest contracts that could be met, where this one could not."""
+    search: SearchSummary
+    """How the answer was found."""
+    config: dict[str, Any]
+    """The job's configuration, to run it again."""
+    files: dict[str, str]
+    """Name of every other file of the bundle -> its SHA-256."""
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read a bundle's manifest.
+
+    Raises:
+        BundleError: there is none, or it does not follow the schema.
+    """
+    path = bundle / MANIFEST_NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(
+            f"{bundle} is no bundle: it has no readable {MANIFEST_NAME}",
+            hint="give the directory that `autosparse optimize` delivered (OUTPUT_DIR/bundle)",
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(
+            f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from error

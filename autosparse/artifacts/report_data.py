@@ -1,0 +1,82 @@
+"""Everything that the report shows. The template computes nothing that is claimed."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from autosparse.artifacts.layer_rows import LayerRow
+from autosparse.artifacts.manifest import Manifest
+from autosparse.evaluation import Comparison, Environment, Interval
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TrialPoint(_Record):
+    """One measured recipe, for the quality-latency plot."""
+
+    recipe_id: str
+    proposed_by: str
+    latency_seconds: float
+    latency_ratio: float
+    drop: float
+    drop_interval: Interval
+    compressed_layers: int
+    deliverable: bool
+    """Whether it meets the whole contract on the rows that select."""
+    is_plain_int8: bool = False
+    """Whether every layer that can be is dense:int8: the opponent."""
+
+
+class ClassAccuracy(_Record):
+    """Accuracy on the rows of one label, dense and delivered."""
+
+    label: int
+    rows: int
+    baseline: float
+    delivered: float
+
+
+class GuardRails(_Record):
+    """What an average hides."""
+
+    agreement: float
+    """Share of rows where both models' highest output is the same."""
+    fixed_rows: int
+    """Rows that the dense model got wrong and the delivered one right."""
+    broken_rows: int
+    """Rows that the dense model got right and the delivered one wrong."""
+    classes: tuple[ClassAccuracy, ...]
+
+
+class PredictorReport(_Record):
+    """How far latency prediction can be trusted; it only screens, it never decides."""
+
+    recipes: int
+    """Measured recipes that it was checked on, each left out of its own fit."""
+    kendall_tau: float
+    """Rank agreement of predicted and measured latency."""
+    median_error: float
+    """Median of |predicted - measured| / measured."""
+    table_sum_error: float
+    """The same for the plain sum of the level table."""
+    points: tuple[tuple[float, float], ...]
+    """(measured, predicted) ratios."""
+
+
+class ReportData(_Record):
+    """The whole report."""
+
+    manifest: Manifest
+    layers: tuple[LayerRow, ...]
+    trials: tuple[TrialPoint, ...]
+    comparison: Comparison
+    environment: Environment
+    guard_rails: GuardRails | None
+    """None where the task has no labels."""
+    predictor: PredictorReport | None
+    """None where too few recipes were measured."""
+    noise_floor: float
+    """Half width of the verifying run's interval: smaller differences are not told apart."""
+    notes: tuple[str, ...]

@@ -1,0 +1,290 @@
+"""The top of the report: the contract, the verdict in one sentence, and what could be had."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from autosparse.artifacts.manifest import LatencySummary, Manifest, Offer
+from autosparse.artifacts.report_data import ReportData
+from autosparse.artifacts.report_words import (
+    MINUS,
+    QualityWords,
+    budget_words,
+    count,
+    duration,
+    is_baseline_level,
+    max_drop_words,
+    milliseconds,
+    plural,
+    share,
+    share_range,
+)
+from autosparse.evaluation import Evidence, Verdict
+
+_TITLES = {
+    Verdict.MET: "Met",
+    Verdict.LATENCY_INFEASIBLE: "Latency infeasible",
+    Verdict.NOT_FOUND: "Not found within the limits",
+}
+_TONES = {
+    Verdict.MET: "good",
+    Verdict.LATENCY_INFEASIBLE: "bad",
+    Verdict.NOT_FOUND: "warn",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of the numbers that are read first."""
+
+    label: str
+    value: str
+    beside: str
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One half of the contract."""
+
+    name: str
+    asked: str
+    bound: str
+    measured: str
+    interval: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class OfferRow:
+    """A contract that could be met instead."""
+
+    recipe_id: str
+    what: str
+    latency: str
+    ratio: str
+    drop: str
+    ask_for: str
+
+
+@dataclass(frozen=True)
+class VerdictView:
+    """What the first screen shows."""
+
+    title: str
+    tone: str
+    sentence: str
+    explanation: str
+    figures: tuple[Figure, ...]
+    clauses: tuple[Clause, ...]
+    judged: str
+    offers: tuple[OfferRow, ...]
+
+
+def verdict_view(data: ReportData) -> VerdictView:
+    """Word the verdict and both halves of the contract."""
+    manifest = data.manifest
+    quality = QualityWords(manifest.quality.metric)
+    return VerdictView(
+        title=_TITLES[manifest.verdict],
+        tone=_TONES[manifest.verdict],
+        sentence=_sentence(data, quality),
+        explanation=_explanation(manifest),
+        figures=_figures(data, quality),
+        clauses=_clauses(data, quality),
+        judged=_judged(manifest),
+        offers=() if manifest.verdict is Verdict.MET else _offers(manifest, quality),
+    )
+
+
+def speed_words(latency: LatencySummary) -> str:
+    """2.05x faster; or that no difference can be told."""
+    if latency.ratio_interval.low <= 1.0 <= latency.ratio_interval.high:
+        return "as fast as the dense model, as far as can be told"
+    if latency.ratio < 1.0:
+        return f"{1 / latency.ratio:.2f}x faster"
+    return f"{latency.ratio:.2f}x slower"
+
+
+def latencies(manifest: Manifest) -> tuple[float, float]:
+    """Baseline's and delivered file's seconds at the contract's percentile."""
+    latency = manifest.latency
+    if manifest.contract.percentile == "p50":
+        return latency.baseline_p50, latency.p50
+    return latency.baseline_p95, latency.p95
+
+
+def quality_words(manifest: Manifest, quality: QualityWords) -> str:
+    """Accuracy 88.4 % (-0.1 points)."""
+    value = quality.value(manifest.quality.value)
+    if quality.is_divergence:
+        return f"{quality.name} {value} from the dense model's outputs"
+    return f"{quality.name} {value} ({quality.change(manifest.quality.drop)})"
+
+
+def _sentence(data: ReportData, quality: QualityWords) -> str:
+    manifest = data.manifest
+    contract, (before, after) = manifest.contract, latencies(manifest)
+    asked = (
+        f"budget {budget_words(contract)} and at most "
+        f"{max_drop_words(contract.max_drop, quality)}"
+    )
+    if compressed_layers(data) == 0:
+        what = "the dense model as it came"
+    else:
+        what = (
+            f"{speed_words(manifest.latency)}: {milliseconds(after)} instead of "
+            f"{milliseconds(before)} ({contract.percentile}), {quality_words(manifest, quality)}"
+        )
+    if manifest.verdict is Verdict.MET:
+        return f"{what}; {asked}: met"
+    return f"Best that could be delivered: {what}; {asked}: not met"
+
+
+def _explanation(manifest: Manifest) -> str:
+    contract, search = manifest.contract, manifest.search
+    budget = f"{budget_words(contract)} ({milliseconds(_bound_seconds(manifest))})"
+    if manifest.verdict is Verdict.LATENCY_INFEASIBLE:
+        fastest = manifest.fastest
+        if fastest is None:
+            return f"The fastest recipe that was measured misses the budget of {budget}."
+        return (
+            f"The budget of {budget} cannot be met here: the fastest recipe that was measured "
+            f"takes {milliseconds(fastest.latency_seconds)}, {share(fastest.latency_ratio)} of "
+            "the baseline, with quality left aside."
+        )
+    if manifest.verdict is Verdict.NOT_FOUND:
+        return (
+            f"The budget of {budget} can be met, but no file that also keeps the quality was "
+            f"found in {plural(search.trials, 'trial')} and {duration(search.seconds)}. More "
+            "trials or time may find one."
+        )
+    return (
+        "The exported file was opened in a fresh process, measured against the original in "
+        "alternating rounds, and evaluated on rows that no choice was made on."
+    )
+
+
+def _figures(data: ReportData, quality: QualityWords) -> tuple[Figure, ...]:
+    manifest = data.manifest
+    latency, judged = manifest.latency, manifest.quality
+    if quality.is_divergence:
+        beside = "from the dense model's own outputs"
+    else:
+        beside = f"{quality.value(judged.baseline_value)} dense, {quality.change(judged.drop)}"
+    compressed = compressed_layers(data)
+    parameters = sum(row.parameters for row in data.layers)
+    zeros = sum(row.parameters * row.sparsity for row in data.layers)
+    return (
+        Figure("Latency p50", milliseconds(latency.p50),
+               f"{milliseconds(latency.baseline_p50)} dense, "
+               f"{_difference(latency.p50, latency.baseline_p50)}"),
+        Figure("Latency p95", milliseconds(latency.p95),
+               f"{milliseconds(latency.baseline_p95)} dense, "
+               f"{_difference(latency.p95, latency.baseline_p95)}"),
+        Figure(quality.name[:1].upper() + quality.name[1:], quality.value(judged.value), beside),
+        Figure("Compressed layers", f"{compressed} of {len(data.layers)}",
+               f"{share(zeros / parameters if parameters else 0.0, 0)} of their weights are zero"),
+    )  # fmt: skip
+
+
+def _difference(after: float, before: float) -> str:
+    change = after / before - 1.0
+    sign = MINUS if change < 0 else "+"
+    return f"{sign}{share(abs(change), 0)}"
+
+
+def _clauses(data: ReportData, quality: QualityWords) -> tuple[Clause, ...]:
+    manifest = data.manifest
+    contract, latency, judged = manifest.contract, manifest.latency, manifest.quality
+    # the gate's own rule, on the numbers that are printed
+    evidence = Evidence(
+        recipe_id=manifest.recipe_id,
+        latency_ratio=latency.ratio,
+        latency_ratio_high=latency.ratio_interval.high,
+        drop=judged.drop,
+        drop_high=judged.drop_interval.high,
+        compressed_layers=compressed_layers(data),
+    )
+    asked = f"{budget_words(contract)} of the baseline" if contract.budget.is_relative else (
+        budget_words(contract)
+    )  # fmt: skip
+    return (
+        Clause(
+            name=f"Latency ({contract.percentile})",
+            asked=f"at most {asked}",
+            bound=f"{milliseconds(_bound_seconds(manifest))} = {share(contract.latency_ratio)}",
+            measured=f"{milliseconds(latencies(manifest)[1])} = {share(latency.ratio)}",
+            interval=share_range(latency.ratio_interval),
+            holds=evidence.meets_budget(contract),
+        ),
+        Clause(
+            name="Increase" if quality.is_divergence else f"Drop of {quality.name}",
+            asked=f"at most {max_drop_words(contract.max_drop, quality)}",
+            bound=quality.drop(contract.allowed_drop()),
+            measured=quality.drop(judged.drop),
+            interval=quality.drop_range(judged.drop_interval),
+            holds=evidence.meets_drop(contract),
+        ),
+    )
+
+
+def _judged(manifest: Manifest) -> str:
+    side = "the interval's upper bound" if manifest.contract.strict else "the measured value"
+    return (
+        f"Judged by {side}. Latency: {count(manifest.latency.samples)} samples of the delivered "
+        f"file, as a share of the baseline's in the same run. Quality: "
+        f"{plural(manifest.quality.rows, 'row')} that the search never saw."
+    )
+
+
+def _bound_seconds(manifest: Manifest) -> float:
+    return manifest.contract.budget.seconds(manifest.contract.baseline_seconds)
+
+
+def _offers(manifest: Manifest, quality: QualityWords) -> tuple[OfferRow, ...]:
+    rows = []
+    fastest = manifest.fastest
+    if fastest is not None:
+        rows.append(_offer(fastest, "the fastest that was measured", manifest, quality))
+    for offer in manifest.offers:
+        if fastest is None or offer.recipe_id != fastest.recipe_id:
+            rows.append(_offer(offer, "on the measured front", manifest, quality))
+    return tuple(rows)
+
+
+def _offer(offer: Offer, what: str, manifest: Manifest, quality: QualityWords) -> OfferRow:
+    return OfferRow(
+        recipe_id=offer.recipe_id,
+        what=what,
+        latency=milliseconds(offer.latency_seconds),
+        ratio=share(offer.latency_ratio),
+        drop=quality.drop(offer.drop),
+        ask_for=_flags(offer, manifest, quality),
+    )
+
+
+def _flags(offer: Offer, manifest: Manifest, quality: QualityWords) -> str:
+    """The contract in flags, rounded to the lenient side: a tighter one was not measured."""
+    percent = math.ceil(offer.latency_ratio * 100)
+    bound = max(offer.drop, manifest.contract.allowed_drop(), 0.0)
+    if quality.in_points:
+        drop = f"{math.ceil(round(bound * 1000, 6)) / 10:g}pt"
+    else:
+        drop = f"{_round_up(bound):g}"
+    percentile = manifest.contract.percentile
+    flags = f"--latency-budget {percent}% --max-drop {drop}"
+    return flags if percentile == "p50" else f"{flags} --percentile {percentile}"
+
+
+def _round_up(value: float) -> float:
+    """Up to two significant digits."""
+    if value <= 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(round(value / step, 6)) * step:.2g}")
+
+
+def compressed_layers(data: ReportData) -> int:
+    """Layers that do not stay as they came."""
+    return sum(not is_baseline_level(row.level) for row in data.layers)

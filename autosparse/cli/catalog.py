@@ -1,0 +1,79 @@
+"""`autosparse methods | strategies | backends | spaces`: what there is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from autosparse.cli.terminal import print_json, print_table
+from autosparse.errors import NotInstalledError
+from autosparse.methods import METHODS
+from autosparse.registry import Registry
+from autosparse.search.strategies import STRATEGIES
+from backends import BACKENDS
+from search_spaces import load_space, names
+
+T = TypeVar("T")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Only how to print."""
+    parser.add_argument("--json", action="store_true", help="Print the list as JSON.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one list."""
+    rows = _LISTS[arguments.command]()
+    if arguments.json:
+        print_json(rows)
+        return 0
+    columns = tuple(rows[0])
+    print_table(arguments.command, columns, [tuple(str(row[c]) for c in columns) for row in rows])
+    return 0
+
+
+def _methods() -> list[dict[str, str]]:
+    return _rows(
+        METHODS,
+        lambda m: {"summary": m.summary, "needs": ", ".join(sorted(m.needs)), "source": m.source},
+    )
+
+
+def _strategies() -> list[dict[str, str]]:
+    return _rows(STRATEGIES, lambda s: {"summary": s.summary, "source": s.source})
+
+
+def _backends() -> list[dict[str, str]]:
+    return _rows(BACKENDS, lambda b: {"summary": b.summary})
+
+
+def _spaces() -> list[dict[str, str]]:
+    rows = []
+    for name in names():
+        space = load_space(name)
+        levels = ", ".join(str(level) for level in space.levels)
+        rows.append({"name": name, "summary": space.description, "levels": levels})
+    return rows
+
+
+def _rows(registry: Registry[T], describe: Callable[[T], dict[str, str]]) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    blank: dict[str, str] = {}
+    for name in registry.names():
+        try:
+            described = describe(registry.load(name))
+        except NotInstalledError as error:
+            rows.append({"name": name, **blank, "summary": str(error)})
+            continue
+        blank = dict.fromkeys(described, "")
+        rows.append({"name": name, **described})
+    return rows
+
+
+_LISTS: dict[str, Callable[[], list[dict[str, str]]]] = {
+    "methods": _methods,
+    "strategies": _strategies,
+    "backends": _backends,
+    "spaces": _spaces,
+}

@@ -1,0 +1,51 @@
+"""Flags of the command line, made from the fields of the job's configuration."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, get_origin
+
+from pydantic.fields import FieldInfo
+
+from autosparse.pipeline.config import JobConfig
+
+_POSITIONAL = "model"
+_NOT_FLAGS = frozenset({"schema_version"})
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag for every field; what is not given stays absent, so that a file can say it."""
+    parser.add_argument(_POSITIONAL, nargs="?", type=Path, help=_help("model"))
+    for name, field in JobConfig.model_fields.items():
+        if name in _NOT_FLAGS or name == _POSITIONAL:
+            continue
+        parser.add_argument(
+            "--" + name.replace("_", "-"), dest=name, default=argparse.SUPPRESS,
+            help=_help(name), **_shape(field),
+        )  # fmt: skip
+    parser.add_argument("--config", type=Path, help="YAML or JSON document with these fields.")
+
+
+def given_fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The configuration's fields that were given on the command line."""
+    given = {k: v for k, v in vars(arguments).items() if k in JobConfig.model_fields}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _shape(field: FieldInfo) -> dict[str, Any]:
+    if field.annotation is bool:
+        return {"action": "store_true"}
+    if get_origin(field.annotation) in (tuple, dict):
+        return {"action": "append", "metavar": "VALUE"}
+    return {"metavar": "VALUE"}
+
+
+def _help(name: str) -> str:
+    field = JobConfig.model_fields[name]
+    text = " ".join((field.description or "").split())
+    if field.is_required() or field.default is None or field.annotation is bool:
+        return text.replace("%", "%%")
+    default = field.get_default(call_default_factory=True)
+    shown = f" Default: {default}." if default not in ((), {}) else ""
+    return (text + shown).replace("%", "%%")

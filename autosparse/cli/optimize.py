@@ -1,0 +1,103 @@
+"""`autosparse optimize`: from a model and a budget to a verified bundle."""
+
+from __future__ import annotations
+
+import argparse
+
+from autosparse.artifacts.manifest import Manifest
+from autosparse.cli.flags import add_config_flags, given_fields
+from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json, print_table
+from autosparse.evaluation import Verdict
+from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.pipeline.dry_run import DryRun, run_dry
+from autosparse.pipeline.optimize import Result, run_job
+from workers.local import local_engines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The job's fields, and how to run it."""
+    add_config_flags(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="Continue the job in the output directory."
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="Print the resolved layers and levels, run nothing."
+    )
+    parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the job; the exit code is the verdict's."""
+    config = read_config(given_fields(arguments), arguments.config)
+    progress = TerminalProgress()
+    with local_engines(config.backend, progress) as engines:
+        if arguments.dry_run:
+            _print_dry_run(run_dry(config, engines.backend), as_json=arguments.json)
+            return 0
+        try:
+            result = run_job(config, engines, resume=arguments.resume)
+        finally:
+            progress.close()
+    if arguments.json:
+        print_json({"bundle": result.bundle, **result.manifest.model_dump(mode="json")})
+    else:
+        print_result(result, config)
+    return result.exit_code
+
+
+def print_result(result: Result, config: JobConfig) -> None:
+    """The verdict in sentences."""
+    out = console()
+    out.print(verdict_sentence(result.manifest), markup=False)
+    for offer in result.manifest.offers:
+        drop = drop_text(offer.drop, result.manifest.quality.metric)
+        out.print(
+            f"  could be had: {offer.latency_seconds * 1e3:.3f} ms "
+            f"({offer.latency_ratio:.1%} of the baseline) at a drop of {drop}",
+            markup=False,
+        )
+    out.print(f"bundle: {result.bundle}", markup=False)
+    out.print(f"report: {result.bundle}/report.html", markup=False)
+
+
+def verdict_sentence(manifest: Manifest) -> str:
+    """One sentence that an engineer understands."""
+    latency, contract = manifest.latency, manifest.contract
+    mine = latency.p50 if contract.percentile == "p50" else latency.p95
+    base = latency.baseline_p50 if contract.percentile == "p50" else latency.baseline_p95
+    drop = drop_text(manifest.quality.drop, manifest.quality.metric)
+    found = (
+        f"{mine * 1e3:.3f} ms instead of {base * 1e3:.3f} ms ({contract.percentile}, "
+        f"{latency.ratio:.1%} of the baseline), {manifest.quality.metric} drop {drop}"
+    )
+    asked = f"budget {contract.budget}, max drop {contract.max_drop}"
+    if manifest.verdict is Verdict.MET:
+        return f"MET: {found}; {asked}."
+    if manifest.verdict is Verdict.LATENCY_INFEASIBLE and manifest.fastest is not None:
+        return (
+            f"LATENCY-INFEASIBLE: the fastest recipe takes "
+            f"{manifest.fastest.latency_seconds * 1e3:.3f} ms "
+            f"({manifest.fastest.latency_ratio:.1%} of the baseline); {asked}. "
+            f"Delivered as best effort: {found}."
+        )
+    return f"NOT FOUND within the limits: {asked}. Delivered as best effort: {found}."
+
+
+def _print_dry_run(dry: DryRun, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {"layer": c.layer.name, "level": str(c.level), "searched": c.searched,
+                 "reason": c.reason}
+                for c in dry.choices
+            ]
+        )  # fmt: skip
+        return
+    rows = [
+        (c.layer.name, c.layer.operator, str(c.level), "yes" if c.searched else "no", c.reason)
+        for c in dry.choices
+    ]
+    print_table(
+        f"{len(dry.graph.layers)} layers", ("layer", "operator", "level", "searched", "why not"),
+        rows,
+    )  # fmt: skip

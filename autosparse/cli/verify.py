@@ -1,0 +1,57 @@
+"""`autosparse verify`: measure and evaluate a delivered bundle again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json
+from workers.local import verify
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The bundle, and where its model and data are now."""
+    parser.add_argument("bundle", type=Path, help="Delivered directory (OUTPUT_DIR/bundle).")
+    parser.add_argument("--model", type=Path, help="The original model, if it was moved.")
+    parser.add_argument("--validation", type=Path, help="The validation file, if it was moved.")
+    parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify; 0 only where the contract holds here and now."""
+    progress = TerminalProgress()
+    try:
+        found = verify(
+            arguments.bundle,
+            model=arguments.model,
+            validation=arguments.validation,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    verified = found.verified
+    percentile = verified.contract.percentile
+    interval = verified.comparison.ratio_interval(percentile)
+    if arguments.json:
+        print_json(
+            {
+                "verdict": found.verdict,
+                "holds": verified.holds,
+                "latency_ratio": verified.evidence.latency_ratio,
+                "latency_ratio_interval": interval.model_dump(),
+                "latency_seconds": verified.comparison.candidate.percentile_seconds(percentile),
+                "baseline_seconds": verified.comparison.baseline.percentile_seconds(percentile),
+                "quality": verified.quality.model_dump(mode="json"),
+            }
+        )
+        return found.verdict.exit_code
+    drop = drop_text(verified.quality.drop, verified.quality.metric)
+    console().print(
+        f"{'HOLDS' if verified.holds else 'DOES NOT HOLD'}: "
+        f"{verified.evidence.latency_ratio:.1%} of the baseline's {percentile} "
+        f"(95 % interval {interval.low:.1%} to {interval.high:.1%}), "
+        f"{verified.quality.metric} drop {drop}; budget {verified.contract.budget}, "
+        f"max drop {verified.contract.max_drop}.",
+        markup=False,
+    )
+    return found.verdict.exit_code

@@ -1,0 +1,203 @@
+"""The sweep of the optimal brain surgeon: settle one column, let the later ones make up for it.
+
+Pruning and rounding are the same step here: a column is put where it may lie (on zero, on a grid
+point), and its error is spread over the columns not yet settled, so that the layer's output on
+the calibration data changes least. All groups of a convolution are swept at once.
+
+Names of shapes: the weight is (output channels, K), or (groups, rows, K) where it is split; the
+factor is (groups, K, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from autosparse.calibration import LayerStatistics
+from autosparse.errors import AutoSparseError, CandidateError
+from autosparse.levels import NM, Block, Pattern, Unstructured
+from autosparse.methods.masks import project
+from autosparse.methods.round_to_nearest import LARGEST_INT8
+from autosparse.model_graph import Layer
+
+DAMPING = 0.01
+_LARGEST_DAMPING = 1.0
+# A group whose inputs are (almost) always zero is damped by this share of the average group.
+_SMALLEST_ENERGY = 1e-6
+# Errors reach the columns beyond a block in one matrix product per block.
+_BLOCK_COLUMNS = 128
+
+
+def factor_of(layer: Layer, statistics: LayerStatistics) -> Tensor:
+    """`inverse_factor` of the layer's Hessian.
+
+    Raises:
+        CandidateError: the Hessian has no inverse, with the layer's name.
+    """
+    if statistics.hessian is None:
+        raise AutoSparseError(f"{layer.name}: its statistics hold no Hessian")
+    try:
+        return inverse_factor(torch.tensor(statistics.hessian))
+    except CandidateError as error:
+        raise CandidateError(f"{layer.name}: {error.message}", hint=error.hint) from error
+
+
+def inverse_factor(hessian: Tensor, damping: float = DAMPING) -> Tensor:
+    """Upper triangular U with U^T U = inverse of the damped Hessian.
+
+    Damping also settles what the data leave open: an input that was always zero, fewer rows than
+    columns. Where it does not suffice it is raised, tenfold at a time.
+
+    Args:
+        hessian: (groups, K, K), symmetric; not changed.
+        damping: what is added to the diagonal, as a share of a group's mean diagonal.
+
+    Returns:
+        (groups, K, K) float64.
+
+    Raises:
+        CandidateError: even damping by the whole mean diagonal gives no positive definite matrix.
+    """
+    damped = hessian.to(torch.float64, copy=True)
+    diagonal = torch.diagonal(damped, dim1=-2, dim2=-1)
+    energy = diagonal.mean(dim=-1, keepdim=True)
+    energy = energy.clamp_min(_SMALLEST_ENERGY * (float(energy.mean()) or 1.0))
+    added = 0.0
+    while True:
+        diagonal += (damping - added) * energy
+        # H = M M^T with M upper triangular is the Cholesky factor seen from the last column, and
+        # U = M^-1: one triangular inverse in place of a full one and a second factorization
+        factor, failed = torch.linalg.cholesky_ex(damped.flip(-2, -1))
+        if not failed.any():
+            break
+        if damping >= _LARGEST_DAMPING:
+            raise CandidateError(
+                "the Hessian of its inputs is not positive definite, even with its mean diagonal "
+                "added",
+                hint="give more calibration data, or choose a method that needs no Hessian",
+            )
+        added, damping = damping, max(10 * damping, DAMPING)
+    identity = torch.eye(damped.shape[-1], dtype=torch.float64).expand_as(damped)
+    upper: Tensor = torch.linalg.solve_triangular(factor.flip(-2, -1), identity, upper=True)
+    return upper
+
+
+def sweep(weight: Tensor, factor: Tensor, pattern: Pattern, scales: Tensor | None = None) -> Tensor:
+    """Settle every column, first to last.
+
+    Args:
+        weight: (output channels, K); not changed.
+        factor: (groups, K, K), from `inverse_factor`; output channels are split evenly.
+        pattern: the shape of the zeros.
+        scales: (output channels,), steps of the int8 grid to settle on; None keeps real numbers.
+
+    Returns:
+        (output channels, K) float64: zero where the pattern asks for it, all else on the grid.
+    """
+    groups, columns, _ = factor.shape
+    rest = weight.to(torch.float64, copy=True).reshape(groups, -1, columns)
+    steps = None if scales is None else scales.double().reshape(groups, -1)
+    for start, stop, share in _column_blocks(rest, factor, pattern):
+        corner = factor[:, start:stop, start:stop]
+        errors = _settle(rest[..., start:stop], corner, share, steps)
+        rest[..., stop:] -= errors @ factor[:, start:stop, stop:]
+    return rest.reshape(weight.shape)
+
+
+def removal_costs(weight: Tensor, factor: Tensor, width: int) -> Tensor:
+    """What removing runs of `width` columns would add to the squared error of the output.
+
+    As if all earlier columns were settled, and with all later ones making up for the removal: for
+    one column, weight^2 / U_jj^2; for a run B, the squared length of w_B U_BB^-1.
+
+    Args:
+        weight: (groups, rows, K).
+        factor: (groups, K, K).
+        width: columns that go together; K is a multiple of it.
+
+    Returns:
+        (groups, rows, K): the sum over a run's columns is the cost of the run.
+    """
+    groups, rows, columns = weight.shape
+    runs = columns // width
+    corners = factor.reshape(groups, runs, width, runs, width).diagonal(dim1=1, dim2=3)
+    split = weight.reshape(groups, rows, runs, width).transpose(1, 2)
+    whitened: Tensor = torch.linalg.solve_triangular(
+        corners.movedim(-1, 1), split, upper=True, left=False
+    )
+    return whitened.square().transpose(1, 2).reshape(weight.shape)
+
+
+def _choose(weight: Tensor, factor: Tensor, pattern: Pattern) -> Tensor:
+    """Mask of the weights to keep, by what the others cost: (groups, rows, K) bool."""
+    width = pattern.columns if isinstance(pattern, Block) else 1
+    costs = removal_costs(weight, factor, width)
+    return project(costs.reshape(-1, weight.shape[-1]), pattern).reshape(weight.shape)
+
+
+def _column_blocks(
+    weight: Tensor, factor: Tensor, pattern: Pattern
+) -> Iterator[tuple[int, int, Pattern]]:
+    """Yield the blocks of columns that are settled together, and the pattern within each.
+
+    How many zeros a block gets is decided before the sweep, over all columns at once: more where
+    weights matter less, or where later columns can make up for them. Which weights they are is
+    chosen when the sweep reaches the block.
+    """
+    columns = weight.shape[-1]
+    unit = _unit(pattern)
+    width = max(_BLOCK_COLUMNS // unit, 1) * unit
+    kept = _choose(weight, factor, pattern)
+    for start in range(0, columns, width):
+        stop = min(start + width, columns)
+        share = pattern
+        if isinstance(pattern, Unstructured | Block):
+            zeros = (~kept[..., start:stop]).double().mean()
+            # model_copy does not validate: unlike a layer, a block may keep all or nothing
+            share = pattern.model_copy(update={"sparsity": float(zeros)})
+        yield start, stop, share
+
+
+def _unit(pattern: Pattern) -> int:
+    """Columns that a block of columns must not part."""
+    match pattern:
+        case NM():
+            return pattern.group
+        case Block():
+            return pattern.columns
+        case _:
+            return 1
+
+
+def _settle(block: Tensor, factor: Tensor, pattern: Pattern, steps: Tensor | None) -> Tensor:
+    """Settle a block's columns in place.
+
+    Args:
+        block: (groups, rows, columns).
+        factor: (groups, columns, columns), the block's corner of the whole.
+        pattern: the shape of the zeros within the block.
+        steps: (groups, rows) of the grid, or None.
+
+    Returns:
+        (groups, rows, columns): the error of each column in units of its diagonal entry.
+    """
+    errors = torch.zeros_like(block)
+    columns = block.shape[-1]
+    # an N:M group is chosen when the sweep reaches it, after all that earlier groups passed on
+    width = pattern.group if isinstance(pattern, NM) else columns
+    for start in range(0, columns, width):
+        part = slice(start, start + width)
+        kept = _choose(block[..., part], factor[:, part, part], pattern)
+        for column in range(start, start + width):
+            current = block[..., column]
+            settled = torch.where(kept[..., column - start], current, 0.0)
+            if steps is not None:
+                grid = (settled / steps).round().clamp(-LARGEST_INT8, LARGEST_INT8)
+                settled = grid * steps
+            error = (current - settled) / factor[:, column, column, None]
+            block[..., column + 1 :] -= error[..., None] * factor[:, None, column, column + 1 :]
+            block[..., column] = settled
+            errors[..., column] = error
+    return errors

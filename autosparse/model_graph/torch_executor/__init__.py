@@ -1,0 +1,9 @@
+"""Run the model graph with torch: differentiable, with weights that can be exchanged.
+
+Importing this package imports torch, which the rest of `autosparse.model_graph` does without.
+"""
+
+from autosparse.model_graph.torch_executor.module import GraphModule, Observer
+from autosparse.model_graph.torch_executor.plan import find_unsupported, unsupported_operators
+
+__all__ = ["GraphModule", "Observer", "find_unsupported", "unsupported_operators"]

@@ -1,0 +1,90 @@
+"""The baseline: the model as it came, timed in a fresh process and evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autosparse.errors import MeasurementError, ModelError
+from autosparse.evaluation import (
+    Contract,
+    Environment,
+    LoweredModel,
+    Measurement,
+    TimingSettings,
+    read_environment,
+)
+from autosparse.evaluation.metrics import Outputs
+from autosparse.pipeline.job import Job
+
+BASELINE_LABEL = "baseline"
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What every candidate is held against."""
+
+    measurement: Measurement
+    outputs: Outputs
+    """Answers on the rows that select."""
+    contract: Contract
+    environment: Environment
+
+
+def measure_baseline(job: Job) -> Baseline:
+    """Time the original file and evaluate it, and resolve the contract against it.
+
+    Raises:
+        ModelError: the runtime cannot open or run the model.
+        MeasurementError: the machine is too noisy to time anything.
+    """
+    job.engines.progress.stage("baseline", "timing the model as it came")
+    try:
+        timed = measure_patiently(job, {BASELINE_LABEL: job.original}, TimingSettings(), fresh=True)
+        outputs = job.answer(job.original, job.selecting)
+    except MeasurementError as error:
+        if "disturbed" in error.message:
+            raise
+        raise ModelError(
+            f"{job.config.model.name} does not run: {error.message}",
+            hint="check that it runs in ONNX Runtime with the inputs of the calibration file",
+        ) from error
+    value = job.metric.value(outputs, outputs, job.selecting.labels)
+    measurement = timed[BASELINE_LABEL]
+    contract = Contract(
+        budget=job.config.latency_budget,
+        percentile=job.config.percentile,
+        max_drop=job.config.max_drop,
+        strict=job.config.strict,
+        baseline_seconds=measurement.percentile_seconds(job.config.percentile),
+        baseline_quality=value,
+    )
+    return Baseline(measurement, outputs, contract, read_environment())
+
+
+def measure_patiently(
+    job: Job, files: dict[str, LoweredModel], settings: TimingSettings, *, fresh: bool = False
+) -> dict[str, Measurement]:
+    """Measure, and again where every round was disturbed: throttling lasts tens of seconds.
+
+    Raises:
+        MeasurementError: a file does not run, or the machine never became quiet.
+    """
+    for attempt in range(_ATTEMPTS):
+        measured = job.engines.lane.measure(
+            files, job.workspace.inputs, job.target, settings, fresh=fresh
+        )
+        if all(m.samples_seconds.size for m in measured.values()) and _has_whole_round(measured):
+            return measured
+        job.engines.progress.note(
+            f"no undisturbed round of samples in attempt {attempt + 1} of {_ATTEMPTS}"
+        )
+    raise MeasurementError(
+        "every round of samples was disturbed",
+        hint="stop other work on this machine and try again with --resume",
+    )
+
+
+def _has_whole_round(measured: dict[str, Measurement]) -> bool:
+    rounds = zip(*(m.blocks for m in measured.values()), strict=True)
+    return any(all(block.accepted for block in blocks) for blocks in rounds)

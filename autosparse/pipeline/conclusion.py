@@ -1,0 +1,123 @@
+"""The conclusion: verify the best trials until one holds, and say how the job ended."""
+
+from __future__ import annotations
+
+from autosparse.artifacts.manifest import Offer, SearchSummary
+from autosparse.errors import CandidateError, MeasurementError
+from autosparse.evaluation import Verdict
+from autosparse.evaluation.gate import best_effort, rank
+from autosparse.levels import BASELINE, Recipe
+from autosparse.pipeline.delivery import Answer, nearest_offers
+from autosparse.pipeline.records import TrialRecord
+from autosparse.pipeline.search_run import Search
+from autosparse.pipeline.starts import Starts
+from autosparse.pipeline.table_building import lower_recipe
+from autosparse.pipeline.trial import Bench
+from autosparse.pipeline.verification import Verified, verify_model
+
+_MOST_VERIFICATIONS = 6
+
+
+def conclude(bench: Bench, search: Search, starts: Starts) -> Answer:
+    """Verify, decide, and gather what the report tells.
+
+    A file is delivered as meeting the contract only after it was lowered again, opened in a
+    fresh process, timed against the baseline and evaluated on rows that no choice was made on.
+
+    Raises:
+        MeasurementError: not even the best effort could be verified.
+    """
+    bench.job.engines.progress.stage("verify", "in a fresh process, on rows not searched on")
+    contract = bench.baseline.contract
+    trials = {trial.recipe.id: trial for trial in search.trials}
+    ranked = rank((t.evidence for t in search.trials), contract)[:_MOST_VERIFICATIONS]
+    notes: list[str] = []
+    verified: Verified | None = None
+    for evidence in ranked:
+        attempt = _verify(bench, trials[evidence.recipe_id].recipe, notes)
+        if attempt is not None and attempt.holds:
+            verified = attempt
+            break
+        if attempt is not None:
+            notes.append(_why_it_failed(attempt))
+    if verified is not None:
+        verdict = Verdict.MET
+    else:
+        verdict = Verdict.LATENCY_INFEASIBLE if starts.infeasible else Verdict.NOT_FOUND
+        verified = _best_effort(bench, search, notes)
+    met = verdict is Verdict.MET
+    return Answer(
+        verdict=verdict,
+        verified=verified,
+        trials=tuple(search.trials),
+        fastest=_fastest_offer(bench, starts, trials),
+        offers=() if met else nearest_offers(tuple(search.trials), contract),
+        search=_summary(bench, search),
+        notes=tuple(notes),
+    )
+
+
+def _verify(bench: Bench, recipe: Recipe, notes: list[str]) -> Verified | None:
+    try:
+        model = lower_recipe(bench.job, bench.table, recipe, bench.ranges, f"verify-{recipe.id}")
+        return verify_model(bench.job, bench.baseline.contract, recipe, model)
+    except CandidateError as error:
+        notes.append(f"recipe {recipe.id} could not be verified: {error}")
+        return None
+
+
+def _why_it_failed(attempt: Verified) -> str:
+    evidence, contract = attempt.evidence, attempt.contract
+    if not evidence.meets_budget(contract):
+        return (
+            f"recipe {evidence.recipe_id} met the budget in the search but took "
+            f"{evidence.latency_ratio:.3f} of the baseline's latency when verified"
+        )
+    return (
+        f"recipe {evidence.recipe_id} kept the quality on the rows that select but dropped "
+        f"{evidence.drop:.4g} on the rows that gate"
+    )
+
+
+def _best_effort(bench: Bench, search: Search, notes: list[str]) -> Verified:
+    """The nearest file that is not slower than the baseline; the dense model if there is none."""
+    trials = {trial.recipe.id: trial for trial in search.trials}
+    nearest = best_effort((t.evidence for t in search.trials), bench.baseline.contract)
+    candidates = [trials[nearest.recipe_id].recipe] if nearest else []
+    dense = Recipe(
+        model_sha256=bench.job.graph.sha256,
+        levels={layer.name: BASELINE for layer in bench.job.graph.layers},
+    )
+    for recipe in [*candidates, dense]:
+        verified = _verify(bench, recipe, notes)
+        # the dense model may measure a hair above itself; anything else must not be slower
+        if verified is not None and (recipe is dense or verified.evidence.latency_ratio <= 1.0):
+            return verified
+    raise MeasurementError(
+        "no file could be verified: " + "; ".join(notes[-2:]),
+        hint="stop other work on this machine and try again with --resume",
+    )
+
+
+def _fastest_offer(bench: Bench, starts: Starts, trials: dict[str, TrialRecord]) -> Offer | None:
+    trial = trials.get(starts.fastest.recipe.id)
+    percentile = bench.job.config.percentile
+    if trial is None:
+        return None
+    return Offer(
+        recipe_id=trial.recipe.id,
+        latency_seconds=starts.fastest.comparison.candidate.percentile_seconds(percentile),
+        latency_ratio=starts.fastest.comparison.ratio(percentile),
+        drop=trial.evidence.drop,
+    )
+
+
+def _summary(bench: Bench, search: Search) -> SearchSummary:
+    return SearchSummary(
+        strategy=bench.job.config.strategy,
+        trials=len(search.trials),
+        candidates=search.candidates,
+        failed=search.failures,
+        seconds=bench.elapsed(),
+        seed=bench.job.config.seed,
+    )

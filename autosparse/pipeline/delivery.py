@@ -1,0 +1,172 @@
+"""Delivery: the verified file, its proof and its report become a bundle."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from autosparse.artifacts.bundle import file_sha256, write_bundle
+from autosparse.artifacts.layer_rows import to_csv
+from autosparse.artifacts.manifest import (
+    GivenFile,
+    LatencySummary,
+    Manifest,
+    Offer,
+    SearchSummary,
+)
+from autosparse.artifacts.report import render_report
+from autosparse.artifacts.report_data import ReportData, TrialPoint
+from autosparse.evaluation import Comparison, Contract, Verdict
+from autosparse.levels import Precision, Recipe
+from autosparse.pipeline.baseline import Baseline
+from autosparse.pipeline.guard_rails import guard_rails
+from autosparse.pipeline.job import Job
+from autosparse.pipeline.layer_truth import layer_rows
+from autosparse.pipeline.records import TrialRecord
+from autosparse.pipeline.trial import Bench
+from autosparse.pipeline.verification import Verified
+
+_MOST_OFFERS = 5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the search and the verification came to."""
+
+    verdict: Verdict
+    verified: Verified
+    trials: tuple[TrialRecord, ...]
+    fastest: Offer | None
+    offers: tuple[Offer, ...]
+    search: SearchSummary
+    notes: tuple[str, ...]
+
+
+def deliver(bench: Bench, answer: Answer) -> Manifest:
+    """Write the bundle and return its manifest."""
+    job, verified = bench.job, answer.verified
+    executed = job.engines.backend.executed_layers(verified.model, job.graph)
+    rows = layer_rows(job.graph, bench.table, verified.recipe, executed)
+    manifest = _manifest(job, bench.baseline, answer)
+    comparison = verified.comparison
+    interval = comparison.ratio_interval(job.config.percentile)
+    report = ReportData(
+        manifest=manifest,
+        layers=rows,
+        trials=trial_points(answer.trials, bench.baseline.contract),
+        comparison=comparison,
+        environment=bench.baseline.environment,
+        guard_rails=guard_rails(verified.outputs, verified.dense_outputs, job.gating),
+        predictor=None,
+        noise_floor=(interval.high - interval.low) / 2,
+        notes=answer.notes,
+    )
+    texts = {
+        "recipe.yaml": verified.recipe.to_yaml(),
+        "layers.csv": to_csv(rows),
+        "measurements.jsonl": _raw_samples(comparison),
+        "environment.json": bench.baseline.environment.model_dump_json(indent=2) + "\n",
+        "report.html": render_report(report),
+    }
+    return write_bundle(job.workspace.bundle, verified.model, texts, manifest)
+
+
+def trial_points(trials: tuple[TrialRecord, ...], contract: Contract) -> tuple[TrialPoint, ...]:
+    """The trials as the report plots them."""
+    return tuple(
+        TrialPoint(
+            recipe_id=trial.recipe.id,
+            proposed_by=trial.proposed_by,
+            latency_seconds=trial.latency_seconds,
+            latency_ratio=trial.evidence.latency_ratio,
+            drop=trial.evidence.drop,
+            drop_interval=trial.quality.drop_interval,
+            compressed_layers=trial.evidence.compressed_layers,
+            deliverable=trial.evidence.meets_budget(contract)
+            and trial.evidence.meets_drop(contract),
+            is_plain_int8=is_plain_int8(trial.recipe),
+        )
+        for trial in trials
+    )
+
+
+def is_plain_int8(recipe: Recipe) -> bool:
+    """Whether the recipe is INT8 everywhere: the opponent of everything else."""
+    return all(
+        level.sparsity == 0 and level.precision is Precision.INT8
+        for level in recipe.levels.values()
+    )
+
+
+def offer_of(trial: TrialRecord) -> Offer:
+    """A contract that this trial would meet."""
+    return Offer(
+        recipe_id=trial.recipe.id,
+        latency_seconds=trial.latency_seconds,
+        latency_ratio=trial.evidence.latency_ratio,
+        drop=trial.evidence.drop,
+    )
+
+
+def nearest_offers(trials: tuple[TrialRecord, ...], contract: Contract) -> tuple[Offer, ...]:
+    """The front of what was measured, from the fastest on: what could be had instead."""
+    front: list[TrialRecord] = []
+    for trial in sorted(trials, key=lambda t: (t.evidence.latency_ratio, t.evidence.drop)):
+        if trial.evidence.latency_ratio > 1.0:
+            break
+        if not front or trial.evidence.drop < front[-1].evidence.drop:
+            front.append(trial)
+    nearest = sorted(front, key=lambda t: t.evidence.violation(contract))[:_MOST_OFFERS]
+    return tuple(offer_of(t) for t in sorted(nearest, key=lambda t: t.evidence.latency_ratio))
+
+
+def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
+    config, verified = job.config, answer.verified
+    given = {"calibration": config.calibration, "validation": config.validation}
+    if config.test is not None:
+        given["test"] = config.test
+    return Manifest(
+        product=f"autosparse {version('autosparse')}",
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        verdict=answer.verdict,
+        contract=verified.contract,
+        target=job.target,
+        environment=baseline.environment.id,
+        model=GivenFile(path=str(config.model), sha256=job.graph.sha256),
+        data={
+            role: GivenFile(path=str(path), sha256=file_sha256(path))
+            for role, path in given.items()
+        },
+        inputs=tuple(str(spec) for spec in job.graph.inputs),
+        outputs=tuple(str(spec) for spec in job.graph.outputs),
+        recipe_id=verified.recipe.id,
+        quality=verified.quality,
+        test_quality=verified.test_quality,
+        latency=latency_summary(verified.comparison, job),
+        fastest=answer.fastest,
+        offers=answer.offers,
+        search=answer.search,
+        config=config.model_dump(mode="json"),
+        files={},
+    )
+
+
+def latency_summary(comparison: Comparison, job: Job) -> LatencySummary:
+    """Both percentiles of both files, from one run."""
+    percentile = job.config.percentile
+    return LatencySummary(
+        baseline_p50=comparison.baseline.percentile_seconds("p50"),
+        baseline_p95=comparison.baseline.percentile_seconds("p95"),
+        p50=comparison.candidate.percentile_seconds("p50"),
+        p95=comparison.candidate.percentile_seconds("p95"),
+        ratio=comparison.ratio(percentile),
+        ratio_interval=comparison.ratio_interval(percentile),
+        samples=int(comparison.candidate.samples_seconds.size),
+        discarded_samples=comparison.candidate.discarded_samples,
+    )
+
+
+def _raw_samples(comparison: Comparison) -> str:
+    lines = [comparison.baseline.model_dump_json(), comparison.candidate.model_dump_json()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,35 @@
+"""`--dry-run`: what would be searched, without running anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autosparse.evaluation import Backend
+from autosparse.model_graph import ModelGraph, load_model
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.job import target_of
+from autosparse.pipeline.layer_choices import Choice, layer_choices
+from search_spaces import load_space
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The resolved layers and levels."""
+
+    graph: ModelGraph
+    choices: tuple[Choice, ...]
+
+
+def run_dry(config: JobConfig, backend: Backend) -> DryRun:
+    """Resolve layers, patterns and levels.
+
+    Raises:
+        UserInputError: the model, a pattern or the space is wrong.
+    """
+    graph = load_model(config.model)
+    target = target_of(config).for_model(graph)
+    choices = layer_choices(
+        graph, load_space(config.space).levels, backend, target,
+        exclude=config.exclude, keep=config.keep,
+    )  # fmt: skip
+    return DryRun(graph, choices)

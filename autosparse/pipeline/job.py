@@ -1,0 +1,142 @@
+"""Intake of a whole job: the model, its data, the target and the metric, checked together."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from autosparse.datasets import Dataset, load_dataset
+from autosparse.errors import ConfigError, DataError
+from autosparse.evaluation import Backend, LoweredModel, MeasurementLane, Target
+from autosparse.evaluation.backend import Array
+from autosparse.evaluation.metrics import Metric, Outputs, default_metric, load_metric
+from autosparse.evaluation.quality import run_dataset
+from autosparse.journal import stored_safely
+from autosparse.model_graph import ModelGraph, load_model
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.progress import Progress
+from autosparse.pipeline.workspace import Workspace
+
+# Rows per inference when quality, not latency, is asked for.
+_EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What runs things. Named by whoever assembles a job; fakes in tests."""
+
+    backend: Backend
+    lane: MeasurementLane
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that the stages of one job share."""
+
+    config: JobConfig
+    graph: ModelGraph
+    target: Target
+    metric: Metric
+    calibration: Dataset
+    selecting: Dataset
+    gating: Dataset
+    test: Dataset | None
+    workspace: Workspace
+    engines: Engines
+
+    @property
+    def original(self) -> LoweredModel:
+        """The file as it came, which is the baseline."""
+        path = self.config.model.absolute()
+        return LoweredModel(path.parent, path.name)
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Rows per inference for quality: the target's where the model fixes its batch."""
+        fixed = any(spec.shape and isinstance(spec.shape[0], int) for spec in self.graph.inputs)
+        return self.target.batch_size if fixed else _EVALUATION_BATCH
+
+    def answer(self, model: LoweredModel, data: Dataset) -> Outputs:
+        """Run a file over data, on every core this process may use."""
+        runner = self.engines.backend.open(model, threads=len(os.sched_getaffinity(0)))
+        return run_dataset(runner, data, self.evaluation_batch)
+
+
+def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Job:
+    """Load and check everything that was given.
+
+    Raises:
+        UserInputError: the first thing that is wrong, and what to do about it.
+    """
+    engines.progress.stage("intake", config.model.name)
+    graph = load_model(config.model)
+    target = target_of(config).for_model(graph)
+    calibration = load_dataset(config.calibration, graph.inputs, "calibration")
+    validation = load_dataset(config.validation, graph.inputs, "validation")
+    test = None if config.test is None else load_dataset(config.test, graph.inputs, "test")
+    metric = _metric(config, graph, validation)
+    selecting, gating = validation.split(config.seed)
+    write_timing_inputs(workspace.inputs, calibration, target)
+    for node, reason in graph.skipped.items():
+        engines.progress.note(f"{node} is no layer: {reason}")
+    return Job(
+        config=config, graph=graph, target=target, metric=metric, calibration=calibration,
+        selecting=selecting, gating=gating, test=test, workspace=workspace, engines=engines,
+    )  # fmt: skip
+
+
+def first_rows(data: Dataset, count: int) -> Dataset:
+    """At most `count` rows from the start."""
+    return data.rows(slice(0, count)) if len(data) > count else replace(data)
+
+
+def target_of(config: JobConfig) -> Target:
+    """The target file, or this machine with the flags given."""
+    if config.target is not None:
+        return Target.load(Path(config.target))
+    return Target(
+        backend=config.backend, threads=config.threads, batch_size=config.batch_size,
+        input_shapes=config.input_shape,
+    )  # fmt: skip
+
+
+def _metric(config: JobConfig, graph: ModelGraph, validation: Dataset) -> Metric:
+    names = tuple(spec.name for spec in graph.outputs)
+    labelled = validation.labels is not None
+    metric = (
+        default_metric(names, labelled=labelled)
+        if config.metric is None
+        else load_metric(config.metric)
+    )
+    if metric.needs_labels and not labelled:
+        raise DataError(
+            f"the metric {metric.name} needs labels, and the validation file has none",
+            hint="save them as labels=..., or leave --metric away to judge by divergence",
+        )
+    if config.max_drop.unit == "pt" and not metric.in_unit_interval:
+        raise ConfigError(
+            f"--max-drop {config.max_drop} is in percentage points, but {metric.name} is not a "
+            "metric in [0, 1]",
+            hint="give a number in the unit of the metric, for example --max-drop 0.01",
+        )
+    return metric
+
+
+def write_timing_inputs(path: Path, data: Dataset, target: Target) -> None:
+    """One inference's inputs in the target's shapes, from real rows: zeros or noise would meet
+    other branches, or denormal numbers.
+    """
+    arrays = {name: fit(data.inputs[name], shape) for name, shape in target.input_shapes.items()}
+    with stored_safely(path), path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def fit(array: Array, shape: tuple[int, ...]) -> Array:
+    """Take the first entries along every axis, repeating from the start where there are too few."""
+    for axis, size in enumerate(shape):
+        array = np.take(array, np.arange(size) % array.shape[axis], axis=axis)
+    return np.ascontiguousarray(array)

@@ -1,0 +1,114 @@
+"""Which levels each layer may be searched over: the space, the user's wishes, what really runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autosparse.errors import ConfigError
+from autosparse.evaluation import Backend, Target
+from autosparse.levels import BASELINE, Level
+from autosparse.methods import METHODS
+from autosparse.model_graph import Layer, ModelGraph
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One level of one layer, before anything was built."""
+
+    layer: Layer
+    level: Level
+    runs: bool
+    """Whether a weight can be made and the backend runs it."""
+    searched: bool
+    """Whether the search may choose it."""
+    reason: str
+    """Why the search may not; empty where it may."""
+
+
+def layer_choices(
+    graph: ModelGraph,
+    levels: Sequence[Level],
+    backend: Backend,
+    target: Target,
+    *,
+    exclude: Sequence[str],
+    keep: Sequence[str],
+) -> tuple[Choice, ...]:
+    """Every layer x level of the space with its fate, the baseline level first.
+
+    Raises:
+        ConfigError: a pattern matches no layer, or a kept level cannot be made there.
+    """
+    fixed = _fixed_levels(graph, exclude, keep)
+    options = list(dict.fromkeys([BASELINE, *levels]))
+    choices: list[Choice] = []
+    for layer in graph.layers:
+        kept = fixed.get(layer.name)
+        mine = dict.fromkeys([*options, *([kept] if kept else [])])
+        choices.extend(_choice(layer, level, kept, backend, target) for level in mine)
+    return tuple(choices)
+
+
+def _choice(
+    layer: Layer, level: Level, kept: Level | None, backend: Backend, target: Target
+) -> Choice:
+    if level.is_baseline:
+        other = kept is not None and not kept.is_baseline
+        return Choice(layer, level, True, not other, f"kept at {kept}" if other else "")
+    capability = backend.capability(layer, level, target)
+    misfit = "" if not capability.runs else why_not_made(layer, level)
+    runs = capability.runs and not misfit
+    reason = misfit or capability.reason
+    if kept is None:
+        return Choice(layer, level, runs, runs and capability.can_win, reason)
+    if kept == level and not runs:
+        raise ConfigError(f"--keep wants {level} for {layer.name}, which cannot be: {reason}")
+    if kept == level:
+        return Choice(layer, level, True, True, "")
+    return Choice(layer, level, runs, False, f"{layer.name}: kept at {kept}")
+
+
+def why_not_made(layer: Layer, level: Level) -> str:
+    """Why no method makes the level of this layer; empty where one does."""
+    if level.method is None:
+        return f"{layer.name}: {level} names no method"
+    return METHODS.load(level.method).why_not(layer, level)
+
+
+def _fixed_levels(
+    graph: ModelGraph, exclude: Sequence[str], keep: Sequence[str]
+) -> dict[str, Level]:
+    """Layer -> the one level it may have; the last matching pattern wins."""
+    fixed: dict[str, Level] = {}
+    for pattern in exclude:
+        for name in _matching(graph, pattern, "--exclude"):
+            fixed[name] = BASELINE
+    for item in keep:
+        pattern, _, spelling = item.rpartition("=")
+        level = Level.parse(spelling)
+        if level.method is None and not level.is_baseline:
+            level = level.model_copy(update={"method": _usual_method(level)})
+        for name in _matching(graph, pattern, "--keep"):
+            fixed[name] = level
+    return fixed
+
+
+def _usual_method(level: Level) -> str:
+    return "round_to_nearest" if level.sparsity == 0 else "magnitude"
+
+
+def _matching(graph: ModelGraph, pattern: str, flag: str) -> list[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"{flag} {pattern!r} is no regular expression: {error}") from error
+    names = [layer.name for layer in graph.layers if expression.search(layer.name)]
+    if not names:
+        known = ", ".join(layer.name for layer in graph.layers[:8])
+        raise ConfigError(
+            f"{flag} {pattern!r} matches no layer",
+            hint=f"layers are named like {known}{' ...' if len(graph.layers) > 8 else ''}",
+        )
+    return names

@@ -1,0 +1,88 @@
+"""The durable study: every finished trial once, in an Optuna journal that its dashboard opens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+
+from autosparse.evaluation import Contract
+from autosparse.journal import stored_safely
+from autosparse.pipeline.records import TrialRecord
+from autosparse.search.strategy import DROP_CONSTRAINT, LATENCY_CONSTRAINT
+
+STUDY_NAME = "autosparse"
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+_RECORD = "record"
+
+
+class Ledger:
+    """Finished trials. Only the driver writes, and a trial is written once, when it is complete.
+
+    The first value is the drop, the second the latency over the baseline's. The recipe is part
+    of one attribute: a parameter per layer would cost ten times the space and time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        _repair(path)
+        with stored_safely(path):
+            storage = JournalStorage(JournalFileBackend(str(path)))
+            self._study = optuna.create_study(
+                storage=storage,
+                study_name=STUDY_NAME,
+                directions=["minimize", "minimize"],
+                load_if_exists=True,
+            )
+        self._path = path
+        self._records = [
+            TrialRecord.model_validate(trial.user_attrs[_RECORD])
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        ]
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Every finished trial, in order."""
+        return tuple(self._records)
+
+    def append(self, record: TrialRecord, contract: Contract) -> None:
+        """Write one finished trial."""
+        trial = create_trial(
+            state=TrialState.COMPLETE,
+            values=[record.evidence.drop, record.evidence.latency_ratio],
+            user_attrs={_RECORD: record.model_dump(mode="json")},
+            constraints=constraints_of(record, contract),
+        )
+        with stored_safely(self._path):
+            self._study.add_trial(trial)
+        self._records.append(record)
+
+
+def constraints_of(record: TrialRecord, contract: Contract) -> dict[str, float]:
+    """Violations in shares of each bound, so that samplers may add them; 0 or less is inside."""
+    bound = min(contract.latency_ratio, 1.0)
+    allowed = contract.allowed_drop()
+    return {
+        LATENCY_CONSTRAINT: record.evidence.latency_ratio / bound - 1.0,
+        DROP_CONSTRAINT: (record.evidence.drop - allowed) / max(allowed, 1e-3),
+    }
+
+
+def _repair(path: Path) -> None:
+    """Make a journal writable again after a kill: cut a torn last line, drop a stale lock.
+
+    The workspace's own lock makes sure that no other process is using the files.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}.lock")
+    if not path.exists():
+        return
+    with stored_safely(path), path.open("r+b") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)

@@ -1,0 +1,97 @@
+"""`autosparse verify`: does a bundle hold its contract here and now?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from autosparse.artifacts.bundle import check_bundle
+from autosparse.artifacts.manifest import Manifest
+from autosparse.errors import BundleError
+from autosparse.evaluation import LoweredModel, Verdict
+from autosparse.levels import Recipe
+from autosparse.pipeline.baseline import measure_baseline
+from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.pipeline.job import Engines, prepare_job
+from autosparse.pipeline.verification import Verified, verify_model
+from autosparse.pipeline.workspace import Workspace
+
+MODEL_FILE, RECIPE_FILE = "model.onnx", "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was promised, and what was found."""
+
+    manifest: Manifest
+    verified: Verified
+
+    @property
+    def verdict(self) -> Verdict:
+        """`met` where the file holds the contract here.
+
+        Else what the bundle says of itself, or that it does not hold any more.
+        """
+        if self.verified.holds:
+            return Verdict.MET
+        delivered = self.manifest.verdict
+        return Verdict.NOT_FOUND if delivered is Verdict.MET else delivered
+
+
+def run_verify(
+    bundle: Path,
+    engines_for: Callable[[str], Engines],
+    *,
+    model: Path | None = None,
+    validation: Path | None = None,
+) -> Verification:
+    """Check every checksum, then measure and evaluate the delivered file again.
+
+    Args:
+        bundle: the delivered directory, or the output directory that holds it.
+        engines_for: builds the engines for the backend that the bundle names.
+        model: the original model, where it is no longer at the recorded path.
+        validation: the validation file, where it is no longer at the recorded path.
+
+    Raises:
+        BundleError: the bundle is damaged, or the model or data are not those it was made from.
+    """
+    if not (bundle / "manifest.json").exists() and (bundle / "bundle").is_dir():
+        bundle = bundle / "bundle"
+    manifest = check_bundle(bundle)
+    config = _config(manifest, model, validation)
+    recipe = Recipe.load(bundle / RECIPE_FILE)
+    with tempfile.TemporaryDirectory() as directory:
+        workspace = Workspace(Path(directory))
+        workspace.job.mkdir()
+        job = prepare_job(config, workspace, engines_for(config.backend))
+        if job.graph.sha256 != manifest.model.sha256:
+            raise BundleError(
+                f"{config.model} is not the model that the bundle was made from",
+                hint="give the original with --model",
+            )
+        baseline = measure_baseline(job)
+        delivered = LoweredModel(bundle.absolute(), MODEL_FILE, recipe.knobs.graph_level)
+        job.engines.progress.stage("verify", str(bundle))
+        verified = verify_model(job, baseline.contract, recipe, delivered)
+    return Verification(manifest, verified)
+
+
+def _config(manifest: Manifest, model: Path | None, validation: Path | None) -> JobConfig:
+    fields = dict(manifest.config)
+    if model is not None:
+        fields["model"] = model
+    if validation is not None:
+        fields["validation"] = validation
+    for name in ("model", "calibration", "validation"):
+        path = Path(fields[name])
+        if name == "calibration" and not path.is_file():
+            fields[name] = fields["validation"]  # only one row is used, as input for timing
+        elif not path.is_file():
+            raise BundleError(
+                f"the {name} file {path} is no longer there", hint=f"give it with --{name}"
+            )
+    fields["test"] = None
+    return read_config(fields)

@@ -1,0 +1,125 @@
+"""The output directory: the bundle that is delivered, and the job's own files beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from autosparse.errors import ConfigError, StorageError
+from autosparse.journal import stored_safely
+from autosparse.pipeline.config import JobConfig
+
+# Changing one of these changes what earlier evidence means; the others only say when to stop.
+_MUST_NOT_CHANGE = (
+    "model", "calibration", "validation", "metric", "percentile", "backend", "threads",
+    "batch_size", "input_shape", "space", "seed", "target",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where everything of one job lies."""
+
+    root: Path
+
+    @property
+    def bundle(self) -> Path:
+        """The delivered directory."""
+        return self.root / "bundle"
+
+    @property
+    def job(self) -> Path:
+        """The job's own files: what `--resume` continues from."""
+        return self.root / "job"
+
+    @property
+    def table(self) -> Path:
+        """The level table."""
+        return self.job / "level_table"
+
+    @property
+    def study(self) -> Path:
+        """The Optuna journal."""
+        return self.job / "study.journal"
+
+    @property
+    def candidates(self) -> Path:
+        """The candidate log."""
+        return self.job / "candidates.jsonl"
+
+    @property
+    def measurements(self) -> Path:
+        """Raw samples of every trial."""
+        return self.job / "measurements.jsonl"
+
+    @property
+    def inputs(self) -> Path:
+        """One inference's inputs, for timing."""
+        return self.job / "timing_inputs.npz"
+
+    @property
+    def config(self) -> Path:
+        """The configuration the job was started with."""
+        return self.job / "config.json"
+
+    def scratch(self, name: str) -> Path:
+        """An empty directory for files that are made again when they are needed again."""
+        path = self.job / "scratch" / name
+        with stored_safely(path):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+        return path
+
+
+@contextmanager
+def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
+    """Make or reopen the output directory, and hold it for this process alone.
+
+    Raises:
+        StorageError: not empty without `resume`, not writable, or in use.
+        ConfigError: the job to resume was asked for something else.
+    """
+    workspace = Workspace(config.output_dir.absolute())
+    root = workspace.root
+    with stored_safely(root):
+        if root.exists() and not root.is_dir():
+            raise StorageError(f"{root} is a file", hint="give another --output-dir")
+        if root.exists() and any(root.iterdir()) and not resume:
+            raise StorageError(
+                f"the output directory {root} is not empty",
+                hint="add --resume to continue the job there, or give another --output-dir",
+            )
+        workspace.job.mkdir(parents=True, exist_ok=True)
+        lock = (workspace.job / "lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StorageError(
+                f"another process works in {root}", hint="wait for it, or give another directory"
+            ) from error
+        _remember_config(workspace, config)
+        yield workspace
+        shutil.rmtree(workspace.job / "scratch", ignore_errors=True)
+
+
+def _remember_config(workspace: Workspace, config: JobConfig) -> None:
+    if workspace.config.exists():
+        with stored_safely(workspace.config):
+            stored = JobConfig.model_validate_json(workspace.config.read_bytes())
+        for field in _MUST_NOT_CHANGE:
+            if getattr(stored, field) != getattr(config, field):
+                flag = "--" + field.replace("_", "-")
+                raise ConfigError(
+                    f"the job in {workspace.root} was started with another {flag}: "
+                    f"{getattr(stored, field)}",
+                    hint="give the same one to resume it, or another --output-dir",
+                )
+    with stored_safely(workspace.config):
+        partial = workspace.config.with_suffix(".partial")
+        partial.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+        partial.replace(workspace.config)

@@ -1,0 +1,453 @@
+"""Whole graphs in the torch executor: what it computes, its gradients, and what may be changed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.parser
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from autosparse.errors import AutoSparseError, DataError, ModelError
+from autosparse.model_graph import ModelGraph, load_model
+from autosparse.model_graph.torch_executor import GraphModule, unsupported_operators
+
+pytestmark = [
+    # the exporter that most models in the field were made with says so on every call
+    pytest.mark.filterwarnings(
+        "ignore:You are using the legacy TorchScript-based:DeprecationWarning"
+    ),
+    pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning"),
+]
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+WIDTH, HEADS, WORDS = 16, 4, 50
+
+
+def conv_norm(
+    cin: int, cout: int, size: int, stride: int = 1, groups: int = 1
+) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    conv = nn.Conv2d(cin, cout, size, stride, size // 2, groups=groups, bias=False)
+    norm = nn.BatchNorm2d(cout)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2.0)
+    return conv, norm
+
+
+class Residual(nn.Module):
+    def __init__(self, cin: int, cout: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *conv_norm(cin, cout, 3, stride), nn.ReLU(), *conv_norm(cout, cout, 3)
+        )
+        self.shortcut = nn.Sequential(*conv_norm(cin, cout, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+class SqueezeExcite(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, 4, 1),
+            nn.SiLU(),
+            nn.Conv2d(4, channels, 1),
+            nn.Hardsigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated: Tensor = x * self.gate(x)
+        return gated
+
+
+class Inverted(nn.Module):
+    def __init__(self, activation: Callable[[], nn.Module], *gate: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *conv_norm(8, 16, 1),
+            activation(),
+            *conv_norm(16, 16, 5, groups=16),
+            activation(),
+            *gate,
+            *conv_norm(16, 8, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        added: Tensor = x + self.body(x)
+        return added
+
+
+def head(channels: int) -> tuple[nn.Module, ...]:
+    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels, 10)
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = nn.Linear(WIDTH, 3 * WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        batch, length, _ = x.shape
+        split = self.projection(x).view(batch, length, 3, HEADS, WIDTH // HEADS)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=causal
+        )
+        projected: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, WIDTH))
+        return projected
+
+
+class Block(nn.Module):
+    def __init__(self, approximate: str) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.attention = Attention()
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.activation = nn.GELU(approximate)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        x = x + self.attention(self.before(x), mask, causal)
+        added: Tensor = x + self.down(self.activation(self.up(self.between(x))))
+        return added
+
+
+class VisionTransformer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, WIDTH, 4, 4)
+        self.token = nn.Parameter(torch.randn(1, 1, WIDTH))
+        self.position = nn.Parameter(torch.randn(1, 17, WIDTH))
+        self.block = Block("none")
+        self.head = nn.Linear(WIDTH, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        patches = self.patch(image).flatten(2).transpose(1, 2)
+        token = self.token.expand(image.shape[0], -1, -1)
+        logits: Tensor = self.head(self.block(torch.cat((token, patches), 1) + self.position)[:, 0])
+        return logits
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.word, self.position = nn.Embedding(WORDS, WIDTH), nn.Embedding(32, WIDTH)
+        self.block = Block("none")
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.word(ids) + self.position(torch.arange(ids.shape[1]))
+        hidden = (1.0 - mask[:, None, None, :].to(x.dtype)) * torch.finfo(x.dtype).min
+        x = self.block(x, hidden)
+        shown = mask.unsqueeze(-1).to(x.dtype)
+        return functional.normalize((x * shown).sum(1) / shown.sum(1).clamp(min=1e-9), dim=-1)
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.word, self.position = nn.Embedding(WORDS, WIDTH), nn.Embedding(32, WIDTH)
+        self.block = Block("tanh")
+        self.head = nn.Linear(WIDTH, WORDS, bias=False)
+        self.head.weight = self.word.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.word(ids) + self.position(torch.arange(ids.shape[1]))
+        logits: Tensor = self.head(self.block(x, causal=True))
+        return logits
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "resnet": lambda: nn.Sequential(
+        *conv_norm(3, 8, 7, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        Residual(8, 8, 1),
+        Residual(8, 16, 2),
+        *head(16),
+    ),
+    "mobilenet_v2": lambda: nn.Sequential(*conv_norm(3, 8, 3, 2), Inverted(nn.ReLU6), *head(8)),
+    "mobilenet_v3": lambda: nn.Sequential(
+        *conv_norm(3, 8, 3, 2), nn.Hardswish(), Inverted(nn.Hardswish, SqueezeExcite(16)), *head(8)
+    ),
+    "vision_transformer": VisionTransformer,
+    "encoder": Encoder,
+    "decoder": Decoder,
+}
+
+
+def inputs_of(name: str, batch: int, length: int) -> dict[str, npt.NDArray[np.generic]]:
+    generator = np.random.default_rng(batch)
+    if name not in ("encoder", "decoder"):
+        return {"image": generator.standard_normal((batch, 3, 16, 16)).astype(np.float32)}
+    ids = generator.integers(0, WORDS, (batch, length))
+    if name == "decoder":
+        return {"ids": ids}
+    mask = (np.arange(length) < generator.integers(2, length, (batch, 1))).astype(np.int64)
+    return {"ids": ids, "mask": mask}
+
+
+Export = Callable[[str, int, bool], Path]
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Export a model once per opset and exporter, with free batch and length."""
+    directory = tmp_path_factory.mktemp("models")
+
+    def run(name: str, opset: int, dynamo: bool) -> Path:
+        path = directory / f"{name}_{opset}_{dynamo}.onnx"
+        if path.exists():
+            return path
+        torch.manual_seed(0)
+        inputs = inputs_of(name, batch=2, length=7)
+        free = {
+            key: {0: "batch"} if key == "image" else {0: "batch", 1: "length"} for key in inputs
+        }
+        dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free.values())
+        torch.onnx.export(
+            MODELS[name]().eval(),
+            tuple(torch.from_numpy(array) for array in inputs.values()),
+            path,
+            input_names=list(inputs),
+            opset_version=opset,
+            dynamo=dynamo,
+            verbose=False,
+            **({"dynamic_shapes": dynamic} if dynamo else {"dynamic_axes": free}),
+        )
+        return path
+
+    return run
+
+
+def run_torch(module: GraphModule, inputs: Arrays) -> list[npt.NDArray[np.float32]]:
+    with torch.no_grad():
+        outputs = module({name: torch.from_numpy(array) for name, array in inputs.items()})
+    return [outputs[name].numpy() for name in module.output_names]
+
+
+def run_onnxruntime(model: Path | ir.Model, inputs: Arrays) -> list[npt.NDArray[np.float32]]:
+    source: str | bytes = str(model)
+    if isinstance(model, ir.Model):
+        in_memory = ir.external_data.load_to_model(model)
+        source = ir.serde.serialize_model(in_memory).SerializeToString()
+    session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+    return list(session.run(None, dict(inputs)))
+
+
+def assert_close(
+    computed: list[npt.NDArray[np.float32]], expected: list[npt.NDArray[np.float32]]
+) -> None:
+    for ours, theirs in zip(computed, expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
+
+
+# ONNX Runtime's Attention, of opset 23, does not broadcast the encoder's mask.
+EXPORTS = [
+    *((name, opset, dynamo) for name in MODELS for opset, dynamo in ((17, False), (20, True))),
+    ("resnet", 13, False),
+    ("encoder", 14, False),
+    ("encoder", 18, True),
+    ("decoder", 22, True),
+    ("decoder", 23, True),
+    ("vision_transformer", 23, True),
+]
+
+
+@pytest.mark.parametrize(("name", "opset", "dynamo"), EXPORTS)
+def test_same_outputs_as_onnxruntime(name: str, opset: int, dynamo: bool, export: Export) -> None:
+    path = export(name, opset, dynamo)
+    graph = load_model(path)
+    assert unsupported_operators(graph) == ()
+    module = GraphModule.from_graph(graph)
+    for batch, length in ((1, 3), (5, 11)):
+        inputs = inputs_of(name, batch, length)
+        assert_close(run_torch(module, inputs), run_onnxruntime(path, inputs))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sizes_are_computed_on_the_cpu(name: str, export: Export) -> None:
+    # the meta device has shapes and no values: nothing there can be read as a number
+    module = GraphModule.from_graph(load_model(export(name, 20, True))).to("meta")
+    inputs = {key: torch.from_numpy(array) for key, array in inputs_of(name, 3, 9).items()}
+    (output,) = module({key: tensor.to("meta") for key, tensor in inputs.items()}).values()
+    assert output.device.type == "meta"
+    assert output.shape[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamo"), [("resnet", False), ("mobilenet_v3", True), ("decoder", True)]
+)
+def test_gradient_of_a_weight_is_the_slope(name: str, dynamo: bool, export: Export) -> None:
+    module = GraphModule.from_graph(load_model(export(name, 20 if dynamo else 17, dynamo))).double()
+    inputs = {
+        key: tensor.double() if tensor.is_floating_point() else tensor
+        for key, array in inputs_of(name, 3, 5).items()
+        for tensor in [torch.from_numpy(array)]
+    }
+
+    def loss() -> Tensor:
+        (output,) = module.forward(inputs).values()
+        return output.square().mean()
+
+    weights = [module.layer_weight(layer) for layer in module.layer_names]
+    gradients = torch.autograd.grad(loss(), weights)
+    torch.manual_seed(0)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        direction, centre, step = torch.randn_like(weight), weight.detach().clone(), 1e-6
+        with torch.no_grad():
+            weight.copy_(centre + step * direction)
+            above = loss()
+            weight.copy_(centre - step * direction)
+            below = loss()
+            weight.copy_(centre)
+        slope = (above - below) / (2 * step)
+        torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["resnet", "decoder"])
+def test_weights_are_swapped_as_in_the_file(name: str, export: Export) -> None:
+    graph = load_model(export(name, 20, True))
+    module = GraphModule.from_graph(graph)
+    changed = graph.copy_model()
+    inputs = inputs_of(name, 2, 6)
+    before = run_torch(module, inputs)
+    for layer in graph.layers:
+        weight = graph.weight(layer)
+        pruned = np.where(np.abs(weight) > np.median(np.abs(weight)), weight, np.float32(0))
+        changed.graph.initializers[layer.weight].const_value = ir.tensor(pruned, name=layer.weight)
+        parameter = module.layer_weight(layer.name)
+        module.set_layer_weight(layer.name, torch.from_numpy(pruned))
+        assert module.layer_weight(layer.name) is parameter  # an optimizer would still hold it
+        assert parameter.is_leaf
+        assert parameter.requires_grad
+    after = run_torch(module, inputs)
+    assert np.abs(after[0] - before[0]).max() > 0.01
+    assert_close(after, run_onnxruntime(changed, inputs))
+    assert_close(run_torch(GraphModule.from_graph(graph), inputs), before)  # the graph is its own
+
+
+def test_layers_are_parameters_and_other_floats_buffers(export: Export) -> None:
+    graph = load_model(export("encoder", 20, True))
+    module = GraphModule.from_graph(graph)
+    assert module.layer_names == tuple(layer.name for layer in graph.layers)
+    layers = {id(module.layer_weight(name)) for name in module.layer_names}
+    biases = {id(module.layer_bias(name)) for name in module.layer_names}
+    assert {id(parameter) for parameter in module.parameters()} <= layers | biases
+    assert all(buffer.dtype != torch.int64 for buffer in module.buffers())
+    assert any(buffer.shape == (WORDS, WIDTH) for buffer in module.buffers())
+    with pytest.raises(AutoSparseError, match="no layer 'nowhere'"):
+        module.layer_weight("nowhere")
+    with pytest.raises(AutoSparseError, match="shape"):
+        module.set_layer_weight(module.layer_names[0], torch.zeros(1))
+
+
+def parse(text: str, path: Path) -> ModelGraph:
+    onnx.save(onnx.parser.parse_model(text), path)
+    return load_model(path)
+
+
+def test_a_shared_weight_is_one_parameter_until_it_is_set(tmp_path: Path) -> None:
+    graph = parse(
+        """<ir_version: 10, opset_import: ["": 18]>
+        twice (float[n, 2] x) => (float[n, 2] y) <float[2, 2] w = {1, 2, 3, 4}>
+        { h = MatMul(x, w)  y = MatMul(h, w) }""",
+        tmp_path / "twice.onnx",
+    )
+    module = GraphModule.from_graph(graph)
+    first, second = module.layer_names
+    assert module.layer_weight(first) is module.layer_weight(second)
+    assert len(list(module.parameters())) == 1
+    module.set_layer_weight(first, torch.eye(2))
+    assert len(list(module.parameters())) == 2
+    assert module({"x": torch.eye(2)})["y"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_observers_see_what_each_layer_reads(export: Export) -> None:
+    graph = load_model(export("encoder", 17, False))
+    module = GraphModule.from_graph(graph)
+    inputs = inputs_of("encoder", 2, 9)
+    watched = list(dict.fromkeys(["ids", *(layer.input for layer in graph.layers)]))
+    seen: dict[str, npt.NDArray[np.float32]] = {}
+
+    def keep(name: str) -> Callable[[Tensor], None]:
+        return lambda value: seen.update({name: value.numpy()})
+
+    with torch.no_grad():
+        module(
+            {name: torch.from_numpy(array) for name, array in inputs.items()},
+            {name: keep(name) for name in watched},
+        )
+    assert list(seen) == watched
+    shown = graph.copy_model()
+    values = {value.name: value for node in shown.graph for value in node.outputs}
+    shown.graph.outputs[:] = [values[name] for name in watched[1:]]
+    assert_close([seen[name] for name in watched[1:]], run_onnxruntime(shown, inputs))
+    with pytest.raises(AutoSparseError, match="no tensor 'nowhere'"):
+        module({"ids": torch.zeros(1, 1), "mask": torch.ones(1, 1)}, {"nowhere": print})
+
+
+def test_a_value_is_freed_after_its_last_use(export: Export) -> None:
+    graph = load_model(export("resnet", 17, False))
+    module = GraphModule.from_graph(graph)
+    first: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+    with torch.no_grad():
+        module(
+            {"image": torch.zeros(1, 3, 16, 16)},
+            {
+                graph.layers[1].input: lambda value: first.append(weakref.ref(value)),
+                graph.outputs[0].name: lambda value: alive.append(first[0]() is not None),
+            },
+        )
+    assert alive == [False]
+
+
+def test_inputs_must_be_the_graphs(export: Export) -> None:
+    module = GraphModule.from_graph(load_model(export("encoder", 17, False)))
+    with pytest.raises(DataError, match="the model reads ids, mask, but was given ids"):
+        module({"ids": torch.zeros(1, 4, dtype=torch.int64)})
+
+
+def test_a_failing_node_is_named(export: Export) -> None:
+    module = GraphModule.from_graph(load_model(export("resnet", 17, False)))
+    with pytest.raises(RuntimeError) as caught:
+        module({"image": torch.zeros(1, 4, 16, 16)})
+    assert "ran Conv (node '" in caught.value.__notes__[0]
+
+
+def test_what_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
+    graph = parse(
+        """<ir_version: 10, opset_import: ["": 18]>
+        gaps (float[1, 2, 4, 4] x) => (float[1, 2, 2, 2] y)
+        <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[4] s = {1.0, 1.0, 0.5, 0.5},
+         float r = {0.1}, bool t = {1}>
+        {
+            a = Conv(x, w)
+            b = Shrink(a)
+            c = Shrink(b)
+            d = Dropout(c, r, t)
+            y = Resize <mode = "linear", antialias = 1> (d, , s)
+        }""",
+        tmp_path / "gaps.onnx",
+    )
+    shrink, dropout, resize = unsupported_operators(graph)
+    assert shrink.startswith("Shrink (nodes '")
+    assert dropout.startswith("Dropout with training_mode (node '")
+    assert resize.startswith("Resize with antialias (node '")
+    with pytest.raises(ModelError, match=r"Shrink .*; Dropout .*; Resize") as caught:
+        GraphModule.from_graph(graph)
+    assert "ONNX Runtime" in caught.value.hint
