@@ -25,7 +25,7 @@ from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from backends.executed_graph import executed_layers
 from backends.qdq_insertion import add_initializer, insert_qdq
-from backends.qdq_plan import calibrated_tensors, plan_qdq
+from backends.qdq_plan import bare_conversions, calibrated_tensors, plan_qdq
 
 _GRAPH_LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -83,6 +83,15 @@ class OnnxRuntimeBackend:
                 f"{level} is as slow as dense:int8"
             )
         return Capability.wins()
+
+    def conversions(self, graph: ModelGraph, levels: Mapping[str, Level]) -> Mapping[str, int]:
+        """Quantize and dequantize nodes that no kernel absorbs."""
+        integer = {
+            layer.node: layer
+            for layer in graph.layers
+            if levels[layer.name].precision is Precision.INT8
+        }
+        return bare_conversions(graph.model.graph, plan_qdq(graph.model.graph, integer))
 
     def calibrated_tensors(self, graph: ModelGraph) -> Sequence[str]:
         """Inputs and results of the layers and of what can join them."""

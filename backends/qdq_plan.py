@@ -7,6 +7,7 @@ they join too, so that a residual network does not bounce through float32 at eve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -107,3 +108,29 @@ def calibrated_tensors(graph: ir.Graph, layers: Mapping[str, Layer]) -> tuple[st
     """
     plan = plan_qdq(graph, layers)
     return tuple(dict.fromkeys([*plan.tensors.values(), *plan.tensors]))
+
+
+def bare_conversions(graph: ir.Graph, plan: QdqPlan) -> dict[str, int]:
+    """Conversions that remain as nodes of their own: name -> elements per row, 0 if unknown.
+
+    The Q behind an integer kernel and the DQ before one are absorbed by it. What is left are a Q
+    on a tensor that a float32 node wrote, and a DQ for the float32 readers of an integer tensor.
+    """
+    found: dict[str, int] = {}
+    written = [value for node in graph for value in node.outputs]
+    for value in [*graph.inputs, *written]:
+        name = str(value.name)
+        if name not in plan.tensors:
+            continue
+        if name not in plan.produced:
+            found[f"quantize:{name}"] = _elements(value)
+        elif any(str(use.node.name) not in plan.nodes for use in value.uses()):
+            found[f"dequantize:{name}"] = _elements(value)
+    return found
+
+
+def _elements(value: ir.Value) -> int:
+    """Elements of one row: the batch and other free dimensions count as one."""
+    if value.shape is None:
+        return 0
+    return math.prod(dim for dim in value.shape if isinstance(dim, int))

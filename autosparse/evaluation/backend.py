@@ -120,6 +120,19 @@ class Backend(Protocol):
     def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
         """Whether `level` runs for `layer` on `target`, and whether it can be faster."""
 
+    def conversions(self, graph: ModelGraph, levels: Mapping[str, Level]) -> Mapping[str, int]:
+        """What a recipe makes the runtime do between its layers: the boundary costs.
+
+        Args:
+            graph: the model graph.
+            levels: layer name -> level.
+
+        Returns:
+            Name of each conversion (`quantize:TENSOR`, `dequantize:TENSOR` ...) -> elements per
+            row that it converts, or 0 where the model does not tell. Equal names cost the same in
+            every recipe.
+        """
+
     def calibrated_tensors(self, graph: ModelGraph) -> Sequence[str]:
         """Activation tensors whose ranges `lower` may ask for."""
 

@@ -6,6 +6,7 @@ claimed about two files is a `Comparison` of measurements from one interleaved r
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from autosparse.errors import MeasurementError
 from autosparse.evaluation.budget import Percentile
+
+Samples = npt.NDArray[np.float64]
 
 _CONFIDENCE = 0.95
 _RESAMPLES = 1000
@@ -83,7 +86,7 @@ class Measurement(BaseModel):
     @property
     def samples_seconds(self) -> npt.NDArray[np.float64]:
         """Accepted samples, (n,)."""
-        return np.concatenate([b.samples_seconds for b in self.blocks if b.accepted] or [[]])
+        return np.array([s for b in self.blocks if b.accepted for s in b.samples_seconds], dtype=np.float64)
 
     @property
     def discarded_samples(self) -> int:
@@ -107,7 +110,7 @@ class Measurement(BaseModel):
         """
         kept = [np.asarray(b.samples_seconds) for b in self.blocks if b.accepted]
         values = [
-            np.percentile(np.concatenate([kept[i] for i in chosen]), int(percentile[1:]))
+            float(np.percentile(np.concatenate([kept[i] for i in chosen]), int(percentile[1:])))
             for chosen in _resampled_blocks(len(kept))
         ]
         return _interval(values)
@@ -125,32 +128,42 @@ class Comparison(BaseModel):
 
     def ratio(self, percentile: Percentile) -> float:
         """Candidate's latency over the baseline's: 0.6 means 40 % less time."""
-        return self.candidate.percentile_seconds(percentile) / self.baseline.percentile_seconds(
-            percentile
-        )
+        rounds = self._undisturbed_rounds()
+        return _ratio(rounds, range(len(rounds)), percentile)
 
     def ratio_interval(self, percentile: Percentile) -> Interval:
         """Bootstrap interval of the ratio.
 
         Rounds are resampled as pairs, so that what disturbed both files of a round cancels.
         """
-        q = int(percentile[1:])
-        pairs = [
+        rounds = self._undisturbed_rounds()
+        return _interval(
+            [_ratio(rounds, chosen, percentile) for chosen in _resampled_blocks(len(rounds))]
+        )
+
+    def _undisturbed_rounds(self) -> list[tuple[Samples, Samples]]:
+        """Baseline's and candidate's samples of the rounds in which both count."""
+        rounds = [
             (np.asarray(a.samples_seconds), np.asarray(b.samples_seconds))
             for a, b in zip(self.baseline.blocks, self.candidate.blocks, strict=True)
             if a.accepted and b.accepted
         ]
-        if not pairs:
+        if not rounds:
             raise MeasurementError(
                 f"{self.candidate.label}: no undisturbed round of samples",
                 hint="stop other work on this machine and try again",
             )
-        ratios = []
-        for chosen in _resampled_blocks(len(pairs)):
-            base = np.concatenate([pairs[i][0] for i in chosen])
-            mine = np.concatenate([pairs[i][1] for i in chosen])
-            ratios.append(np.percentile(mine, q) / np.percentile(base, q))
-        return _interval(ratios)
+        return rounds
+
+
+def _ratio(
+    rounds: list[tuple[Samples, Samples]], chosen: Iterable[int], percentile: Percentile
+) -> float:
+    q = int(percentile[1:])
+    kept = [rounds[index] for index in chosen]
+    base = np.percentile(np.concatenate([base for base, _ in kept]), q)
+    mine = np.percentile(np.concatenate([mine for _, mine in kept]), q)
+    return float(mine / base)
 
 
 def _resampled_blocks(count: int) -> npt.NDArray[np.int64]:
@@ -158,7 +171,7 @@ def _resampled_blocks(count: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(0).integers(0, count, size=(_RESAMPLES, count))
 
 
-def _interval(values: list[np.float64] | list[float]) -> Interval:
+def _interval(values: Sequence[float]) -> Interval:
     tail = 100 * (1 - _CONFIDENCE) / 2
     low, high = np.percentile(values, [tail, 100 - tail])
     return Interval(low=float(low), high=float(high))

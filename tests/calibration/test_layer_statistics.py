@@ -185,7 +185,10 @@ def model_path(tmp_path: Path) -> Path:
             helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4]),
             helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 2]),
         ],
-        [numpy_helper.from_array(random(*shape), name) for name, shape in weights.items()],
+        [
+            numpy_helper.from_array(random(*shape, seed=seed), name)
+            for seed, (name, shape) in enumerate(weights.items())
+        ],
     )
     path = tmp_path / "model.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -154,6 +154,13 @@ def test_the_layer_has_the_zeros_that_were_asked_for(pattern: Pattern, scale: fl
         assert np.abs(steps).max() <= 127.0000001
 
 
+def test_columns_that_matter_less_get_more_of_the_zeros() -> None:
+    weight = torch.ones(3, 256)
+    weight[:, :128] = 0.1  # the first of two blocks of columns
+    settled = sweep(weight, inverse_factor(torch.eye(256)[None]), Unstructured(sparsity=0.5))
+    assert torch.equal(settled != 0, weight == 1.0)
+
+
 @pytest.mark.parametrize("pattern", ["unstructured@0.5", "2:4", "block2x4@0.5"])
 def test_a_weight_of_zeros_stays_zero(pattern: str) -> None:
     factor = inverse_factor(random_hessian(1, 8, rows=4))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autosparse.calibration import LayerStatistics
-from autosparse.levels import NM, Level, Unstructured
+from autosparse.levels import NM, Block, Level, Unstructured
 from autosparse.methods.column_sweep import inverse_factor, sweep
 from autosparse.methods.sparsegpt import SparseGpt
 from autosparse.model_graph import Layer
@@ -31,6 +31,15 @@ def test_unstructured_by_hand() -> None:
     weight = torch.tensor([[2.0, 5.0, 3.0, 1.0], [-4.0, 1.0, 1.0, 2.0]])
     expected = torch.tensor([[0.0, 6.0, 3.0, 0.0], [-4.0, 0.0, 0.0, 2.5]]).double()
     assert torch.allclose(sweep(weight, FACTOR, Unstructured(sparsity=0.5)), expected)
+
+
+def test_blocks_by_hand() -> None:
+    # as pairs, 3 and -3 cost 9 + 9 - 9 and 1 and 3 cost 1 + 9 + 3; one by one, the second pair
+    # would look cheaper: 6.75 + 9 against 0.75 + 9
+    weight = torch.tensor([[3.0, -3.0, 1.0, 3.0], [0.5, 0.0, 4.0, 4.0]])
+    expected = torch.tensor([[0.0, 0.0, 1.0, 3.0], [0.0, 0.0, 4.0, 4.0]]).double()
+    settled = sweep(weight, FACTOR, Block(rows=1, columns=2, sparsity=0.5))
+    assert torch.allclose(settled, expected)
 
 
 def test_integers_by_hand() -> None:

@@ -38,6 +38,12 @@ def test_rows_are_compared_with_themselves() -> None:
     assert five.tolist() == [[False, False, True, True], [False, True, True, True]]
 
 
+def test_a_row_of_large_weights_keeps_no_more_than_its_share() -> None:
+    weight = WEIGHT * torch.tensor([[1.0], [100.0]])
+    made = Wanda().compress(LAYER, weight, Level.parse("unstructured@0.5:fp32"), STATISTICS)
+    assert made.values.tolist() == [[1, -2, 0, 0], [400, 300, 0, 0]]
+
+
 def test_ties_are_kept_in_column_order() -> None:
     kept = project(compare_within_rows(torch.ones(2, 4)), Unstructured(sparsity=0.5))
     assert kept.tolist() == [[True, True, False, False]] * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,12 @@ from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.case.test_case import TestCase
 
 from autosparse.errors import ModelError
-from autosparse.model_graph.torch_executor import GraphModule, find_unsupported
+from autosparse.model_graph import load_model
+from autosparse.model_graph.torch_executor import (
+    GraphModule,
+    find_unsupported,
+    unsupported_operators,
+)
 from autosparse.model_graph.torch_executor.table import OPERATORS
 from autosparse.model_graph.torch_executor.tensors import to_torch
 
@@ -218,7 +224,7 @@ RESIZE_MODES = [
 AGAINST_ONNXRUNTIME += [
     (18, f"y = Resize <{mode}> (x, , scales)", {"x": (1, 2, 7, 10)}, {"scales": [1.0, 1.0, *by]})
     for mode in RESIZE_MODES
-    for by in ([0.6, 2.7], [2.0, 0.5], [1.3, 0.15])
+    for by in ([0.6, 2.7], [2.0, 0.5], [11 / 7, 0.3])
 ]
 RESIZE_CORNERS = [
     f"mode='{mode}', coordinate_transformation_mode='align_corners'"
@@ -280,7 +286,8 @@ def test_agrees_with_onnxruntime(
         (13, "y = ReduceL2 (x)", {}, {"x": [0.0, 0.0]}),
         (13, "y = Selu (x)", {}, {"x": [-200.0, 0.0, 200.0]}),
         (13, "y = Softplus (x)", {}, {"x": [-200.0, 0.0, 200.0]}),
-        (23, "y = Attention (q, k, v, mask)", {"q": (1, 1, 2, 4), "k": (1, 1, 3, 4), "v": (1, 1, 3, 4)},
+        (23, "y = Attention (q, k, v, mask)",
+         {"q": (1, 1, 2, 4), "k": (1, 1, 3, 4), "v": (1, 1, 3, 4)},
          {"mask": [[True, True, False], [False, False, False]]}),
     ],
 )  # fmt: skip
@@ -293,6 +300,29 @@ def test_gradient_is_finite_where_the_formula_is_not(
     differentiable = [x.requires_grad_() for x in inputs.values() if x.is_floating_point()]
     gradients = torch.autograd.grad(module.forward(inputs)["y"].sum(), differentiable)
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_what_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 18]>
+        gaps (float[1, 2, 4, 4] x) => (float[1, 2, 2, 2] y)
+        <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[4] s = {1.0, 1.0, 0.5, 0.5},
+         float r = {0.1}, bool t = {1}>
+        {
+            a = Conv(x, w)
+            b = Shrink(a)
+            c = Shrink(b)
+            d = Dropout(c, r, t)
+            y = Resize <mode = "linear", antialias = 1> (d, , s)
+        }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "gaps.onnx")
+    graph = load_model(tmp_path / "gaps.onnx")
+    shrink, dropout, resize = unsupported_operators(graph)
+    assert shrink.startswith("Shrink (nodes '")
+    assert dropout.startswith("Dropout with training_mode (node '")
+    assert resize.startswith("Resize with antialias (node '")
+    with pytest.raises(ModelError, match=r"Shrink .*; Dropout .*; Resize") as caught:
+        GraphModule.from_graph(graph)
+    assert "ONNX Runtime" in caught.value.hint
 
 
 def bare_model(node: ir.Node) -> ir.Model:

@@ -99,9 +99,8 @@ def _build_scatter_nd(node: NodeView) -> Kernel:
         width = math.prod(inner)
         flat = x.reshape(math.prod(outer), width)
         target = rows.reshape(-1, 1).expand(-1, width)
-        return _scatter(flat, 0, target, updates.reshape(rows.numel(), width), reduce).reshape(
-            x.shape
-        )
+        source = updates.reshape(rows.numel(), width)
+        return _scatter(flat, 0, target, source, reduce).reshape(x.shape)
 
     return scatter
 

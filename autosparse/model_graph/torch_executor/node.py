@@ -56,6 +56,13 @@ class NodeView:
         found = self.optional_integer(name)
         return default if found is None else found
 
+    def required_integer(self, name: str) -> int:
+        """Return an integer attribute that the operator's schema requires."""
+        found = self.optional_integer(name)
+        if found is None:
+            self.refuse(f"no attribute {name}")
+        return found
+
     def optional_integer(self, name: str) -> int | None:
         """Return an integer attribute, or None where it is absent."""
         found = self._attribute(name)

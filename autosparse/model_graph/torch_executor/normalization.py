@@ -42,7 +42,7 @@ def _build_instance_normalization(node: NodeView) -> Kernel:
 
 def _build_group_normalization(node: NodeView) -> Kernel:
     epsilon = node.number("epsilon", _EPSILON)
-    groups = node.integer("num_groups", 0)
+    groups = node.required_integer("num_groups")
     per_channel = node.opset >= _SCALE_PER_CHANNEL
     node.ignore("stash_type")  # `_wide` computes at least that precisely
 

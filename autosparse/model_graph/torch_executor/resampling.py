@@ -120,8 +120,9 @@ def _build_resize(node: NodeView) -> Kernel:
         lengths = [x.shape[axis] for axis in axes]
         # exporters write an empty tensor for the one of the two that does not count
         if scales is not None and scales.numel():
+            # the product, too, is float32 in ONNX Runtime: 7 * (11 / 7) is 11 there, not below
+            targets = (scales * torch.tensor(lengths)).floor().long().tolist()
             factors = scales.tolist()
-            targets = [math.floor(n * f) for n, f in zip(lengths, factors, strict=True)]
         elif sizes is not None:
             targets, factors = _fit(lengths, sizes.tolist(), policy)
         else:

@@ -80,7 +80,7 @@ def _tile(x: Tensor, repeats: Tensor) -> Tensor:
 
 
 def _build_concat(node: NodeView) -> Kernel:
-    axis = node.integer("axis", 0)
+    axis = node.required_integer("axis")
     return lambda *parts: torch.cat(parts, dim=axis)
 
 
@@ -135,7 +135,7 @@ def _padded_positions(size: int, before: int, after: int, mode: str) -> Tensor:
 
 
 def _build_depth_to_space(node: NodeView) -> Kernel:
-    block = node.integer("blocksize", 1)
+    block = node.required_integer("blocksize")
     channels_last = node.choice("mode", "DCR", ("DCR", "CRD")) == "DCR"
 
     def depth_to_space(x: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def _build_depth_to_space(node: NodeView) -> Kernel:
 
 
 def _build_space_to_depth(node: NodeView) -> Kernel:
-    block = node.integer("blocksize", 1)
+    block = node.required_integer("blocksize")
     channels_last = node.choice("mode", "DCR", ("DCR", "CRD")) == "DCR"
 
     def space_to_depth(x: Tensor) -> Tensor:

@@ -1,0 +1,97 @@
+"""The report: one HTML file that needs nothing else, no network included.
+
+Everything in it may come from a hostile file, so the template escapes by itself, and a content
+security policy lets only the page's own script and style run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from pathlib import PurePath
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from autosparse.artifacts.load_snippets import input_tensors, load_snippets, output_names
+from autosparse.artifacts.report_data import ReportData
+from autosparse.artifacts.report_evidence import (
+    guard_rails_view,
+    latency_view,
+    predictor_view,
+    quality_view,
+)
+from autosparse.artifacts.report_front import front_view
+from autosparse.artifacts.report_layers import layers_view
+from autosparse.artifacts.report_verdict import verdict_view
+from autosparse.artifacts.report_words import QualityWords, bytes_size, count, duration, short
+
+_TEMPLATES = "templates"
+
+
+def render_report(data: ReportData) -> str:
+    """Return the report as one HTML document."""
+    style, script = _asset("report.css"), _asset("report.js")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("autosparse.artifacts", _TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": count, "duration": duration, "short": short}
+    return environment.get_template("report.html").render(
+        **_sections(data),
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+    )
+
+
+def _sections(data: ReportData) -> dict[str, Any]:
+    """Everything the template names."""
+    manifest = data.manifest
+    plain = manifest.model_dump(mode="json")
+    qualities = [quality_view(manifest.quality, "rows that gate (half of the validation file)")]
+    if manifest.test_quality is not None:
+        qualities.append(quality_view(manifest.test_quality, "test file (no decision looked at it)"))
+    return {
+        "data": data,
+        "manifest": manifest,
+        "model_name": short(PurePath(manifest.model.path).name or manifest.model.path),
+        "quality_words": QualityWords(manifest.quality.metric),
+        "verdict": verdict_view(data),
+        "front": front_view(data),
+        "layers": layers_view(data.layers),
+        "latency": latency_view(data),
+        "predictor": None if data.predictor is None else predictor_view(data.predictor),
+        "rails": None if data.guard_rails is None else guard_rails_view(data.guard_rails),
+        "qualities": qualities,
+        "snippets": load_snippets(manifest),
+        "input_names": [tensor.name for tensor in input_tensors(manifest)],
+        "output_names": output_names(manifest),
+        "memory": bytes_size(data.environment.memory_bytes),
+        "target_yaml": manifest.target.to_yaml(),
+        "config_yaml": yaml.safe_dump(plain["config"], sort_keys=False, allow_unicode=True),
+    }
+
+
+def _asset(name: str) -> str:
+    folder = resources.files("autosparse.artifacts").joinpath(_TEMPLATES)
+    return folder.joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing is fetched; only this very script and style are run."""
+    return (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

@@ -1,0 +1,257 @@
+"""Latency samples, prediction and guard-rails as the report shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autosparse.artifacts.latency_charts import (
+    Histogram,
+    RoundsDrawing,
+    histograms,
+    round_ratios,
+    rounds_drawings,
+    sample_axis,
+    samples_beyond,
+)
+from autosparse.artifacts.predictor_chart import (
+    PredictorDrawing,
+    finite_points,
+    predictor_drawings,
+)
+from autosparse.artifacts.report_data import ClassAccuracy, GuardRails, PredictorReport, ReportData
+from autosparse.artifacts.report_words import (
+    UNKNOWN,
+    QualityWords,
+    count,
+    milliseconds,
+    plural,
+    share,
+    share_range,
+)
+from autosparse.evaluation import Measurement, Percentile, Quality
+
+
+@dataclass(frozen=True)
+class FileLatency:
+    """One file's samples."""
+
+    title: str
+    role: str
+    drawings: tuple[Histogram, ...]
+    p50: str
+    p95: str
+    interval: str
+    samples: str
+    discarded: str
+    discarded_share: str
+    rounds: str
+    warmup_runs: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LatencyView:
+    """Both files and what tells them apart."""
+
+    files: tuple[FileLatency, ...]
+    rounds: tuple[RoundsDrawing, ...]
+    round_tips: tuple[tuple[str, ...], ...]
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    percentile: Percentile
+    log_axis: bool
+
+
+def latency_view(data: ReportData) -> LatencyView:
+    """Word and draw the verifying run."""
+    comparison, latency = data.comparison, data.manifest.latency
+    percentile = data.manifest.contract.percentile
+    axis = sample_axis(comparison)
+    pairs = round_ratios(comparison, percentile)
+    kept = sum(accepted for _, accepted in pairs)
+    interval = (latency.ratio_interval.low, latency.ratio_interval.high)
+    beyond = samples_beyond(comparison.baseline, axis) + samples_beyond(comparison.candidate, axis)
+    notes = []
+    if beyond:
+        notes.append(f"{plural(beyond, 'sample')} beyond the axis counted in the last bar.")
+    if axis[2] == "log":
+        notes.append("The time axis is logarithmic.")
+    return LatencyView(
+        files=(
+            _file("Baseline", "baseline", comparison.baseline, percentile, axis),
+            _file("Delivered", "delivered", comparison.candidate, percentile, axis),
+        ),
+        rounds=rounds_drawings(comparison, percentile, interval, latency.ratio),
+        round_tips=tuple(
+            (
+                f"round {i}",
+                f"{share(ratio)} of the baseline",
+                "counts" if accepted else "discarded: a canary ran slow",
+            )
+            for i, (ratio, accepted) in enumerate(pairs, start=1)
+        ),
+        facts=(
+            (f"Ratio at {percentile}", share(latency.ratio)),
+            ("95 % interval of the ratio", share_range(latency.ratio_interval)),
+            ("Noise floor", f"\N{PLUS-MINUS SIGN}{share(data.noise_floor)}"),
+            ("Undisturbed rounds", f"{kept} of {len(pairs)}"),
+        ),
+        notes=tuple(notes),
+        percentile=percentile,
+        log_axis=axis[2] == "log",
+    )
+
+
+def _file(
+    title: str,
+    role: str,
+    measurement: Measurement,
+    percentile: Percentile,
+    axis: tuple[float, float, str],
+) -> FileLatency:
+    accepted = sum(b.accepted for b in measurement.blocks)
+    kept, gone = int(measurement.samples_seconds.size), measurement.discarded_samples
+    interval = measurement.interval_seconds(percentile) if kept else None
+    return FileLatency(
+        title=title,
+        role=role,
+        drawings=histograms(measurement, axis),
+        p50=milliseconds(measurement.percentile_seconds("p50")) if kept else UNKNOWN,
+        p95=milliseconds(measurement.percentile_seconds("p95")) if kept else UNKNOWN,
+        interval=UNKNOWN if interval is None else _range(interval.low, interval.high),
+        samples=count(kept),
+        discarded=count(gone),
+        discarded_share=share(gone / (kept + gone) if kept + gone else 0.0, 0),
+        rounds=f"{accepted} of {len(measurement.blocks)}",
+        warmup_runs=measurement.warmup_runs,
+        sha256=measurement.file_sha256,
+    )
+
+
+def _range(low: float, high: float) -> str:
+    return f"{milliseconds(low).split()[0]} to {milliseconds(high)}"
+
+
+@dataclass(frozen=True)
+class PredictorView:
+    """How far prediction can be trusted."""
+
+    drawings: tuple[PredictorDrawing, ...]
+    tips: tuple[tuple[str, ...], ...]
+    facts: tuple[tuple[str, str], ...]
+    beyond: int
+    recipes: int
+
+
+def predictor_view(predictor: PredictorReport) -> PredictorView:
+    """Word and draw the prediction's error."""
+    points = finite_points(predictor.points)
+    drawings = predictor_drawings(points)
+    return PredictorView(
+        drawings=drawings,
+        tips=tuple((f"measured {share(m)}", f"predicted {share(p)}") for m, p in points),
+        facts=(
+            ("Recipes checked", count(predictor.recipes)),
+            ("Kendall's tau", f"{predictor.kendall_tau:.2f}"),
+            ("Median error", share(predictor.median_error)),
+            ("Median error of the plain table sum", share(predictor.table_sum_error)),
+        ),
+        beyond=sum(s.beyond for s in drawings[0].spots),
+        recipes=predictor.recipes,
+    )
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class; the change as a bar from the middle."""
+
+    label: int
+    rows: int
+    baseline: str
+    delivered: str
+    change: str
+    change_value: float
+    bar: float
+    """Half-width of the bar in pixels, at most half of the cell's."""
+
+
+@dataclass(frozen=True)
+class GuardRailsView:
+    """What an average hides."""
+
+    agreement: str
+    fixed: str
+    broken: str
+    classes: tuple[ClassRow, ...]
+    worst: str
+    half_width: int
+
+
+_HALF_BAR = 40
+
+
+def guard_rails_view(rails: GuardRails) -> GuardRailsView:
+    """Word the guard-rails, the worst class first."""
+    words = QualityWords("top1")
+    classes = sorted(rails.classes, key=lambda c: c.delivered - c.baseline)
+    longest = max((abs(c.delivered - c.baseline) for c in classes), default=0.0)
+    return GuardRailsView(
+        agreement=share(rails.agreement, 2),
+        fixed=plural(rails.fixed_rows, "row"),
+        broken=plural(rails.broken_rows, "row"),
+        classes=tuple(_class_row(c, longest, words) for c in classes),
+        worst=_worst(classes, words),
+        half_width=_HALF_BAR,
+    )
+
+
+def _class_row(item: ClassAccuracy, longest: float, words: QualityWords) -> ClassRow:
+    change = item.delivered - item.baseline
+    return ClassRow(
+        label=item.label,
+        rows=item.rows,
+        baseline=share(item.baseline),
+        delivered=share(item.delivered),
+        change=words.change(-change),
+        change_value=change,
+        bar=round(abs(change) / longest * _HALF_BAR, 1) if longest else 0.0,
+    )
+
+
+def _worst(classes: Sequence[ClassAccuracy], words: QualityWords) -> str:
+    losing = [c for c in classes if c.delivered < c.baseline]
+    if not losing:
+        return "No class lost accuracy."
+    worst = losing[0]
+    verb = "loses" if len(losing) == 1 else "lose"
+    return (
+        f"{len(losing)} of {plural(len(classes), 'class').replace('classs', 'classes')} {verb} "
+        f"accuracy; the most is class {worst.label}: "
+        f"{words.change(worst.baseline - worst.delivered)} on {plural(worst.rows, 'row')}."
+    )
+
+
+@dataclass(frozen=True)
+class QualityView:
+    """The metric on one set of rows."""
+
+    where: str
+    rows: str
+    dense: str
+    delivered: str
+    drop: str
+    interval: str
+
+
+def quality_view(quality: Quality, where: str) -> QualityView:
+    """Word one comparison."""
+    words = QualityWords(quality.metric)
+    return QualityView(
+        where=where,
+        rows=count(quality.rows),
+        dense=words.value(quality.baseline_value),
+        delivered=words.value(quality.value),
+        drop=words.drop(quality.drop),
+        interval=words.drop_range(quality.drop_interval),
+    )

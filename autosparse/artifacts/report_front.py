@@ -1,0 +1,220 @@
+"""The quality-latency plot as the report shows it: marks, their words, and the front as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autosparse.artifacts.front_chart import (
+    DRAWING_ORDER,
+    FRAMES,
+    Axes,
+    Bounds,
+    FrontDrawing,
+    Point,
+    draw_front,
+    front_axes,
+    pareto_front,
+)
+from autosparse.artifacts.report_data import ReportData, TrialPoint
+from autosparse.artifacts.report_words import (
+    MINUS,
+    QualityWords,
+    budget_words,
+    max_drop_words,
+    milliseconds,
+    plural,
+    share,
+)
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """One point of the front, for the table beside the plot."""
+
+    recipe_id: str
+    proposed_by: str
+    latency: str
+    ratio: str
+    drop: str
+    interval: str
+    layers: int
+    remark: str
+
+
+@dataclass(frozen=True)
+class FrontView:
+    """The plot, its legend's facts and its table."""
+
+    drawings: tuple[FrontDrawing, ...]
+    tips: tuple[tuple[str, ...], ...]
+    """Lines of text of every mark, in the marks' order."""
+    rows: tuple[FrontRow, ...]
+    notes: tuple[str, ...]
+    summary: str
+    """The plot in words."""
+    y_title: str
+    budget_label: str
+    allowed_label: str
+    kinds: frozenset[str]
+    """What is in the plot, for the legend."""
+
+
+def front_view(data: ReportData) -> FrontView:
+    """Lay the plot out in both sizes."""
+    manifest = data.manifest
+    quality = QualityWords(manifest.quality.metric)
+    scale = quality.drop_scale
+    trials = [t for t in data.trials if math.isfinite(t.latency_ratio) and math.isfinite(t.drop)]
+    front = pareto_front(trials)
+    marked = _marked(trials, front, data)
+    points = [
+        Point(t.latency_ratio, t.drop * scale, kind, _label(t, kind)) for t, kind in marked
+    ]
+    points.append(Point(1.0, 0.0, "baseline", "baseline"))
+    bounds = Bounds(manifest.contract.latency_ratio, manifest.contract.allowed_drop() * scale)
+    axes = front_axes(points, bounds)
+    corners = _corners(front, scale)
+    unplotted = len(data.trials) - len(trials)
+    return FrontView(
+        drawings=tuple(draw_front(f, axes, points, corners, bounds) for f in FRAMES),
+        tips=(*(_tip(t, data, quality) for t, _ in marked), _baseline_tip(data)),
+        rows=tuple(_row(t, data, quality) for t in front),
+        notes=(
+            *_axis_notes(axes, points, bounds, quality),
+            *([f"{plural(unplotted, 'trial')} without finite numbers left out."] * (unplotted > 0)),
+            *([] if _has_delivered(trials, data) else ["The delivered file is not among them."]),
+        ),
+        summary=_summary(trials, front, data),
+        y_title=_y_title(quality),
+        budget_label=f"budget {budget_words(manifest.contract)}",
+        allowed_label=f"max_drop {max_drop_words(manifest.contract.max_drop, quality)}",
+        kinds=frozenset(p.kind for p in points),
+    )
+
+
+def _marked(
+    trials: Sequence[TrialPoint], front: Sequence[TrialPoint], data: ReportData
+) -> list[tuple[TrialPoint, str]]:
+    """Trials with the kind of their mark, in drawing order; from the fastest on within a kind."""
+    on_front = {t.recipe_id for t in front}
+
+    def kind(trial: TrialPoint) -> str:
+        if trial.recipe_id == data.manifest.recipe_id:
+            return "delivered"
+        if trial.is_plain_int8:
+            return "int8"
+        if trial.recipe_id in on_front:
+            return "front"
+        return "inside" if trial.deliverable else "outside"
+
+    marked = [(t, kind(t)) for t in trials]
+    return sorted(marked, key=lambda m: (DRAWING_ORDER.index(m[1]), m[0].latency_ratio, m[0].drop))
+
+
+def _label(trial: TrialPoint, kind: str) -> str:
+    if kind == "delivered":
+        return "delivered: plain INT8" if trial.is_plain_int8 else "delivered"
+    return "plain INT8" if kind == "int8" else ""
+
+
+def _corners(front: Sequence[TrialPoint], scale: float) -> list[tuple[float, float]]:
+    """The front's line; the baseline ends it, unless something beats that as well."""
+    corners = [(t.latency_ratio, t.drop * scale) for t in front]
+    if not any(ratio <= 1.0 and drop <= 0.0 for ratio, drop in corners):
+        corners.append((1.0, 0.0))
+    return sorted(corners)
+
+
+def _has_delivered(trials: Sequence[TrialPoint], data: ReportData) -> bool:
+    return any(t.recipe_id == data.manifest.recipe_id for t in trials)
+
+
+def _tip(trial: TrialPoint, data: ReportData, quality: QualityWords) -> tuple[str, ...]:
+    lines = [
+        f"recipe {trial.recipe_id}",
+        f"proposed by {trial.proposed_by}",
+        f"{milliseconds(trial.latency_seconds)}, {share(trial.latency_ratio)} of the baseline",
+        f"drop {quality.drop(trial.drop)} ({quality.drop_range(trial.drop_interval)})",
+        plural(trial.compressed_layers, "compressed layer"),
+    ]
+    remark = _remark(trial, data)
+    return (*lines, remark) if remark else tuple(lines)
+
+
+def _baseline_tip(data: ReportData) -> tuple[str, ...]:
+    before = milliseconds(data.manifest.contract.baseline_seconds)
+    return ("baseline", f"{before}, the dense model as it came")
+
+
+def _remark(trial: TrialPoint, data: ReportData) -> str:
+    remarks = []
+    if trial.recipe_id == data.manifest.recipe_id:
+        remarks.append("delivered")
+    if trial.is_plain_int8:
+        remarks.append("plain INT8")
+    if trial.deliverable:
+        remarks.append("meets the contract")
+    return ", ".join(remarks)
+
+
+def _row(trial: TrialPoint, data: ReportData, quality: QualityWords) -> FrontRow:
+    return FrontRow(
+        recipe_id=trial.recipe_id,
+        proposed_by=trial.proposed_by,
+        latency=milliseconds(trial.latency_seconds),
+        ratio=share(trial.latency_ratio),
+        drop=quality.drop(trial.drop),
+        interval=quality.drop_range(trial.drop_interval),
+        layers=trial.compressed_layers,
+        remark=_remark(trial, data),
+    )
+
+
+def _y_title(quality: QualityWords) -> str:
+    title = quality.name if quality.is_divergence else f"Drop of {quality.name}"
+    title = title[:1].upper() + title[1:]
+    return f"{title} ({quality.unit})" if quality.unit else title
+
+
+def _axis_notes(
+    axes: Axes, points: Sequence[Point], bounds: Bounds, quality: QualityWords
+) -> list[str]:
+    """Whatever the axes bend or leave out is said."""
+    notes = []
+    unit = f" {quality.unit}" if quality.unit else ""
+    if axes.y_kind == "symlog":
+        notes.append(
+            f"The drop axis is linear up to {axes.linear_up_to:.3g}{unit} and logarithmic beyond."
+        )
+    late = sum(p.ratio > axes.right for p in points)
+    if late:
+        notes.append(
+            f"{plural(late, 'trial')} beyond {share(axes.right, 0)} of the baseline's latency: "
+            "drawn hollow at the edge."
+        )
+    off = sum(not axes.bottom <= p.drop <= axes.top for p in points)
+    if off:
+        low = f"{axes.bottom:.3g}".replace("-", MINUS)
+        notes.append(
+            f"{plural(off, 'trial')} with a drop outside {low} to {axes.top:.3g}{unit}: drawn "
+            "hollow at the edge."
+        )
+    if bounds.budget > axes.right:
+        notes.append("The budget lies right of the plot.")
+    if bounds.allowed > axes.top:
+        notes.append("The allowed drop lies above the plot.")
+    return notes
+
+
+def _summary(
+    trials: Sequence[TrialPoint], front: Sequence[TrialPoint], data: ReportData
+) -> str:
+    inside = sum(t.deliverable for t in trials)
+    verb = "meets" if inside == 1 else "meet"
+    return (
+        f"{plural(len(trials), 'measured trial')}: {inside} {verb} the contract, {len(front)} on "
+        f"the Pareto front. The baseline took "
+        f"{milliseconds(data.manifest.contract.baseline_seconds)}."
+    )
