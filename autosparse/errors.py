@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import ValidationError
+
 
 class AutoSparseError(Exception):
     """Base of the tree. Raised directly only where an invariant of ours is broken."""
@@ -31,8 +33,8 @@ class AutoSparseError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
 
     def __str__(self) -> str:
         """One line: what is wrong, then what to do."""
@@ -91,3 +93,17 @@ class WorkerError(AutoSparseError):
 
     http_status = 503
     retryable = True
+
+
+def first_problem(error: Exception) -> str:
+    """What a library says is wrong, as the end of a sentence: of a schema, the first field."""
+    if not isinstance(error, ValidationError):
+        return _one_line(str(error))
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines())

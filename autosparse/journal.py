@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from autosparse.errors import StorageError
+from autosparse.errors import ConfigError, StorageError, first_problem
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -36,12 +36,13 @@ class Journal(Generic[Record]):
 
     def append(self, record: Record) -> None:
         """Write one record and wait until the disk has it."""
-        line = record.model_dump_json() + "\n"
-        with stored_safely(self.path), self.path.open("ab") as file:
+        rest = memoryview(record.model_dump_json().encode() + b"\n")
+        # unbuffered: what a full disk refuses must not be tried again when the file is closed
+        with stored_safely(self.path), self.path.open("ab", buffering=0) as file:
             start = file.tell()
             try:
-                file.write(line.encode())
-                file.flush()
+                while rest:
+                    rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(start)  # the next append must not glue onto half a line
@@ -60,9 +61,9 @@ class Journal(Generic[Record]):
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
                 records.append(self._type.model_validate_json(line))
-            except ValidationError as error:
+            except (ValidationError, ConfigError) as error:
                 raise StorageError(
-                    f"line {number} of {self.path} is damaged: {error.errors()[0]['msg']}",
+                    f"line {number} of {self.path} is damaged: {first_problem(error)}",
                     hint="restore the file, or start again with another output directory",
                 ) from error
         return records

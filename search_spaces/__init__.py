@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autosparse.errors import ConfigError
+from autosparse.errors import ConfigError, first_problem
 from autosparse.levels import Level
 
 _DIRECTORY = Path(__file__).parent
@@ -50,4 +50,4 @@ def load_space(name_or_path: str) -> SpaceFile:
     except OSError as error:
         raise ConfigError(f"cannot read the search space {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValidationError, ConfigError) as error:
-        raise ConfigError(f"{path} is no search space: {error}") from error
+        raise ConfigError(f"{path} is no search space: {first_problem(error)}") from error

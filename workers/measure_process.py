@@ -34,26 +34,22 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     canaries = Canaries()
+    cores = sorted(os.sched_getaffinity(0))
     for line in sys.stdin:
-        answers.write(_answer(line, canaries).model_dump_json() + "\n")
+        answers.write(_answer(line, canaries, cores).model_dump_json() + "\n")
         answers.flush()
 
 
-def _answer(line: str, canaries: Canaries) -> Reply:
+def _answer(line: str, canaries: Canaries, cores: list[int]) -> Reply:
     request = _REQUEST.validate_json(line)
     try:
-        _pin(request.target.threads)
+        # stay on the last cores: the first ones serve most of a system's interrupts
+        os.sched_setaffinity(0, set(cores[-request.target.threads :]))
         if isinstance(request, ProfileRequest):
             return _profile(request)
         return Reply(measurements=_measure(request, canaries))
     except AutoSparseError as error:
         return Reply(error=str(error))
-
-
-def _pin(threads: int) -> None:
-    """Stay on the last cores: the first ones serve most of a system's interrupts."""
-    available = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, set(available[-threads:]))
 
 
 def _measure(request: MeasureRequest, canaries: Canaries) -> dict[str, Measurement]:

@@ -8,22 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autosparse.artifacts.chart_scales import Frame, Kind, Scale, Tick, percent_number, plain_number
+from autosparse.artifacts.chart_scales import Frame, Scale, Tick, percent_number, plain_number
 from autosparse.evaluation import Comparison, Measurement, Percentile
 
 HISTOGRAM_FRAMES = (
-    Frame(width=1080, height=150, left=60, right=24, top=18, bottom=6),
-    Frame(width=360, height=130, left=46, right=12, top=18, bottom=6),
+    Frame(width=540, height=210, left=12, right=16, top=22, bottom=42),
+    Frame(width=360, height=180, left=10, right=12, top=22, bottom=42),
 )
 ROUND_FRAMES = (
     Frame(width=1080, height=190, left=60, right=24, top=14, bottom=40),
-    Frame(width=360, height=180, left=46, right=12, top=14, bottom=40),
+    Frame(width=360, height=180, left=56, right=12, top=14, bottom=40),
 )
-_BARS = (108, 44)
-_MOST_APART = 6.0
-"""Latencies further apart than this are shown on a logarithmic axis."""
+_BARS = (64, 44)
 _SHOWN_SHARE = 99.0
-"""Percentile of the samples that the axis reaches, with some room."""
+"""Percentile of the samples that the axis is made for."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,66 +73,56 @@ class RoundsDrawing:
     y_ticks: tuple[Tick, ...]
 
 
-def sample_axis(comparison: Comparison) -> tuple[float, float, Kind]:
-    """Shared axis of both files' samples, in milliseconds: low, high, kind."""
-    accepted = np.concatenate(
-        [comparison.baseline.samples_seconds, comparison.candidate.samples_seconds]
-    )
-    samples = 1e3 * (accepted if accepted.size else _all_samples(comparison))
-    low, high = float(samples.min()), float(np.percentile(samples, _SHOWN_SHARE))
-    high = min(low + (high - low) * 1.15, float(samples.max()))
-    if high <= low:
-        low, high = low * 0.95, max(low * 1.05, low + 1e-9)
-    if high / max(low, 1e-9) > _MOST_APART:
-        return max(low * 0.95, 1e-9), high, "log"
-    room = 0.03 * (high - low)
-    return max(0.0, low - room), high + room, "linear"
-
-
-def histograms(
-    measurement: Measurement, axis: tuple[float, float, Kind]
-) -> tuple[Histogram, ...]:
+def histograms(measurement: Measurement) -> tuple[Histogram, ...]:
     """Histogram of one file in both sizes; samples beyond the axis fall into the last bar."""
+    axis = _sample_axis(measurement)
     return tuple(
         _histogram(measurement, axis, frame, bars)
         for frame, bars in zip(HISTOGRAM_FRAMES, _BARS, strict=True)
     )
 
 
-def samples_beyond(measurement: Measurement, axis: tuple[float, float, Kind]) -> int:
+def samples_beyond(measurement: Measurement) -> int:
     """Samples slower than the axis reaches, discarded ones included."""
-    return int((1e3 * _every_sample(measurement) > axis[1]).sum())
+    return int((1e3 * _every_sample(measurement) > _sample_axis(measurement)[1]).sum())
+
+
+def _sample_axis(measurement: Measurement) -> tuple[float, float]:
+    """Milliseconds that the axis reaches from and to: made for the samples that count."""
+    samples = 1e3 * _shown_samples(measurement)
+    low, high = float(samples.min()), float(np.percentile(samples, _SHOWN_SHARE))
+    room = max(0.08 * (high - low), 0.005 * high, 1e-9)
+    return max(0.0, low - room), high + room
 
 
 def _histogram(
-    measurement: Measurement, axis: tuple[float, float, Kind], frame: Frame, bars: int
+    measurement: Measurement, axis: tuple[float, float], frame: Frame, bars: int
 ) -> Histogram:
-    low, high, kind = axis
-    x = Scale(low, high, *frame.x_range, kind=kind)
-    edges = np.geomspace(low, high, bars + 1) if kind == "log" else np.linspace(low, high, bars + 1)
+    x = Scale(*axis, *frame.x_range)
+    edges = np.linspace(*axis, bars + 1)
     counted = _binned(measurement.samples_seconds, edges)
     every = _binned(_every_sample(measurement), edges)
     y = Scale(0.0, float(max(every.max(), 1)), *frame.y_range)
     pixels = [x(float(edge)) for edge in edges]
+    p50, p95 = np.percentile(1e3 * _shown_samples(measurement), [50, 95])
     return Histogram(
         frame=frame,
         bars=tuple(
-            Bar(left, max(right - left - 0.5, 0.5), y(float(total)), y(float(kept)))
+            Bar(left, round(max(right - left - 0.5, 0.5), 1), y(float(total)), y(float(kept)))
             for left, right, total, kept in zip(pixels, pixels[1:], every, counted, strict=False)
             if total
         ),
         base=y(0.0),
-        p50=x(_percentile_milliseconds(measurement, 50)),
-        p95=x(_percentile_milliseconds(measurement, 95)),
-        x_ticks=x.ticks(60, plain_number),
+        p50=x(float(p50)),
+        p95=x(float(p95)),
+        x_ticks=x.ticks(64, plain_number),
     )
 
 
-def _percentile_milliseconds(measurement: Measurement, percentile: int) -> float:
-    samples = measurement.samples_seconds
-    if samples.size == 0:
-        samples = _every_sample(measurement)
-    return float(np.percentile(samples, percentile)) * 1e3
+def _shown_samples(measurement: Measurement) -> Floats:
+    """The samples that count; all of them where none does."""
+    counted = measurement.samples_seconds
+    return counted if counted.size else _every_sample(measurement)
 
 
 def _binned(seconds: Floats, edges: Floats) -> npt.NDArray[np.int64]:
@@ -143,13 +131,7 @@ def _binned(seconds: Floats, edges: Floats) -> npt.NDArray[np.int64]:
 
 
 def _every_sample(measurement: Measurement) -> Floats:
-    return np.concatenate([np.asarray(b.samples_seconds) for b in measurement.blocks] or [[0.0]])
-
-
-def _all_samples(comparison: Comparison) -> Floats:
-    return np.concatenate(
-        [_every_sample(comparison.baseline), _every_sample(comparison.candidate)]
-    )
+    return np.array([s for b in measurement.blocks for s in b.samples_seconds] or [0.0])
 
 
 def rounds_drawings(

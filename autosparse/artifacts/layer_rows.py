@@ -64,23 +64,36 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+# A spreadsheet takes a cell that begins with one of these for a formula and runs it.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
 def to_csv(rows: tuple[LayerRow, ...]) -> str:
-    """The table as `layers.csv`; times in milliseconds."""
+    """The table as `layers.csv`; times in milliseconds.
+
+    Texts come from a model file: one that a spreadsheet would run as a formula gets an apostrophe
+    before it. Numbers stay as they are.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for row in rows:
         writer.writerow(
             [
-                row.name, row.operator, row.weight_shape, row.parameters, row.level,
-                f"{row.sparsity:.4f}", row.kernel, row.baseline_kernel,
+                _text(row.name), _text(row.operator), _text(row.weight_shape), row.parameters,
+                _text(row.level), f"{row.sparsity:.4f}", _text(row.kernel),
+                _text(row.baseline_kernel),
                 _milliseconds(row.seconds_before), _milliseconds(row.seconds_after),
                 _milliseconds(row.seconds_saved),
                 "" if row.divergence is None else f"{row.divergence:.3e}",
-                "; ".join(f"{a.level}: {a.reason or 'eligible'}" for a in row.alternatives),
+                _text("; ".join(f"{a.level}: {a.reason or 'eligible'}" for a in row.alternatives)),
             ]
         )  # fmt: skip
     return text.getvalue()
+
+
+def _text(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
 
 
 def _milliseconds(seconds: float | None) -> str:

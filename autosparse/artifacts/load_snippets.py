@@ -154,8 +154,8 @@ def _csharp(
         "using Microsoft.ML.OnnxRuntime;",
         "using Microsoft.ML.OnnxRuntime.Tensors;",
         "",
-        f"using var options = new SessionOptions {{ IntraOpNumThreads = {threads} }};"
-        "  // as measured",
+        "// threads as measured",
+        f"using var options = new SessionOptions {{ IntraOpNumThreads = {threads} }};",
         *(f'options.RegisterCustomOpLibrary("bundle/{k}");' for k in kernels),
         'using var session = new InferenceSession("bundle/model.onnx", options);',
         "var inputs = new List<NamedOnnxValue> {  // put your data here",
@@ -184,7 +184,7 @@ def _cpp_byte(byte: int) -> str:
 
 
 def _csharp_literal(name: str) -> str:
-    """UTF-16 units as \\uXXXX."""
+    """Four hexadecimal digits for every UTF-16 unit that is not plain."""
     units = name.encode("utf-16-be", "replace")
     codes = [units[i] << 8 | units[i + 1] for i in range(0, len(units), 2)]
     return f'"{"".join(_csharp_unit(code) for code in codes)}"'

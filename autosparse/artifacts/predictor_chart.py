@@ -11,8 +11,8 @@ import numpy as np
 from autosparse.artifacts.chart_scales import Frame, Scale, Tick, percent_number
 
 FRAMES = (
-    Frame(width=520, height=420, left=60, right=20, top=16),
-    Frame(width=360, height=330, left=52, right=12, top=16),
+    Frame(width=520, height=420, left=60, right=20, top=26),
+    Frame(width=360, height=330, left=52, right=12, top=26),
 )
 _CROWD = 99.0
 

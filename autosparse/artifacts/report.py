@@ -57,7 +57,9 @@ def _sections(data: ReportData) -> dict[str, Any]:
     plain = manifest.model_dump(mode="json")
     qualities = [quality_view(manifest.quality, "rows that gate (half of the validation file)")]
     if manifest.test_quality is not None:
-        qualities.append(quality_view(manifest.test_quality, "test file (no decision looked at it)"))
+        qualities.append(
+            quality_view(manifest.test_quality, "test file (no decision looked at it)")
+        )
     return {
         "data": data,
         "manifest": manifest,

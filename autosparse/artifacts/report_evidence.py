@@ -11,7 +11,6 @@ from autosparse.artifacts.latency_charts import (
     histograms,
     round_ratios,
     rounds_drawings,
-    sample_axis,
     samples_beyond,
 )
 from autosparse.artifacts.predictor_chart import (
@@ -58,29 +57,23 @@ class LatencyView:
     rounds: tuple[RoundsDrawing, ...]
     round_tips: tuple[tuple[str, ...], ...]
     facts: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
+    beyond: int
+    """Samples slower than the axes reach."""
     percentile: Percentile
-    log_axis: bool
 
 
 def latency_view(data: ReportData) -> LatencyView:
     """Word and draw the verifying run."""
     comparison, latency = data.comparison, data.manifest.latency
     percentile = data.manifest.contract.percentile
-    axis = sample_axis(comparison)
     pairs = round_ratios(comparison, percentile)
     kept = sum(accepted for _, accepted in pairs)
     interval = (latency.ratio_interval.low, latency.ratio_interval.high)
-    beyond = samples_beyond(comparison.baseline, axis) + samples_beyond(comparison.candidate, axis)
-    notes = []
-    if beyond:
-        notes.append(f"{plural(beyond, 'sample')} beyond the axis counted in the last bar.")
-    if axis[2] == "log":
-        notes.append("The time axis is logarithmic.")
+    beyond = samples_beyond(comparison.baseline) + samples_beyond(comparison.candidate)
     return LatencyView(
         files=(
-            _file("Baseline", "baseline", comparison.baseline, percentile, axis),
-            _file("Delivered", "delivered", comparison.candidate, percentile, axis),
+            _file("Baseline", "baseline", comparison.baseline, percentile),
+            _file("Delivered", "delivered", comparison.candidate, percentile),
         ),
         rounds=rounds_drawings(comparison, percentile, interval, latency.ratio),
         round_tips=tuple(
@@ -97,26 +90,19 @@ def latency_view(data: ReportData) -> LatencyView:
             ("Noise floor", f"\N{PLUS-MINUS SIGN}{share(data.noise_floor)}"),
             ("Undisturbed rounds", f"{kept} of {len(pairs)}"),
         ),
-        notes=tuple(notes),
+        beyond=beyond,
         percentile=percentile,
-        log_axis=axis[2] == "log",
     )
 
 
-def _file(
-    title: str,
-    role: str,
-    measurement: Measurement,
-    percentile: Percentile,
-    axis: tuple[float, float, str],
-) -> FileLatency:
+def _file(title: str, role: str, measurement: Measurement, percentile: Percentile) -> FileLatency:
     accepted = sum(b.accepted for b in measurement.blocks)
     kept, gone = int(measurement.samples_seconds.size), measurement.discarded_samples
     interval = measurement.interval_seconds(percentile) if kept else None
     return FileLatency(
         title=title,
         role=role,
-        drawings=histograms(measurement, axis),
+        drawings=histograms(measurement),
         p50=milliseconds(measurement.percentile_seconds("p50")) if kept else UNKNOWN,
         p95=milliseconds(measurement.percentile_seconds("p95")) if kept else UNKNOWN,
         interval=UNKNOWN if interval is None else _range(interval.low, interval.high),

@@ -25,6 +25,7 @@ from autosparse.artifacts.report_words import (
     max_drop_words,
     milliseconds,
     plural,
+    points,
     share,
 )
 
@@ -69,20 +70,18 @@ def front_view(data: ReportData) -> FrontView:
     trials = [t for t in data.trials if math.isfinite(t.latency_ratio) and math.isfinite(t.drop)]
     front = pareto_front(trials)
     marked = _marked(trials, front, data)
-    points = [
-        Point(t.latency_ratio, t.drop * scale, kind, _label(t, kind)) for t, kind in marked
-    ]
-    points.append(Point(1.0, 0.0, "baseline", "baseline"))
+    places = [Point(t.latency_ratio, t.drop * scale, kind, _label(t, kind)) for t, kind in marked]
+    places.append(Point(1.0, 0.0, "baseline", "baseline"))
     bounds = Bounds(manifest.contract.latency_ratio, manifest.contract.allowed_drop() * scale)
-    axes = front_axes(points, bounds)
+    axes = front_axes(places, bounds)
     corners = _corners(front, scale)
     unplotted = len(data.trials) - len(trials)
     return FrontView(
-        drawings=tuple(draw_front(f, axes, points, corners, bounds) for f in FRAMES),
+        drawings=tuple(draw_front(f, axes, places, corners, bounds) for f in FRAMES),
         tips=(*(_tip(t, data, quality) for t, _ in marked), _baseline_tip(data)),
         rows=tuple(_row(t, data, quality) for t in front),
         notes=(
-            *_axis_notes(axes, points, bounds, quality),
+            *_axis_notes(axes, places, bounds, quality),
             *([f"{plural(unplotted, 'trial')} without finite numbers left out."] * (unplotted > 0)),
             *([] if _has_delivered(trials, data) else ["The delivered file is not among them."]),
         ),
@@ -90,7 +89,7 @@ def front_view(data: ReportData) -> FrontView:
         y_title=_y_title(quality),
         budget_label=f"budget {budget_words(manifest.contract)}",
         allowed_label=f"max_drop {max_drop_words(manifest.contract.max_drop, quality)}",
-        kinds=frozenset(p.kind for p in points),
+        kinds=frozenset(p.kind for p in places),
     )
 
 
@@ -179,27 +178,26 @@ def _y_title(quality: QualityWords) -> str:
 
 
 def _axis_notes(
-    axes: Axes, points: Sequence[Point], bounds: Bounds, quality: QualityWords
+    axes: Axes, places: Sequence[Point], bounds: Bounds, quality: QualityWords
 ) -> list[str]:
     """Whatever the axes bend or leave out is said."""
     notes = []
-    unit = f" {quality.unit}" if quality.unit else ""
     if axes.y_kind == "symlog":
-        notes.append(
-            f"The drop axis is linear up to {axes.linear_up_to:.3g}{unit} and logarithmic beyond."
-        )
-    late = sum(p.ratio > axes.right for p in points)
+        end = axes.linear_up_to
+        spelled = points(end) if quality.in_points else f"{end:.3g}{quality.suffix}"
+        notes.append(f"The drop axis is linear up to {spelled} and logarithmic beyond.")
+    late = sum(p.ratio > axes.right for p in places)
     if late:
         notes.append(
             f"{plural(late, 'trial')} beyond {share(axes.right, 0)} of the baseline's latency: "
             "drawn hollow at the edge."
         )
-    off = sum(not axes.bottom <= p.drop <= axes.top for p in points)
+    off = sum(not axes.bottom <= p.drop <= axes.top for p in places)
     if off:
         low = f"{axes.bottom:.3g}".replace("-", MINUS)
+        shown = f"{low} to {axes.top:.3g}{quality.suffix}"
         notes.append(
-            f"{plural(off, 'trial')} with a drop outside {low} to {axes.top:.3g}{unit}: drawn "
-            "hollow at the edge."
+            f"{plural(off, 'trial')} with a drop outside {shown}: drawn hollow at the edge."
         )
     if bounds.budget > axes.right:
         notes.append("The budget lies right of the plot.")
@@ -208,13 +206,11 @@ def _axis_notes(
     return notes
 
 
-def _summary(
-    trials: Sequence[TrialPoint], front: Sequence[TrialPoint], data: ReportData
-) -> str:
+def _summary(trials: Sequence[TrialPoint], front: Sequence[TrialPoint], data: ReportData) -> str:
     inside = sum(t.deliverable for t in trials)
     verb = "meets" if inside == 1 else "meet"
     return (
-        f"{plural(len(trials), 'measured trial')}: {inside} {verb} the contract, {len(front)} on "
-        f"the Pareto front. The baseline took "
+        f"{plural(len(trials), 'measured trial')}: {inside} {verb} the contract on the rows that "
+        f"select, {len(front)} on the Pareto front. The baseline took "
         f"{milliseconds(data.manifest.contract.baseline_seconds)}."
     )

@@ -18,7 +18,7 @@ from autosparse.artifacts.report_words import (
     significant,
 )
 
-_BAR_WIDTH = 56
+_BAR_WIDTH = 48
 _LONGEST_REASON = 400
 
 

@@ -96,7 +96,7 @@ def level_meaning(spelling: str) -> str:
 def nm_meaning(pattern: NM) -> str:
     """2 non-zeros in every 4."""
     noun = "non-zero" if pattern.nonzeros == 1 else "non-zeros"
-    return f"{pattern.nonzeros} {noun} in every {pattern.group}"
+    return f"{pattern.nonzeros} {noun} in every{GAP}{pattern.group}"
 
 
 def is_baseline_level(spelling: str) -> bool:
@@ -136,6 +136,11 @@ class QualityWords:
         return "nats" if self.metric == "kl" else ""
 
     @property
+    def suffix(self) -> str:
+        """The unit as it follows a number; empty where there is none."""
+        return f"{GAP}{self.unit}" if self.unit else ""
+
+    @property
     def drop_scale(self) -> float:
         """Shown number of a drop over the stored one."""
         return 100.0 if self.in_points else 1.0
@@ -144,11 +149,11 @@ class QualityWords:
         """88.4 %, or the number in the metric's own unit."""
         if self.in_points:
             return share(value)
-        return f"{significant(value)}{self._unit_suffix()}"
+        return f"{significant(value)}{self.suffix}"
 
     def drop(self, drop: float) -> str:
         """0.1 points; positive is worse."""
-        return f"{self._number(drop)}{self._unit_suffix(abs(drop))}"
+        return f"{self._number(drop)}{self.suffix}"
 
     def change(self, drop: float) -> str:
         """The same as seen from the metric: a drop of 0.1 is -0.1 points."""
@@ -156,12 +161,12 @@ class QualityWords:
             return self.drop(drop)
         number = self._number(-drop)
         plus = "+" if -drop > 0 and number.strip("0.") else ""
-        return f"{plus}{number}{self._unit_suffix(abs(drop))}"
+        return f"{plus}{number}{self.suffix}"
 
     def drop_range(self, interval: Interval) -> str:
         """-0.4 to 0.6 points."""
         low, high = self._number(interval.low), self._number(interval.high)
-        return f"{low} to {high}{self._unit_suffix()}"
+        return f"{low} to {high}{self.suffix}"
 
     def _number(self, drop: float) -> str:
         if not self.in_points:
@@ -170,12 +175,6 @@ class QualityWords:
         # a tenth of a point is what people read; smaller drops must not look like none
         digits = 1 if abs(points) >= 0.095 or points == 0 else 2
         return _signed(f"{points:.{digits}f}")
-
-    def _unit_suffix(self, size: float | None = None) -> str:
-        if not self.unit:
-            return ""
-        one = self.in_points and size is not None and round(size * 100, 2) == 1.0
-        return f"{GAP}{'point' if one else self.unit}"
 
 
 def budget_words(contract: Contract) -> str:
@@ -186,12 +185,18 @@ def budget_words(contract: Contract) -> str:
 
 def max_drop_words(max_drop: MaxDrop, quality: QualityWords) -> str:
     """1 point; 1 % of the dense model's accuracy; 0.01."""
-    if max_drop.unit == "pt":
-        return f"{max_drop.amount:g}{GAP}{'point' if max_drop.amount == 1 else 'points'}"
     if max_drop.unit == "%":
         return f"{max_drop.amount:g}{GAP}% of the dense model's {quality.name}"
-    amount = f"{max_drop.amount * quality.drop_scale:g}"
-    return f"{amount}{GAP}{quality.unit}" if quality.unit else amount
+    if max_drop.unit == "pt":
+        return points(max_drop.amount)
+    if quality.in_points:
+        return points(max_drop.amount * quality.drop_scale)
+    return f"{max_drop.amount:g}{quality.suffix}"
+
+
+def points(amount: float) -> str:
+    """1 point, 0.5 points."""
+    return f"{amount:.3g}{GAP}{'point' if amount == 1 else 'points'}"
 
 
 def _signed(number: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autosparse.calibration.range_estimators import range_estimator
 from autosparse.calibration.streaming_histogram import StreamingHistogram
+from autosparse.errors import ConfigError
 
 
 class Range(BaseModel):
@@ -62,9 +63,20 @@ class RangeObserver:
             self._seen[name] = StreamingHistogram(self._estimator.bins)
         self._seen[name].add(name, values)
 
-    def ranges(self) -> ActivationRanges:
-        """Everything seen so far."""
-        chosen = {name: self._estimator.estimate(seen) for name, seen in self._seen.items()}
+    def ranges(self, estimator: str | None = None) -> ActivationRanges:
+        """Ranges from everything seen so far.
+
+        Args:
+            estimator: another one than the observer was made for; it must need no finer
+                histogram.
+
+        Raises:
+            ConfigError: no estimator has that name, or the histogram is too coarse for it.
+        """
+        chosen_by = self._estimator if estimator is None else range_estimator(estimator)
+        if chosen_by.bins > self._estimator.bins:
+            raise ConfigError(f"the observer keeps no histogram for {estimator!r}")
+        chosen = {name: chosen_by.estimate(seen) for name, seen in self._seen.items()}
         return ActivationRanges(
             tensors={name: Range(low=low, high=high) for name, (low, high) in chosen.items()}
         )

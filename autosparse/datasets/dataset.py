@@ -6,7 +6,6 @@ suffix `_b`, and `scores` takes the place of `labels`.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,7 @@ def load_dataset(path: Path, specs: Sequence[TensorSpec], role: str) -> Dataset:
     """
     arrays = _read(path, role)
     names = {spec.name for spec in specs}
-    paired = any(name + PAIR_SUFFIX in arrays for name in names)
+    paired = any(name + PAIR_SUFFIX in arrays.keys() - names for name in names)
     known = names | {LABELS, SCORES} | ({name + PAIR_SUFFIX for name in names} if paired else set())
     unknown = sorted(set(arrays) - known)
     if unknown:
@@ -117,20 +116,22 @@ def load_dataset(path: Path, specs: Sequence[TensorSpec], role: str) -> Dataset:
 
 def _read(path: Path, role: str) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise DataError(
-                    f"the {role} file {path.name} holds one bare array",
-                    hint="save named arrays with numpy.savez(path, input=..., labels=...)",
-                )
-            return {name: file[name] for name in file.files}
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded as file:
+                # a member that is no array comes as bytes
+                return {name: np.asarray(file[name]) for name in file.files}
     except FileNotFoundError as error:
         raise DataError(f"there is no {role} file {path}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile, zlib and numpy agree on no type for damaged archives
         raise DataError(
             f"the {role} file {path.name} is not an npz file of plain arrays",
             hint="save it with numpy.savez(path, input=..., labels=...), without objects",
         ) from error
+    raise DataError(
+        f"the {role} file {path.name} holds one bare array",
+        hint="save named arrays with numpy.savez(path, input=..., labels=...)",
+    )
 
 
 def _checked(arrays: Mapping[str, Array], name: str, spec: TensorSpec, role: str) -> Array:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from autosparse.errors import ConfigError
 
@@ -21,7 +22,7 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    amount: float
+    amount: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """The number as written."""
     unit: Literal["%", "ns", "us", "µs", "ms", "s"]
     """`%` of the baseline's latency, or a unit of time."""
@@ -39,18 +40,17 @@ class Budget(BaseModel):
                 f"{text!r} is no latency budget",
                 hint="write a time (8ms, 250us) or a share of the baseline (60%)",
             )
-        budget = cls.model_construct(amount=float(match[1]), unit=match[2])
-        if budget.amount <= 0:
+        if not 0 < float(match[1]) < float("inf"):
             raise ConfigError(
                 f"a latency budget of {text!r} cannot be met", hint="give one above zero"
             )
-        return budget
+        return cls.model_validate({"amount": float(match[1]), "unit": match[2]})
 
     @model_validator(mode="before")
     @classmethod
     def _from_spelling(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            budget = cls.parse(data)
+        if isinstance(data, str | int | float):
+            budget = cls.parse(str(data))
             return {"amount": budget.amount, "unit": budget.unit}
         return data
 
@@ -70,7 +70,7 @@ class Budget(BaseModel):
         return self.amount * _UNITS[self.unit]
 
     def __str__(self) -> str:
-        return f"{self.amount:g}{self.unit}"
+        return f"{_spelled(self.amount)}{self.unit}"
 
 
 class MaxDrop(BaseModel):
@@ -82,7 +82,7 @@ class MaxDrop(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    amount: float
+    amount: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """The number as written."""
     unit: Literal["pt", "%", ""]
     """Percentage points, relative, or the metric's own unit."""
@@ -95,18 +95,18 @@ class MaxDrop(BaseModel):
             ConfigError: not a drop, or a negative one.
         """
         match = _DROP.fullmatch(str(text))
-        if match is None or float(match[1]) < 0:
+        if match is None or not 0 <= float(match[1]) < float("inf"):
             raise ConfigError(
                 f"{text!r} is no allowed drop",
                 hint="write percentage points (0.5pt), a relative loss (1%) or a number (0.01)",
             )
-        return cls.model_construct(amount=float(match[1]), unit=match[2] or "")
+        return cls.model_validate({"amount": float(match[1]), "unit": match[2] or ""})
 
     @model_validator(mode="before")
     @classmethod
     def _from_spelling(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            drop = cls.parse(data)
+        if isinstance(data, str | int | float):
+            drop = cls.parse(str(data))
             return {"amount": drop.amount, "unit": drop.unit}
         return data
 
@@ -123,4 +123,9 @@ class MaxDrop(BaseModel):
         return self.amount
 
     def __str__(self) -> str:
-        return f"{self.amount:g}{self.unit}"
+        return f"{_spelled(self.amount)}{self.unit}"
+
+
+def _spelled(amount: float) -> str:
+    """The fewest digits that give the same number again."""
+    return np.format_float_positional(amount, trim="-")

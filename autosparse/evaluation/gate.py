@@ -70,6 +70,8 @@ class Evidence(BaseModel):
     """Loss of quality in the metric's unit."""
     drop_high: float
     """Upper bound of the drop's interval."""
+    divergence: float
+    """How far the outputs are from the dense model's: finer than a drop, needs no labels."""
     compressed_layers: int
     """Layers that do not stay as they came: fewer is simpler."""
 
@@ -95,9 +97,22 @@ E = TypeVar("E", bound=Evidence)
 
 
 def rank(evidence: Iterable[E], contract: Contract) -> list[E]:
-    """Deliverable files, best first: most accurate, then faster, then simpler."""
+    """Deliverable files, best first: most accurate, then faster, then simpler.
+
+    Drops that lie within the best one's interval are not told apart by it: among those, the file
+    whose outputs are nearest to the dense model's is the most accurate.
+    """
     inside = [e for e in evidence if e.meets_budget(contract) and e.meets_drop(contract)]
-    return sorted(inside, key=lambda e: (e.drop, e.latency_ratio, e.compressed_layers))
+    if not inside:
+        return []
+    best = min(inside, key=lambda e: e.drop)
+    noise = best.drop_high - best.drop
+
+    def order(e: E) -> tuple[float, float, float, int]:
+        resolved = max(0.0, e.drop - best.drop - noise)
+        return resolved, e.divergence, e.latency_ratio, e.compressed_layers
+
+    return sorted(inside, key=order)
 
 
 def best_effort(evidence: Iterable[E], contract: Contract) -> E | None:

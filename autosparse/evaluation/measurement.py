@@ -86,7 +86,9 @@ class Measurement(BaseModel):
     @property
     def samples_seconds(self) -> npt.NDArray[np.float64]:
         """Accepted samples, (n,)."""
-        return np.array([s for b in self.blocks if b.accepted for s in b.samples_seconds], dtype=np.float64)
+        return np.array(
+            [s for b in self.blocks if b.accepted for s in b.samples_seconds], dtype=np.float64
+        )
 
     @property
     def discarded_samples(self) -> int:

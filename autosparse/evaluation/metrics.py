@@ -131,8 +131,10 @@ def load_metric(spelling: str) -> Metric:
         )
     try:
         function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # importing runs the user's own code
         raise ConfigError(f"the metric {spelling!r} cannot be imported: {error}") from error
+    if not callable(function):
+        raise ConfigError(f"the metric {spelling!r} is no function")
 
     def score(outputs: Outputs, dense: Outputs, labels: Array | None) -> Floats:
         scores = np.asarray(function(dict(outputs.values), labels), dtype=np.float64)

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autosparse.errors import ConfigError
+from autosparse.errors import ConfigError, first_problem
 from autosparse.model_graph import ModelGraph
 from autosparse.tensor_spec import TensorSpec
 
-_SHAPE = re.compile(r"([^=]+)=(\d+(?:,\d+)*)?")
+_SHAPE = re.compile(r"([^=]+)=([1-9]\d{0,17}(?:,[1-9]\d{0,17})*)?")
 
 
 class Target(BaseModel):
@@ -33,7 +33,7 @@ class Target(BaseModel):
     """Threads that one inference may use."""
     batch_size: Annotated[int, Field(ge=1)] = 1
     """Rows in one inference."""
-    input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    input_shapes: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
     """Full shape of every input, the batch included; filled in from the model where it is fixed."""
 
     @classmethod
@@ -48,7 +48,7 @@ class Target(BaseModel):
         except OSError as error:
             raise ConfigError(f"cannot read the target {path}: {error.strerror}") from error
         except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
-            raise ConfigError(f"{path} is no target file: {error}") from error
+            raise ConfigError(f"{path} is no target file: {first_problem(error)}") from error
 
     def to_yaml(self) -> str:
         """The file's text."""
@@ -72,6 +72,11 @@ class Target(BaseModel):
         return self.model_copy(update={"input_shapes": shapes})
 
     def _shape_of(self, spec: TensorSpec) -> tuple[int, ...]:
+        if spec.shape and isinstance(spec.shape[0], int) and spec.shape[0] != self.batch_size:
+            raise ConfigError(
+                f"the model's batch is fixed at {spec.shape[0]}, not {self.batch_size}",
+                hint=f"use --batch-size {spec.shape[0]}, or export with a dynamic batch",
+            )
         given = self.input_shapes.get(spec.name)
         if given is None:
             return self._shape_without_help(spec)
@@ -108,11 +113,6 @@ class Target(BaseModel):
                     f"input {spec} has a free dimension, so its size must be given",
                     hint=f"for example --input-shape {spec.name}={example}",
                 )
-        if spec.shape and isinstance(spec.shape[0], int) and spec.shape[0] != self.batch_size:
-            raise ConfigError(
-                f"the model's batch is fixed at {spec.shape[0]}, not {self.batch_size}",
-                hint=f"use --batch-size {spec.shape[0]}, or export with a dynamic batch",
-            )
         return tuple(sizes)
 
 

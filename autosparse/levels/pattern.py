@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from autosparse.errors import ConfigError
+from autosparse.errors import ConfigError, first_problem
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -42,7 +43,7 @@ class Unstructured(_Pattern):
     """Fraction of the layer's weights that are zero."""
 
     def __str__(self) -> str:
-        return f"unstructured@{self.sparsity:.4g}"
+        return f"unstructured@{_spelled(self.sparsity)}"
 
 
 class NM(_Pattern):
@@ -81,18 +82,23 @@ class Block(_Pattern):
     """Fraction of the layer's blocks that are zero."""
 
     def __str__(self) -> str:
-        return f"block{self.rows}x{self.columns}@{self.sparsity:.4g}"
+        return f"block{self.rows}x{self.columns}@{_spelled(self.sparsity)}"
+
+
+def _spelled(fraction: float) -> str:
+    """The fewest digits that give the same number again."""
+    return np.format_float_positional(fraction, trim="-")
 
 
 Pattern = Annotated[Dense | Unstructured | NM | Block, Field(discriminator="kind")]
 
-_NUMBER = r"(0?\.\d+)"
+_NUMBER, _COUNT = r"(0?\.\d+)", r"(\d{1,6})"
 _SPELLINGS = (
     (re.compile(r"dense"), lambda m: Dense()),
     (re.compile(rf"unstructured@{_NUMBER}"), lambda m: Unstructured(sparsity=float(m[1]))),
-    (re.compile(r"(\d+):(\d+)"), lambda m: NM(nonzeros=int(m[1]), group=int(m[2]))),
+    (re.compile(rf"{_COUNT}:{_COUNT}"), lambda m: NM(nonzeros=int(m[1]), group=int(m[2]))),
     (
-        re.compile(rf"block(\d+)x(\d+)@{_NUMBER}"),
+        re.compile(rf"block{_COUNT}x{_COUNT}@{_NUMBER}"),
         lambda m: Block(rows=int(m[1]), columns=int(m[2]), sparsity=float(m[3])),
     ),
 )
@@ -109,8 +115,10 @@ def parse_pattern(text: str) -> Dense | Unstructured | NM | Block:
         if match:
             try:
                 return build(match)
-            except ValueError as error:
-                raise ConfigError(f"{text!r} is not a possible pattern: {error}") from error
+            except ValidationError as error:
+                raise ConfigError(
+                    f"{text!r} is not a possible pattern: {first_problem(error)}"
+                ) from error
     raise ConfigError(
         f"{text!r} is no pattern",
         hint="write dense, unstructured@0.90, 2:4 (2 non-zeros in every 4) or block1x4@0.75",

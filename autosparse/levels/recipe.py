@@ -10,7 +10,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autosparse.errors import ConfigError
+from autosparse.errors import ConfigError, first_problem
 from autosparse.levels.level import Level
 
 
@@ -67,4 +67,4 @@ class Recipe(BaseModel):
         except OSError as error:
             raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
         except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
-            raise ConfigError(f"{path} is no recipe: {error}") from error
+            raise ConfigError(f"{path} is no recipe: {first_problem(error)}") from error

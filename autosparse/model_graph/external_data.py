@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 
 from autosparse.errors import ModelError
+
+_OFFSET = re.compile(r"[0-9]{1,19}")  # what fits into 64 bits
 
 
 def check_external_data(proto: onnx.ModelProto, directory: Path) -> tuple[Path, ...]:
@@ -19,10 +22,10 @@ def check_external_data(proto: onnx.ModelProto, directory: Path) -> tuple[Path, 
     files: dict[Path, None] = {}
     root = directory.resolve()
     for tensor in _external_tensors(proto):
-        entries = {entry.key: entry.value for entry in tensor.external_data}
+        entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
         location = entries.get("location", "")
-        path = (root / location).resolve()
-        if not location or not path.is_relative_to(root):
+        path = _resolve(root, location)
+        if path is None:
             raise ModelError(
                 f"tensor {tensor.name!r} points to external data outside the model's directory: "
                 f"{location!r}",
@@ -44,9 +47,19 @@ def check_external_data(proto: onnx.ModelProto, directory: Path) -> tuple[Path, 
     return tuple(files)
 
 
+def _resolve(root: Path, location: str) -> Path | None:
+    """The file that is meant; None where it lies outside `root` or is no possible path."""
+    try:
+        path = (root / location).resolve()
+        path.is_file()  # complains about names that no file system takes
+    except (OSError, ValueError):
+        return None
+    return path if location and path.is_relative_to(root) else None
+
+
 def _integer(entries: dict[str, str], key: str, tensor: onnx.TensorProto) -> int:
     text = entries.get(key, "0")
-    if not text.isdigit():
+    if not _OFFSET.fullmatch(text):
         raise ModelError(f"tensor {tensor.name!r} has an impossible {key} {text!r}")
     return int(text)
 
@@ -63,4 +76,4 @@ def _external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         for attribute in nodes.pop().attribute:
             tensors = [attribute.t, *attribute.tensors]
             yield from (t for t in tensors if t.data_location == t.EXTERNAL)
-            graphs.extend(g for g in (attribute.g, *attribute.graphs) if g.node)
+            graphs.extend((attribute.g, *attribute.graphs))

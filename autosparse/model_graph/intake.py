@@ -62,7 +62,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
     try:
-        proto = onnx.load(str(path), load_external_data=False)
+        proto = onnx.load(str(path), format="protobuf", load_external_data=False)
     except PermissionError as error:
         raise ModelError(f"the model {path} cannot be read: {error.strerror}") from error
     except (DecodeError, ValueError, UnicodeDecodeError) as error:
@@ -106,8 +106,22 @@ def _check(proto: onnx.ModelProto, path: Path) -> None:
 
 
 def _normalize(path: Path) -> ir.Model:
-    """Inline functions, fold constants and batch norms, name every node."""
-    model = ir.load(str(path))
+    """Inline functions, fold constants and batch norms, name every node, read every constant."""
+    try:
+        model = ir.load(str(path), format="protobuf")
+        _simplify(model)
+        for value in model.graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value.numpy()
+    except Exception as error:  # the libraries' exceptions have no common base of their own
+        raise ModelError(
+            f"{path.name} cannot be read: {_root_cause(error)}",
+            hint="export the model again, or check the download",
+        ) from error
+    return model
+
+
+def _simplify(model: ir.Model) -> None:
     ir_passes.RemoveInitializersFromInputsPass()(model)
     onnxscript.optimizer.optimize(
         model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT, inline=True
@@ -117,7 +131,12 @@ def _normalize(path: Path) -> ir.Model:
     ir_passes.RemoveUnusedNodesPass()(model)
     ir_passes.TopologicalSortPass()(model)
     ir_passes.NameFixPass()(model)
-    return model
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _spec(value: ir.Value, path: Path) -> TensorSpec:

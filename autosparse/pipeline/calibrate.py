@@ -3,28 +3,64 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from autosparse.calibration import ActivationRanges, RangeObserver
+import numpy as np
+
+from autosparse.calibration import RangeObserver, StatisticsObserver
 from autosparse.datasets import batches
+from autosparse.methods import METHODS
 from autosparse.pipeline.job import Job, first_rows
+from autosparse.pipeline.layer_choices import Choice
 
 _ROWS = 512
+# Of all estimators, the one that needs the finest histogram: the others can read it too.
+_FINEST = "entropy"
 
 
-def calibrate(job: Job) -> ActivationRanges:
-    """Observe every tensor that may be quantized, batch by batch, keeping none of them."""
+@dataclass(frozen=True)
+class Calibration:
+    """What the pass told: about every tensor, and about every layer's input."""
+
+    ranges: RangeObserver
+    statistics: StatisticsObserver
+
+
+def calibrate(job: Job, choices: Sequence[Choice]) -> Calibration:
+    """Observe what the chosen levels' methods will ask for, batch by batch, keeping no tensor."""
     data = first_rows(job.calibration, _ROWS)
     job.engines.progress.stage("calibrate", f"{len(data)} rows")
     backend = job.engines.backend
-    tensors = backend.calibrated_tensors(job.graph)
+    ranged = set(backend.calibrated_tensors(job.graph))
+    needs = _needs(choices)
+    layers = [layer for layer in job.graph.layers if layer.name in needs]
+    hessians = tuple(name for name, statistics in needs.items() if "hessian" in statistics)
+    found = Calibration(
+        RangeObserver(_FINEST), StatisticsObserver(job.graph, layers, hessians=hessians)
+    )
+    read = set(found.statistics.tensors)
+    tensors = sorted(ranged | read)
     runner = backend.probe(job.graph, tensors, threads=len(os.sched_getaffinity(0)))
-    observer = RangeObserver()
-    wanted = set(tensors)
     done = 0
     for batch, real in batches(data.inputs, job.evaluation_batch):
         for name, values in {**batch, **runner.run(batch)}.items():
-            if name in wanted:
-                observer.observe(name, values[:real].astype("float32", copy=False))
+            kept = values[:real]
+            if name in ranged:
+                found.ranges.observe(name, kept.astype(np.float32, copy=False))
+            if name in read:
+                found.statistics.observe(name, kept.astype(np.float32, copy=False))
         done += real
         job.engines.progress.step(done, len(data))
-    return observer.ranges()
+    return found
+
+
+def _needs(choices: Sequence[Choice]) -> dict[str, set[str]]:
+    """Layer -> statistics that the methods of its levels read."""
+    needs: dict[str, set[str]] = {}
+    for choice in choices:
+        if choice.runs and choice.level.method is not None:
+            wanted = METHODS.load(choice.level.method).needs
+            if wanted:
+                needs.setdefault(choice.layer.name, set()).update(wanted)
+    return needs

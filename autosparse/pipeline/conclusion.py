@@ -6,13 +6,14 @@ from autosparse.artifacts.manifest import Offer, SearchSummary
 from autosparse.errors import CandidateError, MeasurementError
 from autosparse.evaluation import Verdict
 from autosparse.evaluation.gate import best_effort, rank
-from autosparse.levels import BASELINE, Recipe
+from autosparse.levels import Recipe
+from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.delivery import Answer, nearest_offers
+from autosparse.pipeline.predictor_report import predictor_report
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.starts import Starts
 from autosparse.pipeline.table_building import lower_recipe
-from autosparse.pipeline.trial import Bench
 from autosparse.pipeline.verification import Verified, verify_model
 
 _MOST_VERIFICATIONS = 6
@@ -54,6 +55,7 @@ def conclude(bench: Bench, search: Search, starts: Starts) -> Answer:
         offers=() if met else nearest_offers(tuple(search.trials), contract),
         search=_summary(bench, search),
         notes=tuple(notes),
+        predictor=predictor_report(search.predictor),
     )
 
 
@@ -84,10 +86,7 @@ def _best_effort(bench: Bench, search: Search, notes: list[str]) -> Verified:
     trials = {trial.recipe.id: trial for trial in search.trials}
     nearest = best_effort((t.evidence for t in search.trials), bench.baseline.contract)
     candidates = [trials[nearest.recipe_id].recipe] if nearest else []
-    dense = Recipe(
-        model_sha256=bench.job.graph.sha256,
-        levels={layer.name: BASELINE for layer in bench.job.graph.layers},
-    )
+    dense = bench.dense_recipe
     for recipe in [*candidates, dense]:
         verified = _verify(bench, recipe, notes)
         # the dense model may measure a hair above itself; anything else must not be slower

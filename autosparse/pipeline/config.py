@@ -47,7 +47,7 @@ class JobConfig(BaseModel):
     """Target file (.yaml); without it, this machine."""
     backend: str = "onnxruntime"
     """Backend that runs the model."""
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads that one inference may use."""
     batch_size: Annotated[int, Field(ge=1)] = 1
     """Rows in one inference."""
@@ -55,7 +55,7 @@ class JobConfig(BaseModel):
     """Shape of an input with free dimensions: name=1,128. May be repeated."""
     space: str = "cpu"
     """Search space by name, or a .yaml file."""
-    strategy: str = "tpe"
+    strategy: str = "evolution"
     """What proposes candidates."""
     exclude: tuple[str, ...] = ()
     """Layers to leave as they are: a regular expression on their names. May be repeated."""

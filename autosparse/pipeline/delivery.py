@@ -16,15 +16,15 @@ from autosparse.artifacts.manifest import (
     SearchSummary,
 )
 from autosparse.artifacts.report import render_report
-from autosparse.artifacts.report_data import ReportData, TrialPoint
+from autosparse.artifacts.report_data import PredictorReport, ReportData, TrialPoint
 from autosparse.evaluation import Comparison, Contract, Verdict
-from autosparse.levels import Precision, Recipe
 from autosparse.pipeline.baseline import Baseline
+from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.guard_rails import guard_rails
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_truth import layer_rows
 from autosparse.pipeline.records import TrialRecord
-from autosparse.pipeline.trial import Bench
+from autosparse.pipeline.starts import plain_int8
 from autosparse.pipeline.verification import Verified
 
 _MOST_OFFERS = 5
@@ -41,6 +41,7 @@ class Answer:
     offers: tuple[Offer, ...]
     search: SearchSummary
     notes: tuple[str, ...]
+    predictor: PredictorReport | None
 
 
 def deliver(bench: Bench, answer: Answer) -> Manifest:
@@ -54,11 +55,11 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
     report = ReportData(
         manifest=manifest,
         layers=rows,
-        trials=trial_points(answer.trials, bench.baseline.contract),
+        trials=trial_points(answer.trials, bench.baseline.contract, plain_int8(bench).id),
         comparison=comparison,
         environment=bench.baseline.environment,
         guard_rails=guard_rails(verified.outputs, verified.dense_outputs, job.gating),
-        predictor=None,
+        predictor=answer.predictor,
         noise_floor=(interval.high - interval.low) / 2,
         notes=answer.notes,
     )
@@ -72,7 +73,9 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
     return write_bundle(job.workspace.bundle, verified.model, texts, manifest)
 
 
-def trial_points(trials: tuple[TrialRecord, ...], contract: Contract) -> tuple[TrialPoint, ...]:
+def trial_points(
+    trials: tuple[TrialRecord, ...], contract: Contract, plain_int8_id: str
+) -> tuple[TrialPoint, ...]:
     """The trials as the report plots them."""
     return tuple(
         TrialPoint(
@@ -85,17 +88,9 @@ def trial_points(trials: tuple[TrialRecord, ...], contract: Contract) -> tuple[T
             compressed_layers=trial.evidence.compressed_layers,
             deliverable=trial.evidence.meets_budget(contract)
             and trial.evidence.meets_drop(contract),
-            is_plain_int8=is_plain_int8(trial.recipe),
+            is_plain_int8=trial.recipe.id == plain_int8_id,
         )
         for trial in trials
-    )
-
-
-def is_plain_int8(recipe: Recipe) -> bool:
-    """Whether the recipe is INT8 everywhere: the opponent of everything else."""
-    return all(
-        level.sparsity == 0 and level.precision is Precision.INT8
-        for level in recipe.levels.values()
     )
 
 

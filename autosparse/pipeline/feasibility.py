@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 
-from autosparse.errors import CandidateError, MeasurementError
-from autosparse.evaluation import Comparison, LoweredModel
+from autosparse.errors import MeasurementError
+from autosparse.evaluation import Comparison
 from autosparse.levels import Level, Recipe
-from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
-from autosparse.pipeline.table_building import lower_recipe
-from autosparse.pipeline.trial import TRIAL_TIMING, Bench
+from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.latency_training import measure_recipes
+from autosparse.pipeline.trial import TRIAL_TIMING
 from autosparse.search import RecipeSpace
 
-_FILES_AT_ONCE = 6
 _SWEEPS = 2
 # A change that saves less than this is not told from noise within one short run.
 _WORTHWHILE = 0.005
@@ -44,7 +42,7 @@ def find_fastest(bench: Bench, space: RecipeSpace, bound: float) -> Fastest:
         MeasurementError: not even the first recipe could be measured.
     """
     start = space.recipe({name: len(options) - 1 for name, options in space.levels.items()})
-    measured = _measure(bench, [start])
+    measured = measure_recipes(bench, [start], TRIAL_TIMING)
     if start.id not in measured:
         raise MeasurementError("the fastest levels of the table do not run together")
     best = Fastest(start, measured[start.id])
@@ -71,7 +69,9 @@ def _sweep(bench: Bench, space: RecipeSpace, best: Fastest) -> Fastest | None:
     recipes = {change: _changed(best.recipe, dict([change])) for change in changes}
     ratios = {
         recipe_id: comparison.ratio(percentile)
-        for recipe_id, comparison in _measure(bench, list(recipes.values())).items()
+        for recipe_id, comparison in measure_recipes(
+            bench, list(recipes.values()), TRIAL_TIMING
+        ).items()
     }
     bar = best.comparison.ratio(percentile) * (1 - _WORTHWHILE)
     helping: dict[str, tuple[float, Level]] = {}
@@ -84,36 +84,14 @@ def _sweep(bench: Bench, space: RecipeSpace, best: Fastest) -> Fastest | None:
     together = _changed(best.recipe, {layer: level for layer, (_, level) in helping.items()})
     top_layer, (_, top_level) = min(helping.items(), key=lambda item: item[1][0])
     alone = _changed(best.recipe, {top_layer: top_level})
-    measured = _measure(bench, list({r.id: r for r in (best.recipe, together, alone)}.values()))
-    winner = min(measured.values(), key=lambda comparison: comparison.ratio(percentile))
     by_id = {r.id: r for r in (best.recipe, together, alone)}
+    measured = measure_recipes(bench, list(by_id.values()), TRIAL_TIMING)
+    if not measured:
+        return None
+    winner = min(measured.values(), key=lambda comparison: comparison.ratio(percentile))
     recipe = by_id[winner.candidate.label]
     return None if recipe.id == best.recipe.id else Fastest(recipe, winner)
 
 
 def _changed(recipe: Recipe, levels: dict[str, Level]) -> Recipe:
     return recipe.model_copy(update={"levels": {**recipe.levels, **levels}})
-
-
-def _measure(bench: Bench, recipes: list[Recipe]) -> dict[str, Comparison]:
-    """Comparisons by recipe id, a few files to a run, each run beside the baseline."""
-    compared: dict[str, Comparison] = {}
-    for start in range(0, len(recipes), _FILES_AT_ONCE):
-        files: dict[str, LoweredModel] = {}
-        for recipe in recipes[start : start + _FILES_AT_ONCE]:
-            try:
-                files[recipe.id] = lower_recipe(
-                    bench.job, bench.table, recipe, bench.ranges, recipe.id
-                )
-            except CandidateError as error:
-                bench.job.engines.progress.note(f"{recipe.id} failed: {error}")
-        timed = measure_patiently(
-            bench.job, {BASELINE_LABEL: bench.job.original, **files}, TRIAL_TIMING
-        )
-        for recipe_id, model in files.items():
-            compared[recipe_id] = Comparison(
-                baseline=timed[BASELINE_LABEL], candidate=timed[recipe_id]
-            )
-            shutil.rmtree(model.directory, ignore_errors=True)
-        bench.job.engines.progress.step(min(start + _FILES_AT_ONCE, len(recipes)), len(recipes))
-    return compared

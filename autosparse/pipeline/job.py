@@ -60,6 +60,11 @@ class Job:
         fixed = any(spec.shape and isinstance(spec.shape[0], int) for spec in self.graph.inputs)
         return self.target.batch_size if fixed else _EVALUATION_BATCH
 
+    def divergence(self, outputs: Outputs, dense: Outputs) -> float:
+        """How far outputs are from the dense model's; needs no labels."""
+        names = tuple(spec.name for spec in self.graph.outputs)
+        return default_metric(names, labelled=False).value(outputs, dense, None)
+
     def answer(self, model: LoweredModel, data: Dataset) -> Outputs:
         """Run a file over data, on every core this process may use."""
         runner = self.engines.backend.open(model, threads=len(os.sched_getaffinity(0)))

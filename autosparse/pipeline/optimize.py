@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.evaluation import Verdict
-from autosparse.journal import Journal
 from autosparse.pipeline.baseline import measure_baseline
+from autosparse.pipeline.bench import build_bench
 from autosparse.pipeline.calibrate import calibrate
 from autosparse.pipeline.conclusion import conclude
 from autosparse.pipeline.config import JobConfig
@@ -16,11 +15,8 @@ from autosparse.pipeline.delivery import deliver
 from autosparse.pipeline.job import Engines, prepare_job
 from autosparse.pipeline.layer_choices import layer_choices
 from autosparse.pipeline.ledger import Ledger
-from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.search_run import Search, resolve_space
 from autosparse.pipeline.starts import run_starts
-from autosparse.pipeline.table_building import build_level_table
-from autosparse.pipeline.trial import Bench
 from autosparse.pipeline.workspace import open_workspace
 from search_spaces import load_space
 
@@ -54,15 +50,12 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
     with open_workspace(config, resume=resume) as workspace:
         job = prepare_job(config, workspace, engines)
         baseline = measure_baseline(job)
-        ranges = calibrate(job)
         choices = layer_choices(
             job.graph, load_space(config.space).levels, engines.backend, job.target,
             exclude=config.exclude, keep=config.keep,
         )  # fmt: skip
-        started = time.monotonic()
-        table = build_level_table(job, choices, ranges)
-        raw = Journal(workspace.measurements, MeasuredTrial)
-        bench = Bench(job, baseline, ranges, table, raw, lambda: time.monotonic() - started)
+        calibration = calibrate(job, choices)
+        bench = build_bench(job, baseline, choices, calibration)
         search = Search(bench, resolve_space(bench), Ledger(workspace.study))
         starts = run_starts(bench, search)
         if not starts.infeasible:

@@ -45,7 +45,11 @@ class MeasuredTrial(BaseModel):
 
 
 def evidence_of(
-    recipe: Recipe, quality: Quality, comparison: Comparison, percentile: Percentile
+    recipe: Recipe,
+    quality: Quality,
+    divergence: float,
+    comparison: Comparison,
+    percentile: Percentile,
 ) -> Evidence:
     """Reduce what was measured to what the gate looks at."""
     return Evidence(
@@ -54,5 +58,6 @@ def evidence_of(
         latency_ratio_high=comparison.ratio_interval(percentile).high,
         drop=quality.drop,
         drop_high=quality.drop_interval.high,
+        divergence=divergence,
         compressed_layers=len(recipe.compressed_layers),
     )

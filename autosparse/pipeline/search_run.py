@@ -1,37 +1,49 @@
-"""The search: a strategy proposes, trials answer, everything finished is written down."""
+"""The search: a strategy proposes, candidates race, survivors become trials."""
 
 from __future__ import annotations
-
-import optuna
-from optuna.trial import TrialState, create_trial
 
 from autosparse.errors import AutoSparseError, CandidateError
 from autosparse.evaluation.gate import rank
 from autosparse.journal import Journal
-from autosparse.levels import Recipe
-from autosparse.pipeline.ledger import Ledger, constraints_of
+from autosparse.levels import Level, Recipe
+from autosparse.levels.table import Cell
+from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.latency_training import training_samples, untrained_predictor
+from autosparse.pipeline.ledger import Ledger
+from autosparse.pipeline.race import Race
 from autosparse.pipeline.records import TrialRecord
-from autosparse.pipeline.trial import Bench, run_trial
-from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy, StrategyContext
+from autosparse.pipeline.trial import run_trial
+from autosparse.search import CandidateRecord, RecipeSpace
 from autosparse.search.strategies import STRATEGIES
 
-# A sampler that proposes only what is known has converged.
-_KNOWN_IN_A_ROW = 50
+# Proposals between two trials: enough for a choice, few enough to learn from each trial.
+_PROPOSALS_PER_TRIAL = 12
+# Rounds of proposals in a row that bring nothing worth measuring: the search has converged.
+_FRUITLESS_ROUNDS = 4
 
 
 class Search:
-    """The state of one search; made anew from the ledger when a job is resumed."""
+    """The state of one search; made anew from the job's files when a job is resumed."""
 
     def __init__(self, bench: Bench, space: RecipeSpace, ledger: Ledger) -> None:
         self._bench = bench
         self.space = space
         self._ledger = ledger
-        self._log = Journal(bench.job.workspace.candidates, CandidateRecord)
-        environment = bench.baseline.environment.id
         # evidence from another machine or runtime is history, not evidence
+        environment = bench.baseline.environment.id
         current = [r for r in ledger.records if r.environment == environment]
         self._done = {r.recipe.id: r for r in current}
-        self._failed = {c.recipe.id for c in self._log.records if c.rung is Rung.FAILED}
+        self._samples = training_samples(bench, space)
+        self.predictor = untrained_predictor(bench, space)
+        self._learn()
+        self._race = Race(
+            bench,
+            space,
+            self.predictor,
+            STRATEGIES.load(bench.job.config.strategy),
+            Journal(bench.job.workspace.candidates, CandidateRecord),
+            {r.recipe.id: r.evidence.latency_ratio for r in current},
+        )
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -41,115 +53,89 @@ class Search:
     @property
     def candidates(self) -> int:
         """Recipes that were proposed, also in earlier runs of this job."""
-        return len({record.recipe.id for record in self._log.records})
+        return len({record.recipe.id for record in self._race.log.records})
 
     @property
     def failures(self) -> int:
         """Recipes that could not be lowered, run or timed."""
-        return len(self._failed)
+        return len(self._race.failed)
 
     def best(self) -> TrialRecord | None:
         """The best deliverable trial so far."""
         deliverable = rank((t.evidence for t in self.trials), self._bench.baseline.contract)
         return self._done[deliverable[0].recipe_id] if deliverable else None
 
-    def time_is_up(self) -> bool:
-        """Whether the time limit has passed."""
-        return self._bench.elapsed() > self._bench.job.config.time_limit
-
     def try_recipe(self, recipe: Recipe, proposed_by: str) -> TrialRecord | None:
         """Run a recipe unless it is known; None where it failed, now or before."""
         if recipe.id in self._done:
             return self._done[recipe.id]
-        if recipe.id in self._failed:
+        self._race.add(recipe)
+        if recipe.id in self._race.failed:
             return None
         try:
             record = run_trial(self._bench, recipe, proposed_by)
         except CandidateError as error:
-            self._failed.add(recipe.id)
-            self._log.append(CandidateRecord(recipe=recipe, rung=Rung.FAILED, reason=str(error)))
+            self._race.fail(recipe, str(error))
             self._bench.job.engines.progress.note(f"{recipe.id} failed: {error}")
             return None
         self._ledger.append(record, self._bench.baseline.contract)
-        self._log.append(CandidateRecord(recipe=recipe, rung=Rung.MEASURED))
         self._done[recipe.id] = record
+        self._race.measured_ratios[recipe.id] = record.evidence.latency_ratio
+        self._learn()
         self._bench.job.engines.progress.trial(record, self.best())
         return record
 
     def run(self) -> None:
-        """Let the strategy propose until trials, time or new recipes run out."""
-        config = self._bench.job.config
-        strategy = STRATEGIES.load(config.strategy)
-        study = self._working_study(strategy)
-        distributions = self.space.distributions()
-        known_in_a_row = 0
-        while (
-            len(self._done) < min(config.trials, self.space.size)
-            and known_in_a_row < _KNOWN_IN_A_ROW
-            and not self.time_is_up()
-        ):
-            trial = study.ask(fixed_distributions=dict(distributions))
-            recipe = self.space.recipe(trial.params)
-            known = recipe.id in self._done or recipe.id in self._failed
-            known_in_a_row = known_in_a_row + 1 if known else 0
-            record = self.try_recipe(recipe, strategy.name)
-            if record is None:
-                study.tell(trial, state=TrialState.FAIL)
-                continue
-            for key, violation in self._constraints(record).items():
-                trial.set_constraint(key, violation)
-            study.tell(trial, _values(record, strategy))
+        """Let the strategy propose until trials, time or worthwhile candidates run out."""
+        name = self._bench.job.config.strategy
+        fruitless = 0
+        while not self._is_over() and fruitless < _FRUITLESS_ROUNDS:
+            new = 0
+            for _ in range(_PROPOSALS_PER_TRIAL):
+                if self._time_is_up():
+                    break
+                new += self._race.propose()
+            recipe = self._race.most_promising()
+            fruitless = 0 if new or recipe is not None else fruitless + 1
+            if recipe is not None:
+                self.try_recipe(recipe, name)
 
-    def _working_study(self, strategy: Strategy) -> optuna.Study:
-        """A study in memory with a parameter per layer, which is what samplers learn from."""
-        table = self._bench.table
-        cells = [table.cell(n, level) for n, o in self.space.levels.items() for level in o]
-        context = StrategyContext(
-            space=self.space,
-            seconds={(c.layer, c.level): c.seconds or 0.0 for c in cells},
-            divergence={(c.layer, c.level): c.divergence or 0.0 for c in cells},
-            latency_bound=min(self._bench.baseline.contract.latency_ratio, 1.0),
-            seed=self._bench.job.config.seed,
-        )
-        study = optuna.create_study(
-            directions=["minimize"] * strategy.objectives, sampler=strategy.sampler(context)
-        )
-        for record in self.trials:
+    def _is_over(self) -> bool:
+        limit = min(self._bench.job.config.trials, self.space.size)
+        return len(self._done) >= limit or self._time_is_up()
+
+    def _time_is_up(self) -> bool:
+        return self._bench.elapsed() > self._bench.job.config.time_limit
+
+    def _learn(self) -> None:
+        """Refit the predictor to everything that was timed."""
+        measured = {recipe.id: (recipe, ratio) for recipe, ratio in self._samples}
+        for record in self._done.values():
             if self.space.contains(record.recipe):
-                study.add_trial(
-                    create_trial(
-                        state=TrialState.COMPLETE,
-                        params=self.space.parameters(record.recipe),
-                        distributions=dict(self.space.distributions()),
-                        values=_values(record, strategy),
-                        constraints=self._constraints(record),
-                    )
-                )
-        return study
-
-    def _constraints(self, record: TrialRecord) -> dict[str, float]:
-        return constraints_of(record, self._bench.baseline.contract)
-
-
-def _values(record: TrialRecord, strategy: Strategy) -> list[float]:
-    if strategy.objectives == 1:
-        return [record.evidence.drop]
-    return [record.evidence.drop, record.evidence.latency_ratio]
+                measured[record.recipe.id] = (record.recipe, record.evidence.latency_ratio)
+        self.predictor.learn(list(measured.values()))
 
 
 def resolve_space(bench: Bench) -> RecipeSpace:
-    """The levels that the table says may be searched, slowest first."""
+    """The levels that the table says may be searched, slowest first.
+
+    Of several methods that make the same pattern and precision, a layer keeps the one with the
+    least divergence: they run equally fast.
+    """
     searched = [cell for cell in bench.table.cells() if cell.searched]
-    levels = {
-        layer.name: tuple(
-            cell.level
-            for cell in sorted(
-                (c for c in searched if c.layer == layer.name), key=lambda c: -(c.seconds or 0.0)
-            )
-        )
-        for layer in bench.job.graph.layers
-    }
-    empty = [name for name, choices in levels.items() if not choices]
-    if empty:
-        raise AutoSparseError(f"the layer {empty[0]} has no level at all")
+    levels: dict[str, tuple[Level, ...]] = {}
+    for layer in bench.job.graph.layers:
+        best: dict[Level, Cell] = {}
+        for cell in searched:
+            key = cell.level.without_method()
+            if cell.layer == layer.name and _error(cell) < _error(best.get(key)):
+                best[key] = cell
+        ordered = sorted(best.values(), key=lambda cell: -(cell.seconds or 0.0))
+        levels[layer.name] = tuple(cell.level for cell in ordered)
+        if not ordered:
+            raise AutoSparseError(f"the layer {layer.name} has no level at all")
     return RecipeSpace(model_sha256=bench.job.graph.sha256, levels=levels)
+
+
+def _error(cell: Cell | None) -> float:
+    return float("inf") if cell is None or cell.divergence is None else cell.divergence

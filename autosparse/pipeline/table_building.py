@@ -3,101 +3,188 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from autosparse.calibration import NO_STATISTICS, ActivationRanges
+from autosparse.calibration.range_estimators import ESTIMATORS
 from autosparse.datasets import Dataset
-from autosparse.errors import CompileError
-from autosparse.evaluation import LoweredModel, LoweringRequest, TimingSettings
-from autosparse.evaluation.metrics import BUILT_IN, Outputs
+from autosparse.errors import CandidateError, CompileError
+from autosparse.evaluation import ExecutedLayer, LoweredModel, LoweringRequest, TimingSettings
+from autosparse.evaluation.metrics import Outputs
 from autosparse.levels import BASELINE, Level, Precision, Recipe
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight, FloatMatrix
 from autosparse.methods import METHODS
 from autosparse.model_graph import Layer
 from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
-from autosparse.pipeline.job import Job, first_rows
+from autosparse.pipeline.calibrate import Calibration
+from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
 
 _PROFILE_RUNS = 100
-_FEW_ROWS = 64
 _QUICK = TimingSettings(rounds=4, block_seconds=0.02, max_seconds=10.0)
+PLAIN_INT8 = Level.parse("dense:int8+round_to_nearest")
 
 
-def build_level_table(job: Job, choices: Sequence[Choice], ranges: ActivationRanges) -> LevelTable:
-    """Fill the table's missing cells; cells that are on disk already are kept.
+@dataclass(frozen=True)
+class TableBuilder:
+    """What building the cells of one table shares."""
 
-    Each level is lowered once with every layer at it that can take it: what ONNX Runtime or
-    another runtime makes of a layer among its like is what decides whether the level is real.
-    """
-    table = LevelTable(job.workspace.table)
-    few = first_rows(job.selecting, _FEW_ROWS)
-    dense = _lower(job, table, {}, ranges, "dense")
-    reference = _answer(job, dense, few)
-    for level in dict.fromkeys(choice.level for choice in choices):
-        missing = [
-            c for c in choices if c.level == level and table.find(c.layer.name, level) is None
-        ]
-        if missing:
-            job.engines.progress.stage("levels", f"{level}: {len(missing)} layers")
-            _build_level(job, table, missing, ranges, (few, reference))
-    return table
+    job: Job
+    table: LevelTable
+    calibration: Calibration
+    ranges: ActivationRanges
+    few: Dataset
+    few_outputs: Outputs
 
+    def build(self, choices: Sequence[Choice]) -> None:
+        """Fill the table's missing cells; cells that are on disk already are kept.
 
-def _build_level(
-    job: Job,
-    table: LevelTable,
-    choices: Sequence[Choice],
-    ranges: ActivationRanges,
-    few: tuple[Dataset, Outputs],
-) -> None:
-    level = choices[0].level
-    running = [choice for choice in choices if choice.runs]
-    for choice in choices:
-        if not choice.runs:
-            table.put(Cell(layer=choice.layer.name, level=level, searched=False,
-                           reason=choice.reason))  # fmt: skip
-    if not running:
-        return
-    weights = {c.layer.name: compress(job, c.layer, level) for c in running}
-    uniform = _lower(job, table, dict.fromkeys(weights, level), ranges, "uniform", weights)
-    executed = job.engines.backend.executed_layers(uniform, job.graph)
-    seconds = _attributed_seconds(job, uniform)
-    for number, choice in enumerate(running, start=1):
-        name = choice.layer.name
-        runs_as = executed.get(name)
+        Each level is lowered once with every layer at it that can take it: what the runtime
+        makes of a layer among its like is what decides whether the level is real.
+        """
+        for level in dict.fromkeys(choice.level for choice in choices):
+            missing = [
+                c
+                for c in choices
+                if c.level == level and self.table.find(c.layer.name, level) is None
+            ]
+            if missing:
+                self.job.engines.progress.stage("levels", f"{level}: {len(missing)} layers")
+                self._build_level(level, missing)
+
+    def _build_level(self, level: Level, choices: Sequence[Choice]) -> None:
+        running = [choice for choice in choices if choice.runs]
+        for choice in choices:
+            if not choice.runs:
+                self.table.put(refused(choice))
+        if not running:
+            return
+        weights = {c.layer.name: compress(self.job, c.layer, level, self.calibration)
+                   for c in running}  # fmt: skip
+        uniform = lower_layers(self.job, dict.fromkeys(weights, level), weights, self.ranges)
+        executed = self.job.engines.backend.executed_layers(uniform, self.job.graph)
+        seconds = self._attributed_seconds(uniform)
+        for number, choice in enumerate(running, start=1):
+            name = choice.layer.name
+            cell = self._cell(choice, weights[name], executed.get(name), seconds)
+            keep = cell.searched and not level.is_baseline
+            self.table.put(cell, weights[name] if keep else None)
+            self.job.engines.progress.step(number, len(running), name)
+
+    def _cell(
+        self,
+        choice: Choice,
+        weight: CompressedWeight,
+        runs_as: ExecutedLayer | None,
+        seconds: Mapping[str, float],
+    ) -> Cell:
+        name, level = choice.layer.name, choice.level
         reason = choice.reason
-        if not reason and runs_as is not None and _expected(level) != runs_as.precision:
+        if not reason and runs_as is not None and _arithmetic(level) != runs_as.precision:
             reason = f"{name}: the runtime executes {level} as {runs_as.kernel}, no faster"
         searched = choice.searched and not reason
-        divergence = None
-        if level.is_baseline:
-            divergence = 0.0
-        elif searched:
-            flipped = _lower(job, table, {name: level}, ranges, "flip", weights)
-            divergence = output_divergence(_answer(job, flipped, few[0]), few[1])
-        dense = job.graph.weight(choice.layer)
-        cell = Cell(
-            layer=name, level=level, searched=searched, reason=reason,
-            sparsity=weights[name].sparsity,
-            weight_error=_relative_error(weights[name], choice.layer.to_matrix(dense)),
-            divergence=divergence,
+        return Cell(
+            layer=name,
+            level=level,
+            searched=searched,
+            reason=reason,
+            sparsity=weight.sparsity,
+            weight_error=_relative_error(
+                weight, choice.layer.to_matrix(self.job.graph.weight(choice.layer))
+            ),
+            divergence=self._divergence(name, level, weight) if searched else None,
             seconds=seconds.get(runs_as.node) if runs_as else None,
             kernel=runs_as.kernel if runs_as else "",
-        )  # fmt: skip
-        table.put(cell, weights[name] if searched and not level.is_baseline else None)
-        job.engines.progress.step(number, len(running), name)
+        )
+
+    def _divergence(self, name: str, level: Level, weight: CompressedWeight) -> float:
+        """Divergence of the outputs with only this layer at this level."""
+        if level.is_baseline:
+            return 0.0
+        model = lower_layers(self.job, {name: level}, {name: weight}, self.ranges)
+        return self.job.divergence(self.job.answer(model, self.few), self.few_outputs)
+
+    def _attributed_seconds(self, model: LoweredModel) -> dict[str, float]:
+        """Executed node -> its share of the file's measured latency.
+
+        A runtime's profiler slows every node a little and rounds; its times are used as shares
+        of the latency that was measured without it.
+        """
+        job = self.job
+        timed = measure_patiently(job, {BASELINE_LABEL: job.original, "uniform": model}, _QUICK)
+        total = timed["uniform"].percentile_seconds("p50")
+        times = job.engines.lane.profile(
+            model, job.workspace.inputs, job.target, runs=_PROFILE_RUNS
+        )
+        profiled = sum(time.seconds for time in times)
+        scale = total / profiled if profiled > 0 else 0.0
+        return {time.node: time.seconds * scale for time in times}
 
 
-def compress(job: Job, layer: Layer, level: Level) -> CompressedWeight:
+def refused(choice: Choice) -> Cell:
+    """The cell of a level that does not run."""
+    return Cell(layer=choice.layer.name, level=choice.level, searched=False, reason=choice.reason)
+
+
+def compress(job: Job, layer: Layer, level: Level, calibration: Calibration) -> CompressedWeight:
     """One layer's weight at one level."""
     matrix = layer.to_matrix(job.graph.weight(layer))
     if level.is_baseline or level.method is None:
         return CompressedWeight(values=matrix)
+    method = METHODS.load(level.method)
+    statistics = calibration.statistics.statistics(layer.name) if method.needs else NO_STATISTICS
     # a copy: the file's own arrays are read-only
-    return METHODS.load(level.method).compress(layer, torch.tensor(matrix), level, NO_STATISTICS)
+    return method.compress(layer, torch.tensor(matrix), level, statistics)
+
+
+def choose_ranges(
+    job: Job, choices: Sequence[Choice], calibration: Calibration, few: Dataset, dense: Outputs
+) -> ActivationRanges:
+    """Of all estimators, the ranges with which plain INT8 stays nearest to the dense model."""
+    integer = [
+        choice.layer
+        for choice in choices
+        if choice.runs and choice.level.without_method() == PLAIN_INT8.without_method()
+    ]
+    layers = {layer.name: layer for layer in integer}
+    candidates = {name: calibration.ranges.ranges(name) for name in ESTIMATORS}
+    if not layers:
+        return candidates["min_max"]
+    weights = {
+        name: compress(job, layer, PLAIN_INT8, calibration) for name, layer in layers.items()
+    }
+    errors: dict[str, float] = {}
+    for name, ranges in candidates.items():
+        try:
+            model = lower_layers(job, dict.fromkeys(layers, PLAIN_INT8), weights, ranges)
+            errors[name] = job.divergence(job.answer(model, few), dense)
+        except CandidateError as error:
+            job.engines.progress.note(f"INT8 with {name} ranges does not run: {error}")
+    if not errors:
+        return candidates["min_max"]
+    best = min(errors, key=lambda name: errors[name])
+    told = ", ".join(f"{name} {error:.3g}" for name, error in errors.items())
+    job.engines.progress.note(f"INT8 ranges by {best} (divergence with each: {told})")
+    return candidates[best]
+
+
+def lower_layers(
+    job: Job,
+    levels: Mapping[str, Level],
+    weights: Mapping[str, CompressedWeight],
+    ranges: ActivationRanges,
+) -> LoweredModel:
+    """Lower the dense model with some layers at other levels, given their weights."""
+    recipe = Recipe(
+        model_sha256=job.graph.sha256,
+        levels={la.name: levels.get(la.name, BASELINE) for la in job.graph.layers},
+    )
+    request = LoweringRequest(job.graph, recipe, weights, ranges)
+    return job.engines.backend.lower(request, job.workspace.scratch("part"))
 
 
 def lower_recipe(
@@ -120,47 +207,7 @@ def lower_recipe(
     return job.engines.backend.lower(request, job.workspace.scratch(name))
 
 
-def _lower(
-    job: Job,
-    table: LevelTable,
-    levels: Mapping[str, Level],
-    ranges: ActivationRanges,
-    name: str,
-    weights: Mapping[str, CompressedWeight] | None = None,
-) -> LoweredModel:
-    """Lower the dense model with some layers at another level."""
-    recipe = Recipe(
-        model_sha256=job.graph.sha256,
-        levels={la.name: levels.get(la.name, BASELINE) for la in job.graph.layers},
-    )
-    request = LoweringRequest(job.graph, recipe, weights or {}, ranges)
-    return job.engines.backend.lower(request, job.workspace.scratch(name))
-
-
-def _answer(job: Job, model: LoweredModel, data: Dataset) -> Outputs:
-    return job.answer(model, data)
-
-
-def output_divergence(outputs: Outputs, reference: Outputs) -> float:
-    """Mean relative error of the outputs: cheap, needs no labels, comparable across models."""
-    return float(BUILT_IN["relative_error"].score(outputs, reference, None).mean())
-
-
-def _attributed_seconds(job: Job, model: LoweredModel) -> dict[str, float]:
-    """Executed node -> its share of the file's measured latency.
-
-    A runtime's profiler slows every node a little and rounds; its times are used as shares of
-    the latency that was measured without it.
-    """
-    timed = measure_patiently(job, {BASELINE_LABEL: job.original, "uniform": model}, _QUICK)
-    total = timed["uniform"].percentile_seconds("p50")
-    times = job.engines.lane.profile(model, job.workspace.inputs, job.target, runs=_PROFILE_RUNS)
-    profiled = sum(time.seconds for time in times)
-    scale = total / profiled if profiled > 0 else 0.0
-    return {time.node: time.seconds * scale for time in times}
-
-
-def _expected(level: Level) -> str:
+def _arithmetic(level: Level) -> str:
     return "int8" if level.precision is Precision.INT8 else "fp32"
 
 

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from autosparse.calibration import ActivationRanges
 from autosparse.evaluation import Comparison, TimingSettings
 from autosparse.evaluation.quality import compare_quality
-from autosparse.journal import Journal
 from autosparse.levels import Recipe
-from autosparse.levels.table import LevelTable
-from autosparse.pipeline.baseline import BASELINE_LABEL, Baseline, measure_patiently
-from autosparse.pipeline.job import Job
+from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
+from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord, evidence_of
 from autosparse.pipeline.table_building import lower_recipe
 
 TRIAL_TIMING = TimingSettings(rounds=6, block_seconds=0.025, warmup_runs=2, max_seconds=15.0)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Everything that trials of one search share."""
-
-    job: Job
-    baseline: Baseline
-    ranges: ActivationRanges
-    table: LevelTable
-    raw: Journal[MeasuredTrial]
-    elapsed: Callable[[], float]
-    """Seconds since the search began."""
 
 
 def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
@@ -44,6 +26,7 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
     try:
         outputs = job.answer(model, job.selecting)
         quality = compare_quality(job.metric, outputs, bench.baseline.outputs, job.selecting)
+        divergence = job.divergence(outputs, bench.baseline.outputs)
         files = {BASELINE_LABEL: job.original, recipe.id: model}
         timed = measure_patiently(job, files, TRIAL_TIMING)
     finally:
@@ -52,7 +35,7 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
     bench.raw.append(MeasuredTrial(recipe_id=recipe.id, comparison=comparison))
     return TrialRecord(
         recipe=recipe,
-        evidence=evidence_of(recipe, quality, comparison, percentile),
+        evidence=evidence_of(recipe, quality, divergence, comparison, percentile),
         quality=quality,
         latency_seconds=comparison.candidate.percentile_seconds(percentile),
         baseline_seconds=comparison.baseline.percentile_seconds(percentile),

@@ -62,7 +62,9 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
         comparison=comparison,
         quality=quality,
         test_quality=test_quality,
-        evidence=evidence_of(recipe, quality, comparison, job.config.percentile),
+        evidence=evidence_of(
+            recipe, quality, job.divergence(outputs, dense), comparison, job.config.percentile
+        ),
         contract=contract.model_copy(update={"baseline_quality": quality.baseline_value}),
         dense_outputs=dense,
         outputs=outputs,

@@ -161,7 +161,9 @@ class LatencyPredictor:
                 design[row, column] = value
                 precision[column] = self._spread(name, prior[name]) ** -2
         scaled = design / _SMALLEST_NOISE
-        covariance = np.linalg.inv(np.diag(precision) + scaled.T @ scaled)
+        covariance: Floats = np.asarray(
+            np.linalg.inv(np.diag(precision) + scaled.T @ scaled), dtype=np.float64
+        )
         weights = covariance @ (scaled.T @ rest) / _SMALLEST_NOISE
         leverage = np.einsum("ij,jk,ik->i", scaled, covariance, scaled)
         residual = (rest - design @ weights) / np.maximum(1.0 - leverage, 1e-6)

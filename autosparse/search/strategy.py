@@ -5,7 +5,7 @@ A strategy has no clock, disk, network or torch. It proposes; the pipeline runs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,7 +15,7 @@ from autosparse.levels import Level
 from autosparse.search.space import RecipeSpace
 
 LATENCY_CONSTRAINT, DROP_CONSTRAINT = "latency", "drop"
-"""Keys of the two constraints that every trial carries, both in shares of their bound."""
+"""Keys of the constraints that a point carries, in shares of their bound: 0 or less is inside."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class StrategyContext:
     """Error of the outputs with one layer at one level."""
     latency_bound: float
     """Largest allowed latency as a share of the baseline's."""
+    predicted_ratio: Callable[[Mapping[str, int]], float]
+    """Predicted latency of a point, as a share of the baseline's. A pure function."""
     seed: int
 
 
@@ -42,7 +44,7 @@ class Strategy(Protocol):
     source: str
     """Paper or system it embodies."""
     objectives: Literal[1, 2]
-    """1: the drop alone, latency as a constraint. 2: drop and latency."""
+    """1: the divergence, with the latency as a constraint. 2: divergence and latency."""
 
     def sampler(self, context: StrategyContext) -> BaseSampler:
         """A sampler that has seen no trial."""

@@ -6,6 +6,7 @@ from autosparse.search.strategy import Strategy
 STRATEGIES: Registry[Strategy] = Registry(
     "strategy",
     {
+        "evolution": "autosparse.search.strategies.evolution:Evolution",
         "tpe": "autosparse.search.strategies.tpe:TreeParzenEstimator",
         "nsga2": "autosparse.search.strategies.nsga2:Nsga2",
         "random": "autosparse.search.strategies.random_search:RandomSearch",

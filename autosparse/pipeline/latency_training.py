@@ -1,0 +1,126 @@
+"""Train the latency predictor on measured recipes, drawn evenly over the latency range."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from autosparse.errors import CandidateError
+from autosparse.evaluation import Comparison, LoweredModel, TimingSettings
+from autosparse.journal import Journal
+from autosparse.levels import BASELINE, Recipe
+from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
+from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.table_building import lower_recipe
+from autosparse.search import RecipeSpace
+from autosparse.search.latency_predictor import LatencyPredictor
+
+_QUICK = TimingSettings(rounds=4, block_seconds=0.015, warmup_runs=2, max_seconds=15.0)
+_FEWEST, _MOST = 12, 40
+# Several sessions are open at once; together they stay within this.
+_BYTES_AT_ONCE = 256 << 20
+_FILES_AT_ONCE = 8
+
+
+class LatencySample(BaseModel):
+    """One recipe that was timed without being evaluated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    ratio: float
+    environment: str
+
+
+def untrained_predictor(bench: Bench, space: RecipeSpace) -> LatencyPredictor:
+    """A predictor that knows the level table only."""
+    job = bench.job
+    seconds = bench.baseline.contract.baseline_seconds
+    shares = {
+        (name, level): (bench.table.cell(name, level).seconds or 0.0) / seconds
+        for name, options in space.levels.items()
+        for level in {*options, BASELINE}
+    }
+    backend, graph = job.engines.backend, job.graph
+    return LatencyPredictor(
+        shares,
+        dict.fromkeys(space.levels, BASELINE),
+        lambda levels: backend.conversions(graph, levels),
+        seconds,
+    )
+
+
+def training_samples(bench: Bench, space: RecipeSpace) -> list[tuple[Recipe, float]]:
+    """Measured recipes to fit on; what an interrupted job measured already is kept."""
+    path = bench.job.workspace.job / "latency_samples.jsonl"
+    journal = Journal(path, LatencySample)
+    environment = bench.baseline.environment.id
+    known = {s.recipe.id: s for s in journal.records if s.environment == environment}
+    choices = len(space.distributions())
+    wanted = 0 if choices < 2 else min(max(choices, _FEWEST), _MOST, space.size // 2)
+    recipes = {r.id: r for r in draw_recipes(space, wanted, bench.job.config.seed)}
+    missing = [recipe for recipe in recipes.values() if recipe.id not in known]
+    if missing:
+        bench.job.engines.progress.stage("predictor", f"timing {len(missing)} recipes")
+    for recipe_id, comparison in measure_recipes(bench, missing, _QUICK).items():
+        sample = LatencySample(
+            recipe=recipes[recipe_id],
+            ratio=comparison.ratio(bench.job.config.percentile),
+            environment=environment,
+        )
+        journal.append(sample)
+        known[recipe_id] = sample
+    return [(sample.recipe, sample.ratio) for sample in known.values()]
+
+
+def draw_recipes(space: RecipeSpace, count: int, seed: int) -> list[Recipe]:
+    """Random recipes spread over the latency range and over lengths of equal runs.
+
+    Independent draws would gather in the middle of the range and change level at every second
+    layer; real answers lie near its ends and keep neighbours together.
+    """
+    rng = np.random.default_rng(seed)
+    recipes: list[Recipe] = []
+    for index in range(count):
+        share, stay = (index + 0.5) / count, rng.random()
+        point: dict[str, int] = {}
+        last = rng.random() < share
+        for name, distribution in space.distributions().items():
+            if rng.random() > stay:
+                last = rng.random() < share
+            point[name] = int(rng.integers(1, distribution.high + 1)) if last else 0
+        recipes.append(space.recipe(point))
+    return recipes
+
+
+def measure_recipes(
+    bench: Bench, recipes: Sequence[Recipe], settings: TimingSettings
+) -> dict[str, Comparison]:
+    """Comparisons by recipe id, a few files to a run, each run beside the baseline."""
+    compared: dict[str, Comparison] = {}
+    job = bench.job
+    size = max(job.original.path.stat().st_size, 1)
+    at_once = min(max(_BYTES_AT_ONCE // size, 1), _FILES_AT_ONCE)
+    for start in range(0, len(recipes), at_once):
+        files: dict[str, LoweredModel] = {}
+        for recipe in recipes[start : start + at_once]:
+            try:
+                files[recipe.id] = lower_recipe(job, bench.table, recipe, bench.ranges, recipe.id)
+            except CandidateError as error:
+                job.engines.progress.note(f"{recipe.id} failed: {error}")
+        try:
+            timed = measure_patiently(job, {BASELINE_LABEL: job.original, **files}, settings)
+        except CandidateError as error:
+            job.engines.progress.note(f"a run of {len(files)} files failed: {error}")
+            timed = {}
+        for recipe_id, model in files.items():
+            shutil.rmtree(model.directory, ignore_errors=True)
+            if timed:
+                compared[recipe_id] = Comparison(
+                    baseline=timed[BASELINE_LABEL], candidate=timed[recipe_id]
+                )
+        job.engines.progress.step(min(start + at_once, len(recipes)), len(recipes))
+    return compared

@@ -1,0 +1,175 @@
+"""The race: cheap evidence first, full evidence only for survivors.
+
+Rungs: predicted latency (microseconds), divergence on a few rows (one lowering, no timing), and
+then a trial on all selecting rows and the target. Everything proposed is in the candidate log.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from autosparse.errors import CandidateError
+from autosparse.journal import Journal
+from autosparse.levels import Recipe
+from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.table_building import lower_recipe
+from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy, StrategyContext
+from autosparse.search.latency_predictor import LatencyPredictor
+from autosparse.search.strategy import LATENCY_CONSTRAINT
+
+
+@dataclass
+class Race:
+    """Candidates of one search, and the study in memory that its strategy learns from."""
+
+    bench: Bench
+    space: RecipeSpace
+    predictor: LatencyPredictor
+    strategy: Strategy
+    log: Journal[CandidateRecord]
+    measured_ratios: dict[str, float]
+    """Recipe id -> measured latency; takes the place of a prediction where there is one."""
+    sampled: dict[str, CandidateRecord] = field(default_factory=dict)
+    """Candidates whose divergence on the few rows is known."""
+    screened: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._bound = self.bench.latency_bound
+        self._study = optuna.create_study(
+            directions=["minimize"] * self.strategy.objectives,
+            sampler=self.strategy.sampler(self._context()),
+        )
+        for record in self.log.records:
+            self._remember(record)
+        for record in list(self.sampled.values()):
+            self._teach(record)
+
+    def propose(self) -> bool:
+        """Take one proposal as far as it deserves; False where it was known already."""
+        trial = self._study.ask(fixed_distributions=dict(self.space.distributions()))
+        recipe = self.space.recipe(trial.params)
+        known = recipe.id in self.sampled or recipe.id in self.screened or recipe.id in self.failed
+        record = self.sampled.get(recipe.id) or self._climb(recipe)
+        if record is None or record.divergence is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+            return not known
+        trial.set_constraint(LATENCY_CONSTRAINT, self.latency_of(recipe) / self._bound - 1.0)
+        self._study.tell(trial, self._values(record))
+        return not known
+
+    def add(self, recipe: Recipe) -> None:
+        """Enter a recipe that no strategy proposed: a start, or what was measured before."""
+        if not self.space.contains(recipe) or recipe.id in self.sampled:
+            return
+        record = self._sample(recipe)
+        if record is not None:
+            self._teach(record)
+
+    def most_promising(self) -> Recipe | None:
+        """The unmeasured candidate nearest to the dense model among those that should be inside.
+
+        What is predicted just outside the bound is measured too, once nothing better is left.
+        """
+        open_ones = [
+            record
+            for record in self.sampled.values()
+            if record.recipe.id not in self.measured_ratios and record.recipe.id not in self.failed
+        ]
+        inside = [r for r in open_ones if self.predictor.predict(r.recipe).ratio <= self._bound]
+        return min(inside, key=_divergence_of).recipe if inside else None
+
+    def latency_of(self, recipe: Recipe) -> float:
+        """Measured where it was, else predicted: share of the baseline's latency."""
+        measured = self.measured_ratios.get(recipe.id)
+        return self.predictor.predict(recipe).ratio if measured is None else measured
+
+    def fail(self, recipe: Recipe, reason: str) -> None:
+        """Remember that a recipe cannot be lowered, run or timed."""
+        self._note(CandidateRecord(recipe=recipe, rung=Rung.FAILED, reason=reason))
+
+    def _climb(self, recipe: Recipe) -> CandidateRecord | None:
+        """Screen by predicted latency, then sample; None where it got no divergence."""
+        if recipe.id in self.failed or recipe.id in self.screened:
+            return None
+        predicted = self.predictor.predict(recipe)
+        if predicted.low > self._bound and self.strategy.objectives == 1:
+            self._note(
+                CandidateRecord(
+                    recipe=recipe, rung=Rung.SCREENED, predicted_ratio=predicted.ratio,
+                    reason=f"predicted at {predicted.ratio:.1%} of the baseline, at least "
+                    f"{predicted.low:.1%}, over {self._bound:.1%}",
+                )
+            )  # fmt: skip
+            return None
+        return self._sample(recipe)
+
+    def _sample(self, recipe: Recipe) -> CandidateRecord | None:
+        """Run the lowered file on the few rows."""
+        bench = self.bench
+        try:
+            model = lower_recipe(bench.job, bench.table, recipe, bench.ranges, "sampled")
+            answers = bench.job.answer(model, bench.few)
+        except CandidateError as error:
+            self.fail(recipe, str(error))
+            return None
+        finally:
+            shutil.rmtree(bench.job.workspace.job / "scratch" / "sampled", ignore_errors=True)
+        record = CandidateRecord(
+            recipe=recipe,
+            rung=Rung.SAMPLED,
+            divergence=bench.job.divergence(answers, bench.few_outputs),
+            predicted_ratio=self.predictor.predict(recipe).ratio,
+        )
+        self._note(record)
+        return record
+
+    def _note(self, record: CandidateRecord) -> None:
+        self.log.append(record)
+        self._remember(record)
+
+    def _remember(self, record: CandidateRecord) -> None:
+        if record.rung is Rung.FAILED:
+            self.failed.add(record.recipe.id)
+        elif record.rung is Rung.SCREENED:
+            self.screened.add(record.recipe.id)
+        elif record.divergence is not None and self.space.contains(record.recipe):
+            self.sampled[record.recipe.id] = record
+
+    def _teach(self, record: CandidateRecord) -> None:
+        """Add a candidate that the study did not ask for."""
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                params=self.space.parameters(record.recipe),
+                distributions=dict(self.space.distributions()),
+                values=self._values(record),
+                constraints={
+                    LATENCY_CONSTRAINT: self.latency_of(record.recipe) / self._bound - 1.0
+                },
+            )
+        )
+
+    def _values(self, record: CandidateRecord) -> list[float]:
+        values = [_divergence_of(record), self.latency_of(record.recipe)]
+        return values[: self.strategy.objectives]
+
+    def _context(self) -> StrategyContext:
+        table = self.bench.table
+        cells = [table.cell(n, level) for n, o in self.space.levels.items() for level in o]
+        return StrategyContext(
+            space=self.space,
+            seconds={(c.layer, c.level): c.seconds or 0.0 for c in cells},
+            divergence={(c.layer, c.level): c.divergence or 0.0 for c in cells},
+            latency_bound=self._bound,
+            predicted_ratio=lambda point: self.predictor.predict(self.space.recipe(point)).ratio,
+            seed=self.bench.job.config.seed,
+        )
+
+
+def _divergence_of(record: CandidateRecord) -> float:
+    return float("inf") if record.divergence is None else record.divergence
