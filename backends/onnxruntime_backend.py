@@ -24,7 +24,7 @@ from autosparse.evaluation.backend import Array, NodeTime
 from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from backends.executed_graph import executed_layers
-from backends.qdq_insertion import add_initializer, insert_qdq
+from backends.qdq_insertion import GrowingGraph, insert_qdq
 from backends.qdq_plan import bare_conversions, calibrated_tensors, plan_qdq
 
 _GRAPH_LEVELS = {
@@ -111,6 +111,7 @@ class OnnxRuntimeBackend:
     def lower(self, request: LoweringRequest, directory: Path) -> LoweredModel:
         """Write `model.onnx`: weights at their levels, QDQ around the int8 layers."""
         model = request.graph.copy_model()
+        growing = GrowingGraph(model.graph)
         levels = request.recipe.levels
         integer: dict[str, Layer] = {}
         nodes = {str(node.name): node for node in model.graph}
@@ -123,9 +124,9 @@ class OnnxRuntimeBackend:
             if level.precision is Precision.INT8:
                 integer[layer.node] = layer
             else:
-                _replace_weight(model.graph, nodes[layer.node], layer, request)
+                _replace_weight(growing, nodes[layer.node], layer, request)
         plan = plan_qdq(model.graph, integer)
-        insert_qdq(model.graph, plan, integer, request.weights, request.ranges)
+        insert_qdq(growing, plan, integer, request.weights, request.ranges)
         ir_passes.RemoveUnusedNodesPass()(model)
         _check_interface(model, request.graph)
         model.producer_name, model.producer_version = "autosparse", None
@@ -205,12 +206,15 @@ def _check_interface(model: ir.Model, graph: ModelGraph) -> None:
             raise CompileError(f"lowering changed {old.name!r} of the model's interface")
 
 
-def _replace_weight(graph: ir.Graph, node: ir.Node, layer: Layer, request: LoweringRequest) -> None:
+def _replace_weight(
+    growing: GrowingGraph, node: ir.Node, layer: Layer, request: LoweringRequest
+) -> None:
     weight = request.weights[layer.name]
     stored = layer.from_matrix(weight.values)
-    node.replace_input_with(1, add_initializer(graph, f"{layer.node}_weight", stored))
+    node.replace_input_with(1, growing.add_initializer(f"{layer.node}_weight", stored))
     if weight.bias is not None and layer.bias is not None:
-        node.replace_input_with(2, add_initializer(graph, f"{layer.node}_bias", weight.bias))
+        bias = growing.add_initializer(f"{layer.node}_bias", weight.bias)
+        node.replace_input_with(2, bias)
 
 
 def _options(threads: int, graph_level: str) -> ort.SessionOptions:

@@ -23,17 +23,62 @@ from backends.qdq_plan import QdqPlan
 _QUANTIZED_UNASKED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
 
+class GrowingGraph:
+    """A graph to which things are added under names that are new to it.
+
+    Names like `x_scale` are common, and the model may be one that was quantized before.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self._taken = {str(value.name) for value in (*graph.inputs, *graph.initializers.values())}
+        for node in ir.traversal.RecursiveGraphIterator(graph):
+            self._taken.update((str(node.name), *(str(value.name) for value in node.outputs)))
+
+    def new_name(self, wanted: str) -> str:
+        """The wanted name, or the wanted name and a number; taken from now on."""
+        name, number = wanted, 1
+        while name in self._taken:
+            name, number = f"{wanted}_{number}", number + 1
+        self._taken.add(name)
+        return name
+
+    def add_initializer(self, wanted: str, array: npt.NDArray[np.generic]) -> ir.Value:
+        """Register a constant."""
+        name = self.new_name(wanted)
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        self.graph.register_initializer(value)
+        return value
+
+    def make_node(
+        self, operator: str, inputs: list[ir.Value], prefix: str, output: str, **attributes: int
+    ) -> ir.Node:
+        """A node with one output, not yet placed."""
+        node = ir.Node(
+            "", operator, inputs, ir.convenience.convert_attributes(attributes),
+            name=self.new_name(f"{prefix}_{operator}"), num_outputs=1,
+        )  # fmt: skip
+        node.outputs[0].name = self.new_name(f"{prefix}_{output}")
+        return node
+
+
 def insert_qdq(
-    graph: ir.Graph,
+    growing: GrowingGraph,
     plan: QdqPlan,
     layers: Mapping[str, Layer],
     weights: Mapping[str, CompressedWeight],
     ranges: ActivationRanges,
 ) -> None:
-    """Change `graph` in place.
+    """Change the graph in place.
 
     Args:
-        graph: a copy of the model's graph.
+        growing: a copy of the model's graph.
         plan: which tensors and nodes run in integers.
         layers: node name -> layer, for the int8 layers.
         weights: layer name -> its integer weight.
@@ -42,15 +87,16 @@ def insert_qdq(
     Raises:
         CompileError: a range is missing.
     """
+    graph = growing.graph
     values = _values_by_name(graph)
     grids = {name: _grid(ranges, source) for name, source in plan.tensors.items()}
     for node in list(graph):
         layer = layers.get(str(node.name))
         if layer is not None:
             scale = grids[layer.input][0]
-            _quantize_weight(graph, node, layer, weights[layer.name], scale)
+            _quantize_weight(growing, node, layer, weights[layer.name], scale)
     for name, (scale, zero) in grids.items():
-        _insert_pair(graph, plan, values[name], scale, zero)
+        _insert_pair(growing, plan, values[name], scale, zero)
 
 
 def _values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
@@ -66,25 +112,19 @@ def _grid(ranges: ActivationRanges, tensor: str) -> tuple[np.float32, np.uint8]:
     return found.unsigned_grid()
 
 
-def add_initializer(graph: ir.Graph, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
-    """Register a constant under a name that is new to the graph."""
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
-    graph.register_initializer(value)
-    return value
-
-
 def _quantize_weight(
-    graph: ir.Graph, node: ir.Node, layer: Layer, weight: CompressedWeight, input_scale: np.float32
+    growing: GrowingGraph,
+    node: ir.Node,
+    layer: Layer,
+    weight: CompressedWeight,
+    input_scale: np.float32,
 ) -> None:
     if weight.integers is None or weight.scales is None:
         raise CompileError(f"{layer.name}: its weight has no integers")
     integers = layer.from_matrix(weight.integers.astype(np.float32)).astype(np.int8)
     prefix = f"{layer.node}_weight"
     dequantized = _dequantize(
-        graph, node, prefix, integers, weight.scales, np.int8, layer.output_axis
+        growing, node, prefix, integers, weight.scales, np.int8, layer.output_axis
     )
     node.replace_input_with(1, dequantized)
     bias_value = node.inputs[2] if len(node.inputs) > 2 else None
@@ -96,12 +136,12 @@ def _quantize_weight(
     limit = np.iinfo(np.int32)
     rounded = np.clip(np.rint(bias / steps), limit.min, limit.max).astype(np.int32)
     node.replace_input_with(
-        2, _dequantize(graph, node, f"{layer.node}_bias", rounded, steps, np.int32, 0)
+        2, _dequantize(growing, node, f"{layer.node}_bias", rounded, steps, np.int32, 0)
     )
 
 
 def _dequantize(
-    graph: ir.Graph,
+    growing: GrowingGraph,
     before: ir.Node,
     prefix: str,
     integers: npt.NDArray[np.generic],
@@ -110,53 +150,44 @@ def _dequantize(
     axis: int,
 ) -> ir.Value:
     inputs = [
-        add_initializer(graph, f"{prefix}_quantized", integers),
-        add_initializer(graph, f"{prefix}_scale", scales),
-        add_initializer(graph, f"{prefix}_zero_point", np.zeros(len(scales), dtype=zero_type)),
+        growing.add_initializer(f"{prefix}_quantized", integers),
+        growing.add_initializer(f"{prefix}_scale", scales),
+        growing.add_initializer(f"{prefix}_zero_point", np.zeros(len(scales), dtype=zero_type)),
     ]
-    node = ir.Node(
-        "", "DequantizeLinear", inputs, ir.convenience.convert_attributes({"axis": axis}),
-        name=f"{prefix}_DequantizeLinear", num_outputs=1,
-    )  # fmt: skip
-    node.outputs[0].name = f"{prefix}_dequantized"
-    graph.insert_before(before, node)
+    node = growing.make_node("DequantizeLinear", inputs, prefix, "dequantized", axis=axis)
+    growing.graph.insert_before(before, node)
     return node.outputs[0]
 
 
 def _insert_pair(
-    graph: ir.Graph, plan: QdqPlan, value: ir.Value, scale: np.float32, zero: np.uint8
+    growing: GrowingGraph, plan: QdqPlan, value: ir.Value, scale: np.float32, zero: np.uint8
 ) -> None:
     """Put Q -> DQ behind `value` and hand the result to the readers that should see integers."""
     name = str(value.name)
     everyone = name in plan.produced
     readers = [use for use in value.uses() if everyone or str(use.node.name) in plan.nodes]
     grid = [
-        add_initializer(graph, f"{name}_scale", np.asarray(scale)),
-        add_initializer(graph, f"{name}_zero_point", np.asarray(zero)),
+        growing.add_initializer(f"{name}_scale", np.asarray(scale)),
+        growing.add_initializer(f"{name}_zero_point", np.asarray(zero)),
     ]
-    quantize = ir.Node(
-        "", "QuantizeLinear", [value, *grid], name=f"{name}_QuantizeLinear", num_outputs=1
+    quantize = growing.make_node("QuantizeLinear", [value, *grid], name, "quantized")
+    dequantize = growing.make_node(
+        "DequantizeLinear", [quantize.outputs[0], *grid], name, "dequantized"
     )
-    quantize.outputs[0].name = f"{name}_quantized"
-    dequantize = ir.Node(
-        "", "DequantizeLinear", [quantize.outputs[0], *grid],
-        name=f"{name}_DequantizeLinear", num_outputs=1,
-    )  # fmt: skip
-    dequantize.outputs[0].name = f"{name}_dequantized"
-    _insert_after(graph, value, [quantize, dequantize])
+    _insert_after(growing.graph, value, [quantize, dequantize])
     guarded: ir.Node | None = None
     for use in readers:
         result = dequantize.outputs[0]
         if use.node.op_type in _QUANTIZED_UNASKED and str(use.node.name) not in plan.nodes:
-            guarded = guarded or _guarded(graph, use.node, quantize, scale, zero)
+            guarded = guarded or _guarded(growing, use.node, quantize, scale, zero)
             result = guarded.outputs[0] if guarded else result
         use.node.replace_input_with(use.idx, result)
     if everyone and value.is_graph_output():
-        _take_over_output(graph, value, dequantize.outputs[0])
+        _take_over_output(growing, value, dequantize.outputs[0])
 
 
 def _guarded(
-    graph: ir.Graph, reader: ir.Node, quantize: ir.Node, scale: np.float32, zero: np.uint8
+    growing: GrowingGraph, reader: ir.Node, quantize: ir.Node, scale: np.float32, zero: np.uint8
 ) -> ir.Node | None:
     """A DequantizeLinear with equal steps per channel, for a reader that stays in float32."""
     weight = reader.inputs[1]
@@ -174,15 +205,11 @@ def _guarded(
     name = f"{quantize.outputs[0].name}_per_channel"
     inputs = [
         quantize.outputs[0],
-        add_initializer(graph, f"{name}_scale", np.full(channels, scale, dtype=np.float32)),
-        add_initializer(graph, f"{name}_zero_point", np.full(channels, zero, dtype=np.uint8)),
+        growing.add_initializer(f"{name}_scale", np.full(channels, scale, dtype=np.float32)),
+        growing.add_initializer(f"{name}_zero_point", np.full(channels, zero, dtype=np.uint8)),
     ]
-    node = ir.Node(
-        "", "DequantizeLinear", inputs, ir.convenience.convert_attributes({"axis": 1}),
-        name=f"{name}_DequantizeLinear", num_outputs=1,
-    )  # fmt: skip
-    node.outputs[0].name = f"{name}_dequantized"
-    graph.insert_after(quantize, node)
+    node = growing.make_node("DequantizeLinear", inputs, name, "dequantized", axis=1)
+    growing.graph.insert_after(quantize, node)
     return node
 
 
@@ -194,9 +221,9 @@ def _insert_after(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> Non
         graph.insert_before(graph[0], nodes)
 
 
-def _take_over_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+def _take_over_output(growing: GrowingGraph, old: ir.Value, new: ir.Value) -> None:
     """Let `new` be the graph output in place of `old`, under the name users know."""
-    name = str(old.name)
+    name, outputs = str(old.name), growing.graph.outputs
     new.shape, new.type = old.shape, old.type
-    graph.outputs[graph.outputs.index(old)] = new
-    old.name, new.name = f"{name}_float", name
+    outputs[outputs.index(old)] = new
+    old.name, new.name = growing.new_name(f"{name}_float"), name

@@ -16,8 +16,6 @@ import onnx_ir as ir
 
 from autosparse.model_graph import Layer
 
-# Fused into the integer kernel before them: their output, not the layer's own, is quantized.
-_FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 # Integer kernels with a grid of their own for the result.
 _JOINING = frozenset({"Add", "Concat", "AveragePool", "GlobalAveragePool"})
 # Move values without changing them: the result keeps the grid of the input.
@@ -82,10 +80,22 @@ def fused_result(node: ir.Node) -> ir.Value:
     value = node.outputs[0]
     while not value.is_graph_output():
         readers = list(value.consumers())
-        if len(readers) != 1 or readers[0].op_type not in _FUSED_ACTIVATIONS:
+        if len(readers) != 1 or not _is_fused(readers[0]):
             break
         value = readers[0].outputs[0]
     return value
+
+
+def _is_fused(node: ir.Node) -> bool:
+    """Whether the grid of the result does the activation's work, so that the operator can go.
+
+    A grid that starts at zero clips at zero; where else a Clip starts, the grid's zero point may
+    be rounded to the wrong side of it.
+    """
+    if node.op_type != "Clip":
+        return node.op_type == "Relu"
+    low = node.inputs[1] if len(node.inputs) > 1 else None
+    return low is not None and low.const_value is not None and not low.const_value.numpy().any()
 
 
 def _joins(node: ir.Node, produced: AbstractSet[str]) -> bool:

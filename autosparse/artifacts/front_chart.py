@@ -20,7 +20,7 @@ _NARROW = 500
 _DEEPEST = 1e4
 """Largest shown drop over the part of the axis that is linear."""
 _CROWD = 0.9
-"""Share of the trials that the latency axis is made for."""
+"""Share of the trials that the axes are made for."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,13 @@ def front_axes(points: Sequence[Point], bounds: Bounds) -> Axes:
     right = max(1.05, min(ratios[-1] * 1.03, 1.6 * crowd))
     lowest = min(ratios[0], bounds.budget, 1.0)
     left = max(0.0, lowest - 0.08 * (right - lowest))
-    worst, best = max(p.drop for p in points), min(p.drop for p in points)
+    drops = sorted(p.drop for p in points)
+    worst, best, usual = drops[-1], drops[0], max(0.0, drops[int(_CROWD * (len(drops) - 1))])
     # an allowed drop far beyond everything measured is left out
-    shown = max(worst, min(bounds.allowed, 3 * worst) if worst > 0 else bounds.allowed) or 1.0
-    linear_up_to = max(bounds.allowed or shown / 20, shown / _DEEPEST)
+    shown = max(worst, min(bounds.allowed, 20 * worst) if worst > 0 else bounds.allowed) or 1.0
+    linear_up_to = max(bounds.allowed or min(usual, shown) / 20, usual / _DEEPEST) or shown / 20
     wide = shown > 6 * linear_up_to
-    top = shown * (1.3 if wide else 1.12)
+    top = min(shown * (1.3 if wide else 1.12), linear_up_to * _DEEPEST)
     bottom = min(-0.06 * (linear_up_to if wide else top), max(best * 1.15, -top))
     return Axes(left, right, bottom, top, "symlog" if wide else "linear", linear_up_to)
 

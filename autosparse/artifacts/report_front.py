@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autosparse.artifacts.chart_scales import plain_number
 from autosparse.artifacts.front_chart import (
     DRAWING_ORDER,
     FRAMES,
@@ -19,7 +20,6 @@ from autosparse.artifacts.front_chart import (
 )
 from autosparse.artifacts.report_data import ReportData, TrialPoint
 from autosparse.artifacts.report_words import (
-    MINUS,
     QualityWords,
     budget_words,
     max_drop_words,
@@ -194,8 +194,8 @@ def _axis_notes(
         )
     off = sum(not axes.bottom <= p.drop <= axes.top for p in places)
     if off:
-        low = f"{axes.bottom:.3g}".replace("-", MINUS)
-        shown = f"{low} to {axes.top:.3g}{quality.suffix}"
+        low, high = (plain_number(float(f"{end:.3g}")) for end in (axes.bottom, axes.top))
+        shown = f"{low} to {high}{quality.suffix}"
         notes.append(
             f"{plural(off, 'trial')} with a drop outside {shown}: drawn hollow at the edge."
         )

@@ -116,11 +116,12 @@ def load_dataset(path: Path, specs: Sequence[TensorSpec], role: str) -> Dataset:
 
 def _read(path: Path, role: str) -> dict[str, Array]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded as file:
+        # NumPy leaves a damaged file open when it opens it itself
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
                 # a member that is no array comes as bytes
-                return {name: np.asarray(file[name]) for name in file.files}
+                return {name: np.asarray(loaded[name]) for name in loaded.files}
     except FileNotFoundError as error:
         raise DataError(f"there is no {role} file {path}") from error
     except Exception as error:  # zipfile, zlib and numpy agree on no type for damaged archives

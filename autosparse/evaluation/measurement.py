@@ -6,7 +6,7 @@ claimed about two files is a `Comparison` of measurements from one interleaved r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from autosparse.evaluation.budget import Percentile
 Samples = npt.NDArray[np.float64]
 
 _CONFIDENCE = 0.95
-_RESAMPLES = 1000
+_RESAMPLES = 500
 
 
 class Interval(BaseModel):
@@ -97,25 +97,16 @@ class Measurement(BaseModel):
 
     def percentile_seconds(self, percentile: Percentile) -> float:
         """The p50 or p95 of the accepted samples, in seconds."""
-        samples = self.samples_seconds
-        if samples.size == 0:
-            raise MeasurementError(
-                f"{self.label}: every one of {self.discarded_samples} samples was disturbed",
-                hint="stop other work on this machine and try again",
-            )
-        return float(np.percentile(samples, int(percentile[1:])))
+        accepted = [b.samples_seconds for b in self.blocks if b.accepted]
+        return float(_percentiles(_stacked(accepted, self)[None], percentile)[0])
 
     def interval_seconds(self, percentile: Percentile) -> Interval:
         """Bootstrap interval of the percentile.
 
         Whole blocks are resampled, since a block's samples share their circumstances.
         """
-        kept = [np.asarray(b.samples_seconds) for b in self.blocks if b.accepted]
-        values = [
-            float(np.percentile(np.concatenate([kept[i] for i in chosen]), int(percentile[1:])))
-            for chosen in _resampled_blocks(len(kept))
-        ]
-        return _interval(values)
+        kept = _stacked([b.samples_seconds for b in self.blocks if b.accepted], self)
+        return _interval(_percentiles(kept[_resampled_blocks(len(kept))], percentile))
 
 
 class Comparison(BaseModel):
@@ -130,42 +121,63 @@ class Comparison(BaseModel):
 
     def ratio(self, percentile: Percentile) -> float:
         """Candidate's latency over the baseline's: 0.6 means 40 % less time."""
-        rounds = self._undisturbed_rounds()
-        return _ratio(rounds, range(len(rounds)), percentile)
+        base, mine = self._undisturbed_rounds()
+        return float(
+            _percentiles(mine[None], percentile)[0] / _percentiles(base[None], percentile)[0]
+        )
 
     def ratio_interval(self, percentile: Percentile) -> Interval:
         """Bootstrap interval of the ratio.
 
         Rounds are resampled as pairs, so that what disturbed both files of a round cancels.
         """
-        rounds = self._undisturbed_rounds()
+        base, mine = self._undisturbed_rounds()
+        chosen = _resampled_blocks(len(base))
         return _interval(
-            [_ratio(rounds, chosen, percentile) for chosen in _resampled_blocks(len(rounds))]
+            _percentiles(mine[chosen], percentile) / _percentiles(base[chosen], percentile)
         )
 
-    def _undisturbed_rounds(self) -> list[tuple[Samples, Samples]]:
-        """Baseline's and candidate's samples of the rounds in which both count."""
+    @property
+    def undisturbed_rounds(self) -> int:
+        """Rounds in which both files' samples count."""
+        return sum(
+            a.accepted and b.accepted
+            for a, b in zip(self.baseline.blocks, self.candidate.blocks, strict=True)
+        )
+
+    def _undisturbed_rounds(self) -> tuple[Samples, Samples]:
+        """Baseline's and candidate's samples, (rounds, samples), where both count."""
         rounds = [
-            (np.asarray(a.samples_seconds), np.asarray(b.samples_seconds))
+            (a.samples_seconds, b.samples_seconds)
             for a, b in zip(self.baseline.blocks, self.candidate.blocks, strict=True)
             if a.accepted and b.accepted
         ]
-        if not rounds:
-            raise MeasurementError(
-                f"{self.candidate.label}: no undisturbed round of samples",
-                hint="stop other work on this machine and try again",
-            )
-        return rounds
+        return (
+            _stacked([base for base, _ in rounds], self.candidate),
+            _stacked([mine for _, mine in rounds], self.candidate),
+        )
 
 
-def _ratio(
-    rounds: list[tuple[Samples, Samples]], chosen: Iterable[int], percentile: Percentile
-) -> float:
-    q = int(percentile[1:])
-    kept = [rounds[index] for index in chosen]
-    base = np.percentile(np.concatenate([base for base, _ in kept]), q)
-    mine = np.percentile(np.concatenate([mine for _, mine in kept]), q)
-    return float(mine / base)
+def _stacked(blocks: Sequence[Sequence[float]], measurement: Measurement) -> Samples:
+    """(blocks, samples): blocks of one file are equally long, but for NaN at shorter ones' ends."""
+    if not blocks:
+        raise MeasurementError(
+            f"{measurement.label}: every one of {measurement.discarded_samples} samples was "
+            "disturbed",
+            hint="stop other work on this machine and try again",
+        )
+    stacked = np.full((len(blocks), max(map(len, blocks))), np.nan)
+    for row, block in zip(stacked, blocks, strict=True):
+        row[: len(block)] = block
+    return stacked
+
+
+def _percentiles(samples: Samples, percentile: Percentile) -> Samples:
+    """(resamples, blocks, samples) -> (resamples,)."""
+    flat = samples.reshape(len(samples), -1)
+    whole = not np.isnan(flat).any()
+    found = (np.percentile if whole else np.nanpercentile)(flat, int(percentile[1:]), axis=1)
+    return np.asarray(found, dtype=np.float64)
 
 
 def _resampled_blocks(count: int) -> npt.NDArray[np.int64]:
@@ -173,7 +185,7 @@ def _resampled_blocks(count: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(0).integers(0, count, size=(_RESAMPLES, count))
 
 
-def _interval(values: Sequence[float]) -> Interval:
+def _interval(values: Samples) -> Interval:
     tail = 100 * (1 - _CONFIDENCE) / 2
     low, high = np.percentile(values, [tail, 100 - tail])
     return Interval(low=float(low), high=float(high))

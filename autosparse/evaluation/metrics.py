@@ -51,6 +51,11 @@ class Metric:
     in_unit_interval: bool = False
     """Whether its values lie in [0, 1], so that a drop can be given in percentage points."""
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether the value is the mean of the rows' scores."""
+        return self.aggregate is _mean
+
     def value(self, outputs: Outputs, dense: Outputs, labels: Array | None) -> float:
         """The metric over all rows."""
         return self.aggregate(self.score(outputs, dense, labels), labels)

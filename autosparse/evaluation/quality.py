@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from autosparse.datasets import Dataset, batches
-from autosparse.errors import MeasurementError
+from autosparse.errors import CandidateError, MeasurementError
 from autosparse.evaluation.backend import Array, Runner
 from autosparse.evaluation.measurement import Interval
-from autosparse.evaluation.metrics import Metric, Outputs
+from autosparse.evaluation.metrics import Floats, Metric, Outputs
 
-_RESAMPLES = 1000
+_RESAMPLES = 500
 
 
 class Quality(BaseModel):
@@ -66,21 +66,21 @@ def _run_inputs(runner: Runner, inputs: Mapping[str, Array], batch_size: int) ->
 
 
 def compare_quality(metric: Metric, candidate: Outputs, dense: Outputs, data: Dataset) -> Quality:
-    """Judge a candidate's outputs against the dense model's on the same rows."""
+    """Judge a candidate's outputs against the dense model's on the same rows.
+
+    Raises:
+        CandidateError: the candidate's outputs cannot be judged: they are NaN or infinite.
+    """
     sign = 1.0 if metric.higher_is_better else -1.0
     theirs = metric.score(dense, dense, data.labels)
     mine = metric.score(candidate, dense, data.labels)
+    broken = np.count_nonzero(~np.isfinite(mine))
+    if broken:
+        raise CandidateError(f"{metric.name} is NaN or infinite for {broken} of {len(mine)} rows")
     base_value = metric.aggregate(theirs, data.labels)
     value = metric.aggregate(mine, data.labels)
-    rng = np.random.default_rng(0)
-    drops = []
-    for _ in range(_RESAMPLES):
-        rows = rng.integers(0, len(mine), size=len(mine))
-        labels = None if data.labels is None else data.labels[rows]
-        drops.append(
-            sign * (metric.aggregate(theirs[rows], labels) - metric.aggregate(mine[rows], labels))
-        )
-    low, high = np.percentile(drops, [2.5, 97.5])
+    drops = _resampled_drops(metric, theirs, mine, data)
+    low, high = np.percentile(sign * drops, [2.5, 97.5])
     return Quality(
         metric=metric.name,
         rows=len(mine),
@@ -89,3 +89,20 @@ def compare_quality(metric: Metric, candidate: Outputs, dense: Outputs, data: Da
         drop=sign * (base_value - value),
         drop_interval=Interval(low=float(low), high=float(high)),
     )
+
+
+def _resampled_drops(metric: Metric, theirs: Floats, mine: Floats, data: Dataset) -> Floats:
+    """(resamples,): the dense model's value less the candidate's, rows drawn in pairs."""
+    rng = np.random.default_rng(0)
+    drops = np.empty(_RESAMPLES)
+    lost = theirs - mine
+    for index in range(_RESAMPLES):
+        rows = rng.integers(0, len(mine), size=len(mine))
+        if metric.is_mean:
+            drops[index] = lost[rows].mean()
+            continue
+        labels = None if data.labels is None else data.labels[rows]
+        drops[index] = metric.aggregate(theirs[rows], labels) - metric.aggregate(
+            mine[rows], labels
+        )
+    return drops

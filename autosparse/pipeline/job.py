@@ -132,8 +132,9 @@ def _metric(config: JobConfig, graph: ModelGraph, validation: Dataset) -> Metric
 
 
 def write_timing_inputs(path: Path, data: Dataset, target: Target) -> None:
-    """One inference's inputs in the target's shapes, from real rows: zeros or noise would meet
-    other branches, or denormal numbers.
+    """Write one inference's inputs in the target's shapes.
+
+    From real rows: zeros or noise would meet other branches, or denormal numbers.
     """
     arrays = {name: fit(data.inputs[name], shape) for name, shape in target.input_shapes.items()}
     with stored_safely(path), path.open("wb") as file:

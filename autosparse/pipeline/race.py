@@ -49,17 +49,25 @@ class Race:
         for record in list(self.sampled.values()):
             self._teach(record)
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every recipe of the space has been proposed."""
+        known = self.sampled.keys() | self.screened | self.failed
+        return len(known) >= self.space.size
+
     def propose(self) -> bool:
         """Take one proposal as far as it deserves; False where it was known already."""
         trial = self._study.ask(fixed_distributions=dict(self.space.distributions()))
         recipe = self.space.recipe(trial.params)
         known = recipe.id in self.sampled or recipe.id in self.screened or recipe.id in self.failed
         record = self.sampled.get(recipe.id) or self._climb(recipe)
-        if record is None or record.divergence is None:
+        if recipe.id in self.failed:
             self._study.tell(trial, state=TrialState.FAIL)
             return not known
+        # a screened recipe teaches too: its place outside the bound, and what the table says of it
+        divergence = self._summed_divergence(recipe) if record is None else _divergence_of(record)
         trial.set_constraint(LATENCY_CONSTRAINT, self.latency_of(recipe) / self._bound - 1.0)
-        self._study.tell(trial, self._values(record))
+        self._study.tell(trial, self._values(recipe, divergence))
         return not known
 
     def add(self, recipe: Recipe) -> None:
@@ -147,16 +155,19 @@ class Race:
                 state=TrialState.COMPLETE,
                 params=self.space.parameters(record.recipe),
                 distributions=dict(self.space.distributions()),
-                values=self._values(record),
+                values=self._values(record.recipe, _divergence_of(record)),
                 constraints={
                     LATENCY_CONSTRAINT: self.latency_of(record.recipe) / self._bound - 1.0
                 },
             )
         )
 
-    def _values(self, record: CandidateRecord) -> list[float]:
-        values = [_divergence_of(record), self.latency_of(record.recipe)]
-        return values[: self.strategy.objectives]
+    def _values(self, recipe: Recipe, divergence: float) -> list[float]:
+        return [divergence, self.latency_of(recipe)][: self.strategy.objectives]
+
+    def _summed_divergence(self, recipe: Recipe) -> float:
+        table = self.bench.table
+        return sum(table.cell(*item).divergence or 0.0 for item in recipe.levels.items())
 
     def _context(self) -> StrategyContext:
         table = self.bench.table

@@ -92,13 +92,15 @@ class Search:
         while not self._is_over() and fruitless < _FRUITLESS_ROUNDS:
             new = 0
             for _ in range(_PROPOSALS_PER_TRIAL):
-                if self._time_is_up():
+                if self._time_is_up() or self._race.is_exhausted:
                     break
                 new += self._race.propose()
             recipe = self._race.most_promising()
             fruitless = 0 if new or recipe is not None else fruitless + 1
             if recipe is not None:
                 self.try_recipe(recipe, name)
+            elif self._race.is_exhausted:
+                break
 
     def _is_over(self) -> bool:
         limit = min(self._bench.job.config.trials, self.space.size)

@@ -30,6 +30,7 @@ class LevelSwitchSampler(BaseSampler):
 
     def __init__(self, context: StrategyContext) -> None:
         self._context = context
+        self._highest = {name: d.high for name, d in context.space.distributions().items()}
         self._rng = np.random.default_rng(context.seed)
         self._fallback = RandomSampler(seed=context.seed)
 
@@ -80,21 +81,17 @@ class LevelSwitchSampler(BaseSampler):
         """The best points inside the bound; the fastest point where there is none."""
         inside = [t for t in known if all(v <= _TOLERANCE for v in t.constraints.values())]
         best = sorted(inside, key=lambda t: float(t.values[0]))[:_PARENTS]
-        space = self._context.space.distributions()
-        fastest = {name: distribution.high for name, distribution in space.items()}
-        return [dict(t.params) for t in best] or [fastest]
+        return [dict(t.params) for t in best] or [self._highest]
 
     def _mutate(self, parent: Mapping[str, int]) -> dict[str, int]:
         """Switch levels: some layers one step down, as many one step up, or one of either."""
         child = dict(parent)
-        space = self._context.space.distributions()
-        names = list(space)
         count = min(int(self._rng.geometric(0.5)), _MOST_SWITCHES)
         both_ways = self._rng.random() < 0.7
         for step in (1, -1) if both_ways else (int(self._rng.choice([1, -1])),):
-            movable = [n for n in names if 0 <= child[n] + step <= space[n].high]
-            for name in self._rng.permutation(movable)[:count]:
-                child[str(name)] += step
+            movable = [n for n, top in self._highest.items() if 0 <= child[n] + step <= top]
+            for index in self._rng.permutation(len(movable))[:count]:
+                child[movable[index]] += step
         return child
 
     def _summed_divergence(self, point: Mapping[str, int]) -> float:

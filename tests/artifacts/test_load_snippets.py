@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from autosparse.artifacts.load_snippets import Snippet, input_tensors, load_snippets
+from autosparse.artifacts.manifest import Manifest
+from autosparse.evaluation import Target
+
+HOSTILE = 'a"; system("x"); //\n\\u0022\'?\N{SNOWMAN}: float32 (1)'
+
+
+def manifest(**changes: Any) -> Manifest:
+    """The fields that snippets are made from."""
+    fields: dict[str, Any] = {
+        "target": Target(threads=2, input_shapes={"ids": (1, 8), "image": (1, 3, 4, 4)}),
+        "inputs": ("ids: int64 (batch, 8)", "image: float32 (batch, 3, 4, 4)"),
+        "outputs": ("logits: float32 (batch, 10)",),
+        "files": {},
+    }
+    return cast("Manifest", SimpleNamespace(**{**fields, **changes}))
+
+
+def in_language(language: str, **changes: Any) -> str:
+    snippets: dict[str, Snippet] = {s.language: s for s in load_snippets(manifest(**changes))}
+    return snippets[language].code
+
+
+def test_names_types_and_shapes_are_the_real_ones() -> None:
+    ids, image = input_tensors(manifest())
+    assert (ids.name, ids.dtype, ids.shape) == ("ids", "int64", (1, 8))
+    assert (image.name, image.dtype, image.shape) == ("image", "float32", (1, 3, 4, 4))
+    assert "std::make_unique<int64_t[]>(1 * 8)" in in_language("C++")
+    assert "new DenseTensor<long>(new int[] { 1, 8 })" in in_language("C#")
+    assert "'ids': np.zeros((1, 8), dtype=np.int64)" in in_language("Python")
+
+
+def test_threads_are_those_that_were_measured() -> None:
+    assert "intra_op_num_threads = 2" in in_language("Python")
+    assert "SetIntraOpNumThreads(2)" in in_language("C++")
+    assert "IntraOpNumThreads = 2" in in_language("C#")
+
+
+def test_kernel_libraries_are_registered() -> None:
+    files = {"kernels/sparse.so": "ab", "model.onnx": "cd"}
+    assert "register_custom_ops_library('bundle/kernels/sparse.so')" in in_language(
+        "Python", files=files
+    )
+    assert 'RegisterCustomOpsLibrary(ORT_TSTR("bundle/kernels/sparse.so"))' in in_language(
+        "C++", files=files
+    )
+    assert 'RegisterCustomOpLibrary("bundle/kernels/sparse.so")' in in_language("C#", files=files)
+
+
+def test_another_backend_gets_no_onnxruntime_code() -> None:
+    assert load_snippets(manifest(target=Target(backend="tvm"))) == ()
+
+
+def test_hostile_names_cannot_leave_their_literal() -> None:
+    target = Target(input_shapes={HOSTILE: (1, 2)})
+    given = {"target": target, "inputs": (f"{HOSTILE}: float32 (1, 2)",), "outputs": (HOSTILE,)}
+    assert input_tensors(manifest(**given))[0].name == HOSTILE
+    cpp = in_language("C++", **given)
+    assert "\"a\\042; system(\\042x\\042); //\\012\\134u0022'\\077\\342\\230\\203: " in cpp
+    csharp = in_language("C#", **given)
+    assert "\"a\\u0022; system(\\u0022x\\u0022); //\\u000a\\u005cu0022'?\\u2603: " in csharp
+
+
+@pytest.mark.parametrize("name", ["input", HOSTILE])
+def test_the_python_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = [1, 4]
+    graph = helper.make_graph(
+        [helper.make_node("Relu", [name], ["out"])],
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "bundle").mkdir()
+    onnx.save(model, tmp_path / "bundle" / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    code = in_language(
+        "Python",
+        target=Target(input_shapes={name: (1, 4)}),
+        inputs=(f"{name}: float32 (1, 4)",),
+        outputs=("out: float32 (1, 4)",),
+    )
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    assert scope["outputs"][0].shape == (1, 4)

@@ -1,0 +1,1 @@
+"""Tests of the story, with planted worlds and with the real runtime."""

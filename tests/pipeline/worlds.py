@@ -1,0 +1,88 @@
+"""Jobs in planted worlds: everything is real but the runtime and the clock on the wall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autosparse.evaluation import LoweredModel
+from autosparse.levels import Level
+from autosparse.model_graph import load_model
+from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.pipeline.job import Engines
+from autosparse.pipeline.optimize import Result, run_job
+from autosparse.pipeline.progress import Silent
+from tests.fakes.fake_backend import CLASSES, FakeBackend, FakeRunner, Levels, Planted, is_int8
+from tests.fakes.fake_lane import FakeLane
+from tests.models import Net
+
+WIDTH = 8
+ROWS = 200
+
+
+def layer_seconds(name: str, level: Level) -> float:
+    """Every layer takes 100 us, 40 in int8."""
+    return 40e-6 if is_int8(level) else 100e-6
+
+
+def summed_error(errors: Mapping[str, float]) -> Callable[[Levels], float]:
+    """Errors of int8 layers that add up."""
+    return lambda levels: sum(errors.get(n, 0.001) for n, lv in levels.items() if is_int8(lv))
+
+
+@dataclass
+class World:
+    """Files of a small model with its data, and the planted behaviour."""
+
+    root: Path
+    layers: tuple[str, ...]
+    planted: Planted
+
+    @classmethod
+    def make(cls, root: Path, count: int, planted: Planted) -> World:
+        net = Net(seed=1)
+        value = net.input("x", "batch", WIDTH)
+        for index in range(count):
+            width = CLASSES if index == count - 1 else WIDTH
+            weight = net.weight(f"layer{index}.weight", WIDTH, width)
+            value = net.node("Gemm", value, weight, to="logits" if index == count - 1 else "")
+        root.mkdir(parents=True, exist_ok=True)
+        net.save(root / "model.onnx", "logits")
+        rng = np.random.default_rng(3)
+        rows = rng.standard_normal((ROWS, WIDTH)).astype(np.float32)
+        labels = FakeRunner(0.0).run({"x": rows})["logits"].argmax(axis=1)
+        np.savez(root / "calibration.npz", x=rows[:32])
+        np.savez(root / "validation.npz", x=rows, labels=labels)
+        names = tuple(layer.name for layer in load_model(root / "model.onnx").layers)
+        return cls(root, names, planted)
+
+    def config(self, **fields: Any) -> JobConfig:
+        given = {
+            "model": self.root / "model.onnx",
+            "calibration": self.root / "calibration.npz",
+            "validation": self.root / "validation.npz",
+            "latency_budget": "70%",
+            "max_drop": "5pt",
+            "space": "int8",
+            "output_dir": self.root / "out",
+            "trials": 25,
+        }
+        return read_config({**given, **fields})
+
+    def engines(
+        self,
+        *,
+        noise: float = 0.0,
+        fail: Callable[[Mapping[str, LoweredModel]], None] | None = None,
+    ) -> Engines:
+        lane = FakeLane(self.planted, self.layers, noise=noise)
+        if fail is not None:
+            lane.fail = fail
+        return Engines(backend=FakeBackend(self.planted), lane=lane, progress=Silent())
+
+    def run(self, *, resume: bool = False, engines: Engines | None = None, **fields: Any) -> Result:
+        return run_job(self.config(**fields), engines or self.engines(), resume=resume)
