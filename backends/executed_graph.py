@@ -48,10 +48,13 @@ def executed_layers(optimized: Path, graph: ModelGraph) -> dict[str, ExecutedLay
 
 
 def _original_name(name: str) -> str:
-    """Drop what ONNX Runtime appends: `_token_12` when it rewrites a node, `_nchwc` for layout."""
+    """Drop what ONNX Runtime appends: `_token_12` when it rewrites a node, `_nchwc` for layout.
+
+    `_pre_q` is what it calls a tensor when it moves a Q to the front of a pooling or alike.
+    """
     stem, _, number = name.rpartition("_token_")
     name = stem if stem and number.isdigit() else name
-    return name.removesuffix("_nchwc")
+    return name.removesuffix("_nchwc").removesuffix("_pre_q")
 
 
 def _possible_results(graph: ModelGraph, layer: Layer) -> Iterable[str]:

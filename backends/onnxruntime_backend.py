@@ -102,8 +102,9 @@ class OnnxRuntimeBackend:
         model = graph.copy_model()
         wanted = set(tensors)
         values = [v for node in model.graph for v in node.outputs if v.name in wanted]
-        model.graph.outputs.clear()
-        model.graph.outputs.extend(values)
+        if values:  # a session must have outputs: without any to watch, the model's own stay
+            model.graph.outputs.clear()
+            model.graph.outputs.extend(values)
         ir_passes.RemoveUnusedNodesPass()(model)
         serialized = ir.to_proto(model).SerializeToString()
         return _open(serialized, _options(threads, "all"), "the calibration probe")

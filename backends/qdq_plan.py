@@ -66,10 +66,12 @@ def _plan_result(plan: QdqPlan, node: ir.Node, outputs: AbstractSet[str | None])
     """Whether the result of an int8 layer is quantized too.
 
     A convolution has no integer kernel without it. A matrix product has one that ends in
-    float32, which is exact and needs no range.
+    float32, which is exact and needs no range; but not where a Relu or Clip follows.
     """
     result = fused_result(node)
-    if node.op_type == "MatMul" or (node.op_type == "Gemm" and result.name in outputs):
+    if node.op_type == "Gemm" and result.name in outputs:
+        return
+    if node.op_type == "MatMul" and not _is_clipped(node, outputs):
         return
     plan.tensors[str(result.name)] = str(result.name)
     plan.produced.add(str(result.name))
@@ -84,6 +86,14 @@ def fused_result(node: ir.Node) -> ir.Value:
             break
         value = readers[0].outputs[0]
     return value
+
+
+def _is_clipped(node: ir.Node, outputs: AbstractSet[str | None]) -> bool:
+    """Whether ONNX Runtime looks for the Q behind the reader, and finds no kernel without."""
+    readers = list(node.outputs[0].consumers())
+    if len(readers) != 1 or readers[0].op_type not in ("Relu", "Clip"):
+        return False
+    return node.outputs[0].name not in outputs and readers[0].outputs[0].name not in outputs
 
 
 def _is_fused(node: ir.Node) -> bool:

@@ -19,6 +19,11 @@ UNKNOWN = "\N{EN DASH}"
 _LONGEST_NAME = 120
 _METRIC_NAMES = {
     "top1": "accuracy",
+    "top5": "top-5 accuracy",
+    "cross_entropy": "cross-entropy",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "spearman": "rank correlation",
     "kl": "KL divergence",
     "relative_error": "relative output error",
 }
@@ -133,7 +138,7 @@ class QualityWords:
         """Unit of a drop."""
         if self.in_points:
             return "points"
-        return "nats" if self.metric == "kl" else ""
+        return "nats" if self.metric in {"kl", "cross_entropy"} else ""
 
     @property
     def suffix(self) -> str:

@@ -10,27 +10,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from autosparse.errors import ConfigError, DataError
+from autosparse.evaluation.scores import (
+    Array,
+    Floats,
+    Outputs,
+    cosine,
+    cross_entropy,
+    kl,
+    mae,
+    mean,
+    mean_over_labels,
+    rank_correlation,
+    relative_error,
+    root_of_mean,
+    squared_error,
+    top1,
+    top5,
+)
 
-Array = npt.NDArray[np.generic]
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a model answered on a data set: output name -> (rows, ...), in the graph's order."""
-
-    values: Mapping[str, Array]
-    pair_values: Mapping[str, Array] | None = None
-    """Answers to the second halves of pairs, where the data are pairs."""
-
-    @property
-    def first(self) -> Floats:
-        """The first output as (rows, -1) float64."""
-        array = next(iter(self.values.values()))
-        return array.reshape(len(array), -1).astype(np.float64)
+__all__ = ["BUILT_IN", "Floats", "Metric", "Outputs", "default_metric", "load_metric"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Metric:
     """One way to judge outputs.
 
     `score` gives a value for every row: (candidate outputs, dense model's outputs, labels) ->
-    (rows,). `aggregate` turns the rows' scores into the metric's value (the mean, unless the
-    metric is a rank correlation or alike).
+    (rows,). `aggregate` turns the rows' scores into the metric's value: the mean, unless the
+    metric is a root or a rank correlation.
     """
 
     name: str
@@ -49,70 +49,35 @@ class Metric:
     score: Callable[[Outputs, Outputs, Array | None], Floats]
     aggregate: Callable[[Floats, Array | None], float]
     in_unit_interval: bool = False
-    """Whether its values lie in [0, 1], so that a drop can be given in percentage points."""
+    """Whether a drop can be given in percentage points: its values lie in [0, 1], or nearly so."""
+    needs_pairs: bool = False
+    """Whether it compares the answers to the two halves of pairs."""
 
     @property
     def is_mean(self) -> bool:
         """Whether the value is the mean of the rows' scores."""
-        return self.aggregate is _mean
+        return self.aggregate is mean
 
     def value(self, outputs: Outputs, dense: Outputs, labels: Array | None) -> float:
         """The metric over all rows."""
         return self.aggregate(self.score(outputs, dense, labels), labels)
 
 
-def _mean(scores: Floats, labels: Array | None) -> float:
-    return float(scores.mean())
-
-
-def _top1(outputs: Outputs, dense: Outputs, labels: Array | None) -> Floats:
-    logits = outputs.first
-    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            "top1 needs labels of shape (rows,) with class indices",
-            hint="save them as labels=... in the validation file, or choose another --metric",
-        )
-    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
-        raise DataError(
-            f"labels reach from {labels.min()} to {labels.max()}, the model's first output has "
-            f"{logits.shape[1]} classes"
-        )
-    return np.asarray(logits.argmax(axis=1) == labels, dtype=np.float64)
-
-
-def _log_softmax(logits: Floats) -> Floats:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
-
-
-def _kl(outputs: Outputs, dense: Outputs, labels: Array | None) -> Floats:
-    """KL(dense || candidate) in nats, summed over classes, averaged over positions."""
-    rows = []
-    for name, reference in dense.values.items():
-        theirs = _log_softmax(reference.astype(np.float64))
-        mine = _log_softmax(outputs.values[name].astype(np.float64))
-        divergence = (np.exp(theirs) * (theirs - mine)).sum(axis=-1)
-        rows.append(divergence.reshape(len(reference), -1).mean(axis=1))
-    return np.asarray(np.mean(rows, axis=0))
-
-
-def _relative_error(outputs: Outputs, dense: Outputs, labels: Array | None) -> Floats:
-    """Squared distance from the dense outputs over their squared norm, per row."""
-    rows = []
-    for name, reference in dense.values.items():
-        theirs = reference.reshape(len(reference), -1).astype(np.float64)
-        mine = outputs.values[name].reshape(len(reference), -1).astype(np.float64)
-        norm = np.maximum((theirs**2).sum(axis=1), np.finfo(np.float64).tiny)
-        rows.append(((mine - theirs) ** 2).sum(axis=1) / norm)
-    return np.asarray(np.mean(rows, axis=0))
-
-
 _BUILT_IN = (
-    Metric("top1", "share of rows whose highest output is the label", True, True, _top1, _mean,
+    Metric("top1", "share of rows whose highest output is the label", True, True, top1, mean,
            in_unit_interval=True),
-    Metric("kl", "KL divergence from the dense model's softmax, in nats", False, False, _kl, _mean),
+    Metric("top5", "share of rows whose label is among the five highest outputs", True, True,
+           top5, mean, in_unit_interval=True),
+    Metric("cross_entropy", "cross-entropy per label in nats; its exponential is the perplexity",
+           True, False, cross_entropy, mean_over_labels),
+    Metric("mae", "mean absolute error against the labels", True, False, mae, mean),
+    Metric("rmse", "root of the mean squared error against the labels", True, False,
+           squared_error, root_of_mean),
+    Metric("spearman", "rank correlation of the cosine of each pair's answers with its score",
+           True, True, cosine, rank_correlation, in_unit_interval=True, needs_pairs=True),
+    Metric("kl", "KL divergence from the dense model's softmax, in nats", False, False, kl, mean),
     Metric("relative_error", "squared error against the dense outputs, relative to their norm",
-           False, False, _relative_error, _mean),
+           False, False, relative_error, mean),
 )  # fmt: skip
 BUILT_IN: Mapping[str, Metric] = {metric.name: metric for metric in _BUILT_IN}
 
@@ -150,12 +115,26 @@ def load_metric(spelling: str) -> Metric:
             )
         return scores
 
-    return Metric(spelling, "given by the user", False, True, score, _mean)
+    return Metric(spelling, "given by the user", False, True, score, mean)
 
 
-def default_metric(output_names: tuple[str, ...], *, labelled: bool) -> Metric:
-    """`top1` with labels; else KL where the outputs are logits by name, else relative error."""
+def default_metric(
+    output_names: tuple[str, ...],
+    *,
+    labelled: bool,
+    continuous: bool = False,
+    paired: bool = False,
+) -> Metric:
+    """Return the metric for data that came without one.
+
+    Args:
+        output_names: of the model.
+        labelled: whether the data tell what is true; else the divergence from the dense model
+            is judged: KL where the outputs are logits by name, else the relative error.
+        continuous: whether the labels are numbers, and no classes.
+        paired: whether the rows are pairs.
+    """
     if labelled:
-        return BUILT_IN["top1"]
+        return BUILT_IN["spearman" if paired else "rmse" if continuous else "top1"]
     logits = all("logit" in name.lower() for name in output_names)
     return BUILT_IN["kl" if logits else "relative_error"]

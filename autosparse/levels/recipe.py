@@ -52,8 +52,8 @@ class Recipe(BaseModel):
         return tuple(name for name, level in self.levels.items() if not level.is_baseline)
 
     def to_yaml(self) -> str:
-        """The file's text."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        """The file's text, in ASCII: PyYAML does not read back every line break it writes."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     @classmethod
     def load(cls, path: Path) -> Recipe:

@@ -128,9 +128,44 @@ def _simplify(model: ir.Model) -> None:
     )
     # a Constant node's value can be pruned and quantized only as an initializer
     ir_passes.LiftConstantsToInitializersPass(lift_all_constants=False)(model)
+    _join_biases(model.graph)
     ir_passes.RemoveUnusedNodesPass()(model)
     ir_passes.TopologicalSortPass()(model)
     ir_passes.NameFixPass()(model)
+
+
+def _join_biases(graph: ir.Graph) -> None:
+    """Turn MatMul and Add into Gemm where the input is a matrix: runtimes do it behind our back."""
+    for add in [node for node in graph if node.op_type == "Add" and not node.domain]:
+        product = add.inputs[0] if _is_matrix_product(add.inputs[0]) else add.inputs[1]
+        bias = add.inputs[1] if product is add.inputs[0] else add.inputs[0]
+        if product is None or bias is None or not _is_matrix_product(product):
+            continue
+        matmul = product.producer()
+        weight = None if matmul is None else matmul.inputs[1]
+        if matmul is None or weight is None or weight.shape is None or bias.const_value is None:
+            continue
+        if bias.const_value.shape.numpy() != weight.shape.numpy()[1:]:
+            continue
+        gemm = ir.Node("", "Gemm", [*matmul.inputs, bias], name=matmul.name, num_outputs=1)
+        gemm.metadata_props.update(matmul.metadata_props)
+        ir.convenience.replace_nodes_and_values(
+            graph, add, [matmul, add], [gemm], [add.outputs[0]], [gemm.outputs[0]]
+        )
+
+
+def _is_matrix_product(value: ir.Value | None) -> bool:
+    """Whether it is read once, and is the product of a matrix and a constant one of floats."""
+    node = None if value is None else value.producer()
+    if value is None or node is None or node.op_type != "MatMul" or node.domain:
+        return False
+    if len(value.uses()) != 1 or value.is_graph_output():
+        return False
+    left, right = node.inputs
+    if left is None or left.shape is None or right is None or right.const_value is None:
+        return False
+    tensor = right.const_value
+    return len(left.shape) == 2 and len(tensor.shape) == 2 and tensor.dtype == ir.DataType.FLOAT
 
 
 def _root_cause(error: BaseException) -> str:

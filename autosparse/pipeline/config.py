@@ -33,8 +33,8 @@ class JobConfig(BaseModel):
     test: Path | None = None
     """npz that no decision looks at; its result is only reported."""
     metric: str | None = None
-    """Metric by name, or module:callable. Without it: top1 if there are labels, else the
-    divergence from the dense model's outputs."""
+    """Metric by name, or module:callable. Without it: top1 for class labels, rmse for other
+    numbers, spearman for pairs with scores; else the divergence from the dense model's outputs."""
     latency_budget: Budget
     """Largest latency: a time (8ms) or a share of the baseline's (60%)."""
     percentile: Percentile = "p50"

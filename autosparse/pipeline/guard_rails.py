@@ -11,7 +11,7 @@ from autosparse.evaluation.metrics import Outputs
 
 def guard_rails(delivered: Outputs, dense: Outputs, data: Dataset) -> GuardRails | None:
     """Compare the two models' highest outputs row by row; None where rows have no class."""
-    labels = data.labels
+    labels = data.labels if data.pair_inputs is None else None
     if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         return None
     mine, theirs = delivered.first.argmax(axis=1), dense.first.argmax(axis=1)

@@ -111,13 +111,19 @@ def target_of(config: JobConfig) -> Target:
 
 def _metric(config: JobConfig, graph: ModelGraph, validation: Dataset) -> Metric:
     names = tuple(spec.name for spec in graph.outputs)
-    labelled = validation.labels is not None
+    labels, paired = validation.labels, validation.pair_inputs is not None
+    continuous = labels is not None and np.issubdtype(labels.dtype, np.floating)
     metric = (
-        default_metric(names, labelled=labelled)
+        default_metric(names, labelled=labels is not None, continuous=continuous, paired=paired)
         if config.metric is None
         else load_metric(config.metric)
     )
-    if metric.needs_labels and not labelled:
+    if metric.needs_pairs and not paired:
+        raise DataError(
+            f"the metric {metric.name} compares pairs, and the validation file has none",
+            hint="save the second half of each pair as NAME_b beside NAME, and scores=...",
+        )
+    if metric.needs_labels and labels is None:
         raise DataError(
             f"the metric {metric.name} needs labels, and the validation file has none",
             hint="save them as labels=..., or leave --metric away to judge by divergence",

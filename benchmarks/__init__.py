@@ -1,0 +1,16 @@
+"""Benchmarks: the one form of every figure that the project claims. One line for each here.
+
+    python -m benchmarks NAME [--quick] [--json FILE]
+"""
+
+from autosparse.registry import Registry
+from benchmarks.benchmark import Benchmark
+
+BENCHMARKS: Registry[Benchmark] = Registry(
+    "benchmark",
+    {"job": "benchmarks.job:JobBenchmark"},
+    expected=Benchmark,  # type: ignore[type-abstract]
+    group="autosparse.benchmarks",
+)
+
+__all__ = ["BENCHMARKS", "Benchmark"]

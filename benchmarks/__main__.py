@@ -1,0 +1,7 @@
+"""`python -m benchmarks`."""
+
+import sys
+
+from benchmarks.command import run
+
+sys.exit(run(sys.argv[1:]))

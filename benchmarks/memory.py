@@ -1,0 +1,65 @@
+"""Memory of a command and all its processes: proportional set size, sampled while it runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_EVERY_SECONDS = 0.25
+_KEPT_OF_STDERR = 600
+_PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class SampledRun:
+    """How a command ended, and the most memory that it held at once."""
+
+    exit_code: int
+    peak_bytes: int
+    seconds: float
+    complaint: str
+    """End of what it wrote to standard error."""
+
+
+def run_sampled(
+    command: Sequence[str], cwd: Path, every_seconds: float = _EVERY_SECONDS
+) -> SampledRun:
+    """Run a command to its end."""
+    started, peak = time.monotonic(), 0
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=said) as child:
+            while child.poll() is None:
+                peak = max(peak, tree_pss_bytes(child.pid))
+                time.sleep(every_seconds)
+        said.seek(0)
+        complaint = said.read().decode(errors="replace")[-_KEPT_OF_STDERR:]
+    return SampledRun(child.returncode, peak, time.monotonic() - started, complaint)
+
+
+def tree_pss_bytes(pid: int) -> int:
+    """Proportional set size of a process and all its descendants.
+
+    A page that several of them share is counted once in all, unlike with the resident set size.
+    """
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    return sum(_pss_bytes(process.pid) for process in tree)
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return 0  # it ended meanwhile
+    found = _PSS.search(text)
+    return int(found[1]) * 1024 if found else 0

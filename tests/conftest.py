@@ -1,0 +1,40 @@
+"""Small models that many tests share; made once, and never written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from autosparse.model_graph import ModelGraph, load_model
+from tests.lowering import Subject, subject
+from tests.models import classifier, images, residual_cnn
+
+# the same examples in every run, and no verdict that depends on how busy the machine is
+settings.register_profile("gate", deadline=None, derandomize=True)
+settings.load_profile("gate")
+
+
+@pytest.fixture(scope="session")
+def classifier_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two Gemm layers, `fc1` and `fc2`: `x` (batch, 6) -> `logits` (batch, 4)."""
+    return classifier().save(tmp_path_factory.mktemp("classifier") / "classifier.onnx", "logits")
+
+
+@pytest.fixture(scope="session")
+def classifier_graph(classifier_model: Path) -> ModelGraph:
+    """The graph of `classifier_model`."""
+    return load_model(classifier_model)
+
+
+@pytest.fixture(scope="session")
+def residual_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven layers with two residual blocks: `image` (batch, 3, 8, 8) -> `logits` (batch, 10)."""
+    return residual_cnn().save(tmp_path_factory.mktemp("residual") / "residual.onnx", "logits")
+
+
+@pytest.fixture(scope="session")
+def residual(residual_model: Path) -> Subject:
+    """The graph of `residual_model` with inputs and ranges."""
+    return subject(residual_model, {"image": images(16)})

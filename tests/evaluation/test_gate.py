@@ -1,0 +1,162 @@
+"""The gate: what may be delivered, and which of several is the best."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autosparse.evaluation import Budget, Contract, Evidence, MaxDrop, Verdict
+from autosparse.evaluation.gate import best_effort, rank
+
+
+def contract(budget: str = "60%", max_drop: str = "1pt", *, strict: bool = False) -> Contract:
+    return Contract(
+        budget=Budget.parse(budget),
+        percentile="p50",
+        max_drop=MaxDrop.parse(max_drop),
+        strict=strict,
+        baseline_seconds=0.010,
+        baseline_quality=0.9,
+    )
+
+
+def evidence(
+    ratio: float = 0.5,
+    drop: float = 0.0,
+    *,
+    name: str = "recipe",
+    ratio_high: float | None = None,
+    drop_high: float | None = None,
+    divergence: float = 0.1,
+    layers: int = 3,
+) -> Evidence:
+    """By default without any noise: the bounds are the estimates."""
+    return Evidence(
+        recipe_id=name,
+        latency_ratio=ratio,
+        latency_ratio_high=ratio if ratio_high is None else ratio_high,
+        drop=drop,
+        drop_high=drop if drop_high is None else drop_high,
+        divergence=divergence,
+        compressed_layers=layers,
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "ratio"), [("60%", 0.6), ("8ms", 0.8), ("2500us", 0.25), ("20ms", 2.0)]
+)
+def test_a_budget_becomes_a_share_of_the_baseline(budget: str, ratio: float) -> None:
+    assert contract(budget).latency_ratio == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize(("drop", "allowed"), [("1pt", 0.01), ("1%", 0.009), ("0.02", 0.02)])
+def test_a_drop_becomes_a_number_in_the_metrics_unit(drop: str, allowed: float) -> None:
+    assert contract(max_drop=drop).allowed_drop() == pytest.approx(allowed)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "drop", "is_inside"),
+    [
+        (0.6, 0.01, True),
+        (0.6000001, 0.0, False),
+        (0.5, 0.0100001, False),
+        (0.5, 0.01 + 1e-15, True),  # the last bit of a difference of means
+        (0.5, -0.3, True),
+        (float("nan"), 0.0, False),
+        (0.5, float("nan"), False),
+    ],
+)
+def test_both_halves_of_the_contract_must_hold(ratio: float, drop: float, is_inside: bool) -> None:
+    assert bool(rank([evidence(ratio, drop)], contract())) == is_inside
+
+
+@pytest.mark.parametrize("budget", ["200%", "100%", "20ms"])
+def test_nothing_slower_than_the_baseline_is_delivered(budget: str) -> None:
+    slower, equal = evidence(1.0001, name="slower"), evidence(1.0, name="equal")
+    asked = contract(budget)
+    assert rank([slower, equal], asked) == [equal]
+    assert best_effort([slower, equal], asked) == equal
+    assert best_effort([slower], asked) is None
+
+
+def test_strict_holds_the_contract_at_the_bounds_of_the_intervals() -> None:
+    slow = evidence(0.5, 0.0, ratio_high=0.61)
+    lossy = evidence(0.5, 0.0, drop_high=0.011)
+    sure = evidence(0.59, 0.009, ratio_high=0.6, drop_high=0.01)
+    assert len(rank([slow, lossy, sure], contract())) == 3
+    assert rank([slow, lossy, sure], contract(strict=True)) == [sure]
+
+
+def test_strict_never_ships_what_may_be_slower_than_the_baseline() -> None:
+    doubtful = evidence(0.99, ratio_high=1.01)
+    assert rank([doubtful], contract("200%")) == [doubtful]
+    assert rank([doubtful], contract("200%", strict=True)) == []
+
+
+def test_the_most_accurate_comes_first_then_the_faster_then_the_simpler() -> None:
+    accurate = evidence(0.60, 0.000, layers=9, name="accurate")
+    fast = evidence(0.30, 0.005, layers=9, name="fast")
+    simple = evidence(0.40, 0.005, layers=2, name="simple")
+    plain = evidence(0.40, 0.005, layers=5, name="plain")
+    wanted = [accurate, fast, simple, plain]
+    for order in itertools.permutations(wanted):
+        assert rank(order, contract()) == wanted
+
+
+def test_drops_inside_the_noise_are_told_apart_by_the_divergence() -> None:
+    best = evidence(0.5, 0.000, drop_high=0.004, divergence=0.5, name="lucky")
+    near = evidence(0.5, 0.003, drop_high=0.007, divergence=0.1, name="near")
+    far = evidence(0.5, 0.006, drop_high=0.010, divergence=0.0, name="far")
+    assert rank([best, near, far], contract()) == [near, best, far]
+
+
+def test_the_best_effort_is_the_nearest_to_the_contract() -> None:
+    late = evidence(0.66, 0.0, name="late")  # 10 % over the bound
+    lossy = evidence(0.5, 0.02, name="lossy")  # twice the allowed drop
+    both = evidence(0.63, 0.0105, name="both")  # 5 % over each
+    assert best_effort([late, lossy, both], contract()) == late
+    assert best_effort([lossy, both], contract()) == both
+    assert best_effort([], contract()) is None
+
+
+def test_among_equally_near_ones_the_more_accurate_is_the_best_effort() -> None:
+    worse, better = evidence(0.5, 0.009), evidence(0.5, 0.001)
+    assert best_effort([worse, better], contract()) == better
+
+
+def test_without_any_allowed_drop_violations_stay_finite() -> None:
+    assert evidence(0.5, 0.001).violation(contract(max_drop="0")) == pytest.approx(1.0)
+
+
+finite = st.floats(min_value=-1, max_value=2)
+
+
+@given(
+    st.lists(st.builds(evidence, finite.map(lambda r: abs(r) + 0.01), finite), max_size=8),
+    st.sampled_from(["1%", "60%", "300%", "5ms"]),
+    st.booleans(),
+)
+def test_whatever_is_ranked_keeps_the_contract(
+    found: list[Evidence], budget: str, strict: bool
+) -> None:
+    asked = contract(budget, strict=strict)
+    ranked = rank(found, asked)
+    assert all(e.latency_ratio <= min(asked.latency_ratio, 1.0) for e in ranked)
+    assert all(e.drop <= asked.allowed_drop() + 1e-12 for e in ranked)
+    assert all(e.violation(asked) <= 1e-9 for e in ranked)
+    assert len(ranked) == sum(
+        e.latency_ratio <= min(asked.latency_ratio, 1.0) and e.drop <= asked.allowed_drop() + 1e-12
+        for e in found
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [(Verdict.MET, 0), (Verdict.LATENCY_INFEASIBLE, 3), (Verdict.NOT_FOUND, 4)],
+)
+def test_every_verdict_has_its_exit_code(verdict: Verdict, code: int) -> None:
+    assert verdict.exit_code == code
+    assert len(Verdict) == 3
