@@ -11,12 +11,14 @@ import onnx
 from autosparse.evaluation import ExecutedLayer
 from autosparse.model_graph import Layer, ModelGraph
 from backends.qdq_plan import fused_result
+from backends.weights4 import OPERATOR
 
 _INTEGER = frozenset(
     {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger",
      "MatMulInteger", "DynamicQuantizeMatMul"}
 )  # fmt: skip
 _FLOAT = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+_PACKED = frozenset({OPERATOR})
 # Fusions take over the name or the result of the operator that ends them.
 _ENDINGS = frozenset({"Add", "Relu", "Clip", "Sigmoid", "Mul", "LeakyRelu", "Tanh", "HardSigmoid"})
 
@@ -32,7 +34,7 @@ def executed_layers(optimized: Path, graph: ModelGraph) -> dict[str, ExecutedLay
         Layer name -> what runs for it; a layer that cannot be matched is left out.
     """
     proto = onnx.load(str(optimized), load_external_data=False)
-    weighted = [n for n in proto.graph.node if n.op_type in _INTEGER | _FLOAT]
+    weighted = [n for n in proto.graph.node if n.op_type in _INTEGER | _FLOAT | _PACKED]
     by_name = {_original_name(node.name): node for node in weighted}
     by_output = {node.output[0]: node for node in weighted}
     found: dict[str, ExecutedLayer] = {}
@@ -72,7 +74,9 @@ def _possible_results(graph: ModelGraph, layer: Layer) -> Iterable[str]:
     yield str(fused_result(node).name)
 
 
-def _precision(node: onnx.NodeProto) -> Literal["fp32", "int8", "other"]:
+def _precision(node: onnx.NodeProto) -> Literal["fp32", "int8", "int4", "other"]:
     if node.op_type in _INTEGER:
         return "int8"
+    if node.op_type in _PACKED and any(a.name == "bits" and a.i == 4 for a in node.attribute):
+        return "int4"
     return "fp32" if node.op_type in _FLOAT else "other"

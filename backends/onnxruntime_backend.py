@@ -1,4 +1,4 @@
-"""ONNX Runtime on CPU: stock kernels, INT8 by QDQ, sparse weights as dense ones."""
+"""ONNX Runtime on CPU: stock kernels, INT8 by QDQ, 4-bit weights, sparse ones as dense ones."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from autosparse.evaluation.backend import Array, NodeTime
 from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from backends.executed_graph import executed_layers
-from backends.qdq_insertion import GrowingGraph, insert_qdq
+from backends.qdq_insertion import GrowingGraph, activation_grids, insert_qdq, set_bias
 from backends.qdq_plan import bare_conversions, calibrated_tensors, plan_qdq
+from backends.weights4 import use_4_bits, why_not_4_bits
 
 _GRAPH_LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -64,13 +65,17 @@ class OnnxRuntimeBackend:
     """Stock ONNX Runtime, CPU execution provider."""
 
     name = "onnxruntime"
-    summary = "stock ONNX Runtime on CPU: dense fp32 and static INT8 (QDQ) per layer"
+    summary = "stock ONNX Runtime on CPU: fp32, static INT8 (QDQ) or 4-bit weights per layer"
 
     def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
-        """Dense fp32 and dense int8 are real; zeros are multiplied like any other weight."""
+        """Dense levels are real; zeros are multiplied like any other weight."""
+        if level.precision is Precision.INT4 and isinstance(level.pattern, Dense):
+            # whether it is faster depends on rows and sizes: the level table measures it
+            reason = why_not_4_bits(layer)
+            return Capability.no(reason) if reason else Capability.wins()
         if level.precision not in (Precision.FP32, Precision.INT8):
             return Capability.no(
-                f"{layer.name}: ONNX Runtime has no {level.precision.value} {layer.operator} on CPU"
+                f"{layer.name}: ONNX Runtime has no {level} {layer.operator} on CPU"
             )
         if not isinstance(level.pattern, Dense) and level.precision is Precision.FP32:
             return Capability.no_faster(
@@ -110,7 +115,7 @@ class OnnxRuntimeBackend:
         return _open(serialized, _options(threads, "all"), "the calibration probe")
 
     def lower(self, request: LoweringRequest, directory: Path) -> LoweredModel:
-        """Write `model.onnx`: weights at their levels, QDQ around the int8 layers."""
+        """Write `model.onnx`: weights at their levels, with QDQ around the int8 layers."""
         model = request.graph.copy_model()
         growing = GrowingGraph(model.graph)
         levels = request.recipe.levels
@@ -124,10 +129,14 @@ class OnnxRuntimeBackend:
                 raise CompileError(f"{layer.name}: no weight was made for {level}")
             if level.precision is Precision.INT8:
                 integer[layer.node] = layer
+            elif level.precision is Precision.INT4:
+                use_4_bits(growing, nodes[layer.node], layer, request.weights[layer.name])
             else:
                 _replace_weight(growing, nodes[layer.node], layer, request)
         plan = plan_qdq(model.graph, integer)
-        insert_qdq(growing, plan, integer, request.weights, request.ranges)
+        activation_type = request.recipe.knobs.activation_type
+        grids = activation_grids(plan, request.ranges, activation_type)
+        insert_qdq(growing, plan, integer, request.weights, grids)
         ir_passes.RemoveUnusedNodesPass()(model)
         _check_interface(model, request.graph)
         model.producer_name, model.producer_version = "autosparse", None
@@ -213,9 +222,8 @@ def _replace_weight(
     weight = request.weights[layer.name]
     stored = layer.from_matrix(weight.values)
     node.replace_input_with(1, growing.add_initializer(f"{layer.node}_weight", stored))
-    if weight.bias is not None and layer.bias is not None:
-        bias = growing.add_initializer(f"{layer.node}_bias", weight.bias)
-        node.replace_input_with(2, bias)
+    if weight.bias is not None and layer.operator != "MatMul":
+        set_bias(node, growing.add_initializer(f"{layer.node}_bias", weight.bias))
 
 
 def _options(threads: int, graph_level: str) -> ort.SessionOptions:

@@ -1,12 +1,13 @@
 """Write a QDQ plan into a graph, so that ONNX Runtime runs exactly the planned nodes in integers.
 
-Activations are uint8 with one step per tensor, weights int8 with one step per output channel,
-biases int32: with signed activations ONNX Runtime has fast kernels for few operators only.
+Activations are uint8 or int8 with one step per tensor, weights int8 with one step per output
+channel, biases int32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from backends.qdq_plan import QdqPlan
 # ONNX Runtime quantizes the float weights of these by itself when they stand between a DQ and a
 # Q, although nobody asked for it. It leaves them alone when the DQ has a step per channel.
 _QUANTIZED_UNASKED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+
+# Scale and zero point; the zero point's type is the type of the activations.
+Grid = tuple[np.float32, np.uint8 | np.int8]
 
 
 class GrowingGraph:
@@ -68,12 +72,30 @@ class GrowingGraph:
         return node
 
 
+def activation_grids(
+    plan: QdqPlan, ranges: ActivationRanges, activation_type: Literal["uint8", "int8"]
+) -> dict[str, Grid]:
+    """Grid of every tensor that the plan quantizes.
+
+    Raises:
+        CompileError: a tensor was not calibrated.
+    """
+    grids: dict[str, Grid] = {}
+    for name, source in plan.tensors.items():
+        found = ranges.tensors.get(source)
+        if found is None:
+            raise CompileError(f"the tensor {source!r} was not calibrated")
+        signed = activation_type == "int8"
+        grids[name] = found.signed_grid() if signed else found.unsigned_grid()
+    return grids
+
+
 def insert_qdq(
     growing: GrowingGraph,
     plan: QdqPlan,
     layers: Mapping[str, Layer],
     weights: Mapping[str, CompressedWeight],
-    ranges: ActivationRanges,
+    grids: Mapping[str, Grid],
 ) -> None:
     """Change the graph in place.
 
@@ -82,34 +104,26 @@ def insert_qdq(
         plan: which tensors and nodes run in integers.
         layers: node name -> layer, for the int8 layers.
         weights: layer name -> its integer weight.
-        ranges: ranges of the plan's tensors.
+        grids: grids of the plan's tensors, from `activation_grids`.
 
     Raises:
-        CompileError: a range is missing.
+        CompileError: a layer's weight has no integers.
     """
     graph = growing.graph
     values = _values_by_name(graph)
-    grids = {name: _grid(ranges, source) for name, source in plan.tensors.items()}
     for node in list(graph):
         layer = layers.get(str(node.name))
         if layer is not None:
             scale = grids[layer.input][0]
             _quantize_weight(growing, node, layer, weights[layer.name], scale)
-    for name, (scale, zero) in grids.items():
-        _insert_pair(growing, plan, values[name], scale, zero)
+    for name, grid in grids.items():
+        _insert_pair(growing, plan, values[name], grid)
 
 
 def _values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
     values = {str(value.name): value for value in graph.inputs}
     values.update((str(v.name), v) for node in graph for v in node.outputs)
     return values
-
-
-def _grid(ranges: ActivationRanges, tensor: str) -> tuple[np.float32, np.uint8]:
-    found = ranges.tensors.get(tensor)
-    if found is None:
-        raise CompileError(f"the tensor {tensor!r} was not calibrated")
-    return found.unsigned_grid()
 
 
 def _quantize_weight(
@@ -127,17 +141,30 @@ def _quantize_weight(
         growing, node, prefix, integers, weight.scales, np.int8, layer.output_axis
     )
     node.replace_input_with(1, dequantized)
-    bias_value = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias_value is None or bias_value.const_value is None:
+    bias = _bias(node, layer, weight)
+    if bias is None:
         return
-    own = np.asarray(bias_value.const_value.numpy(), dtype=np.float64)
-    bias = own if weight.bias is None else weight.bias.astype(np.float64)
     steps = (input_scale * weight.scales).astype(np.float32)
     limit = np.iinfo(np.int32)
     rounded = np.clip(np.rint(bias / steps), limit.min, limit.max).astype(np.int32)
-    node.replace_input_with(
-        2, _dequantize(growing, node, f"{layer.node}_bias", rounded, steps, np.int32, 0)
-    )
+    set_bias(node, _dequantize(growing, node, f"{layer.node}_bias", rounded, steps, np.int32, 0))
+
+
+def set_bias(node: ir.Node, bias: ir.Value) -> None:
+    """Let a Conv or Gemm read this bias, also where it had none."""
+    if len(node.inputs) < 3:
+        node.resize_inputs(3)
+    node.replace_input_with(2, bias)
+
+
+def _bias(node: ir.Node, layer: Layer, weight: CompressedWeight) -> npt.NDArray[np.float64] | None:
+    """The bias that a layer's node is to have: the compressed weight's, else its own."""
+    if weight.bias is not None and layer.operator != "MatMul":
+        return weight.bias.astype(np.float64)
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    if value is None or value.const_value is None:
+        return None
+    return np.asarray(value.const_value.numpy(), dtype=np.float64)
 
 
 def _dequantize(
@@ -159,27 +186,25 @@ def _dequantize(
     return node.outputs[0]
 
 
-def _insert_pair(
-    growing: GrowingGraph, plan: QdqPlan, value: ir.Value, scale: np.float32, zero: np.uint8
-) -> None:
+def _insert_pair(growing: GrowingGraph, plan: QdqPlan, value: ir.Value, grid: Grid) -> None:
     """Put Q -> DQ behind `value` and hand the result to the readers that should see integers."""
     name = str(value.name)
     everyone = name in plan.produced
     readers = [use for use in value.uses() if everyone or str(use.node.name) in plan.nodes]
-    grid = [
-        growing.add_initializer(f"{name}_scale", np.asarray(scale)),
-        growing.add_initializer(f"{name}_zero_point", np.asarray(zero)),
+    constants = [
+        growing.add_initializer(f"{name}_scale", np.asarray(grid[0])),
+        growing.add_initializer(f"{name}_zero_point", np.asarray(grid[1])),
     ]
-    quantize = growing.make_node("QuantizeLinear", [value, *grid], name, "quantized")
+    quantize = growing.make_node("QuantizeLinear", [value, *constants], name, "quantized")
     dequantize = growing.make_node(
-        "DequantizeLinear", [quantize.outputs[0], *grid], name, "dequantized"
+        "DequantizeLinear", [quantize.outputs[0], *constants], name, "dequantized"
     )
     _insert_after(growing.graph, value, [quantize, dequantize])
     guarded: ir.Node | None = None
     for use in readers:
         result = dequantize.outputs[0]
         if use.node.op_type in _QUANTIZED_UNASKED and str(use.node.name) not in plan.nodes:
-            guarded = guarded or _guarded(growing, use.node, quantize, scale, zero)
+            guarded = guarded or _guarded(growing, use.node, quantize, grid)
             result = guarded.outputs[0] if guarded else result
         use.node.replace_input_with(use.idx, result)
     if everyone and value.is_graph_output():
@@ -187,7 +212,7 @@ def _insert_pair(
 
 
 def _guarded(
-    growing: GrowingGraph, reader: ir.Node, quantize: ir.Node, scale: np.float32, zero: np.uint8
+    growing: GrowingGraph, reader: ir.Node, quantize: ir.Node, grid: Grid
 ) -> ir.Node | None:
     """A DequantizeLinear with equal steps per channel, for a reader that stays in float32."""
     weight = reader.inputs[1]
@@ -203,10 +228,11 @@ def _guarded(
     else:
         channels = int(weight.shape.numpy()[0])
     name = f"{quantize.outputs[0].name}_per_channel"
+    scale, zero = grid
     inputs = [
         quantize.outputs[0],
         growing.add_initializer(f"{name}_scale", np.full(channels, scale, dtype=np.float32)),
-        growing.add_initializer(f"{name}_zero_point", np.full(channels, zero, dtype=np.uint8)),
+        growing.add_initializer(f"{name}_zero_point", np.full(channels, zero, dtype=zero.dtype)),
     ]
     node = growing.make_node("DequantizeLinear", inputs, name, "dequantized", axis=1)
     growing.graph.insert_after(quantize, node)

@@ -21,10 +21,10 @@ from benchmarks.model_files import (
 from benchmarks.onnx_export import export_onnx
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_STEPS, _BATCH = 300, 64
+_STEPS, _BATCH = 150, 64
 # expansion, output channels, stride of each inverted residual block
 _BLOCKS = (
-    (1, 16, 1), (4, 24, 1), (4, 24, 1), (4, 32, 2), (4, 32, 1), (4, 64, 2), (4, 64, 1),
+    (1, 16, 2), (4, 24, 1), (4, 24, 1), (4, 32, 1), (4, 32, 1), (4, 64, 2), (4, 64, 1),
     (4, 96, 1), (4, 96, 1),
 )  # fmt: skip
 _STEM, _HEAD, _CLASSES = 32, 256, 10

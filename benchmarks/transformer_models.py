@@ -34,7 +34,7 @@ _VIT = {
 }  # fmt: skip
 # bytes are the tokens, so that any text can be fed without a tokenizer
 _DECODER = {
-    "vocab_size": 256, "n_positions": 128, "n_embd": 256, "n_layer": 6, "n_head": 4,
+    "vocab_size": 256, "n_positions": 128, "bos_token_id": None, "eos_token_id": None, "n_embd": 256, "n_layer": 6, "n_head": 4,
     "use_cache": False,
 }  # fmt: skip
 _DECODER_LENGTH = 64
@@ -58,7 +58,7 @@ def minilm(request: ModelRequest) -> ModelFiles:
     calibration, rest = _tokens(tokenizer, train), _tokens(tokenizer, dev)
     example = {name: torch.from_numpy(rows[:2].astype(np.int64)) for name, rows in rest.items()}
     path = export_onnx(
-        SentenceEmbedder(encoder), example, "embedding", request.directory / "minilm.onnx",
+        SentenceEmbedder(encoder), example, "sentence_embedding", request.directory / "minilm.onnx",
         {0: "batch", 1: "sequence"},
     )  # fmt: skip
     return _transformer(

@@ -49,7 +49,8 @@ def subject(path: Path, inputs: Mapping[str, Array], backend: Backend | None = N
 def weight_at(graph: ModelGraph, layer: Layer, level: Level) -> CompressedWeight:
     """The layer's weight, made by the plainest method."""
     method = RoundToNearest() if level.pattern.kind == "dense" else Magnitude()
-    matrix = torch.from_numpy(layer.to_matrix(graph.weight(layer)))
+    # a copy: the file's own arrays are read-only
+    matrix = torch.tensor(layer.to_matrix(graph.weight(layer)))
     return method.compress(layer, matrix, level, NO_STATISTICS)
 
 

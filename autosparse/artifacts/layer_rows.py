@@ -49,6 +49,8 @@ class LayerRow(BaseModel):
     divergence: float | None
     """Relative error of the outputs with only this layer at the chosen level."""
     alternatives: tuple[Alternative, ...]
+    macs: int | None = None
+    """Multiply-accumulates of one inference of the dense layer, where its shapes are known."""
 
     @property
     def seconds_saved(self) -> float | None:
@@ -59,7 +61,7 @@ class LayerRow(BaseModel):
 
 
 _COLUMNS = (
-    "layer", "operator", "weight_shape", "parameters", "level", "sparsity", "kernel",
+    "layer", "operator", "weight_shape", "parameters", "macs", "level", "sparsity", "kernel",
     "baseline_kernel", "ms_before", "ms_after", "ms_saved", "divergence", "not_chosen",
 )  # fmt: skip
 
@@ -81,8 +83,8 @@ def to_csv(rows: tuple[LayerRow, ...]) -> str:
         writer.writerow(
             [
                 _text(row.name), _text(row.operator), _text(row.weight_shape), row.parameters,
-                _text(row.level), f"{row.sparsity:.4f}", _text(row.kernel),
-                _text(row.baseline_kernel),
+                "" if row.macs is None else row.macs, _text(row.level), f"{row.sparsity:.4f}",
+                _text(row.kernel), _text(row.baseline_kernel),
                 _milliseconds(row.seconds_before), _milliseconds(row.seconds_after),
                 _milliseconds(row.seconds_saved),
                 "" if row.divergence is None else f"{row.divergence:.3e}",

@@ -28,6 +28,15 @@ class Range(BaseModel):
             scale = np.float32(1.0)
         return scale, np.uint8(np.clip(np.rint(-low / float(scale)), 0, 255))
 
+    def signed_grid(self) -> tuple[np.float32, np.int8]:
+        """Scale and zero point of the same grid in int8: its points are the same real numbers.
+
+        A grid symmetric around zero would spend half of its points on values that a Relu never
+        gives, and would no longer clip them.
+        """
+        scale, zero = self.unsigned_grid()
+        return scale, np.int8(int(zero) - 128)
+
 
 class ActivationRanges(BaseModel):
     """Ranges of activation tensors, by tensor name."""

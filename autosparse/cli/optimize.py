@@ -87,17 +87,25 @@ def _print_dry_run(dry: DryRun, *, as_json: bool) -> None:
     if as_json:
         print_json(
             [
-                {"layer": c.layer.name, "level": str(c.level), "searched": c.searched,
-                 "reason": c.reason}
+                {"layer": c.layer.name, "parameters": c.layer.parameters,
+                 "macs": dry.costs[c.layer.name].macs, "level": str(c.level),
+                 "searched": c.searched, "reason": c.reason}
                 for c in dry.choices
             ]
         )  # fmt: skip
         return
     rows = [
-        (c.layer.name, c.layer.operator, str(c.level), "yes" if c.searched else "no", c.reason)
+        (c.layer.name, c.layer.operator, f"{c.layer.parameters:,}",
+         _count(dry.costs[c.layer.name].macs), str(c.level), "yes" if c.searched else "no",
+         c.reason)
         for c in dry.choices
-    ]
-    print_table(
-        f"{len(dry.graph.layers)} layers", ("layer", "operator", "level", "searched", "why not"),
-        rows,
-    )  # fmt: skip
+    ]  # fmt: skip
+    title = (
+        f"{len(dry.graph.layers)} layers, {dry.parameters:,} parameters, {_count(dry.macs)} MACs"
+    )
+    columns = ("layer", "operator", "parameters", "MACs", "level", "searched", "why not")
+    print_table(title, columns, rows)
+
+
+def _count(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,}"

@@ -85,8 +85,8 @@ class ExecutedLayer(BaseModel):
 
     kernel: str
     """Operator that the runtime executes, for example `QLinearConv`."""
-    precision: Literal["fp32", "int8", "other"]
-    """Arithmetic of that operator."""
+    precision: Literal["fp32", "int8", "int4", "other"]
+    """Arithmetic of that operator; int4 where it reads 4-bit weights."""
     node: str
     """Name of the executed node, as `node_times` reports it."""
 

@@ -12,7 +12,10 @@ from autosparse.levels.pattern import Dense, Pattern, parse_pattern
 
 
 class Precision(StrEnum):
-    """Number format of a layer's weights (and, for int8, of its activations)."""
+    """Number format of a layer's weights (and, for int8, of its activations).
+
+    Activations around an int4 layer are float32: only its weights are integers in the file.
+    """
 
     FP32 = "fp32"
     BF16 = "bf16"

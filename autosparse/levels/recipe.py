@@ -21,6 +21,9 @@ class Knobs(BaseModel):
 
     graph_level: Literal["disabled", "basic", "extended", "all"] = "all"
     """Graph optimization level of the runtime's session."""
+    activation_type: Literal["uint8", "int8"] = "uint8"
+    """Integer type of the activations around int8 layers. The grid's points are the same real
+    numbers with either: processors differ in which they multiply faster."""
 
 
 class Recipe(BaseModel):
@@ -43,7 +46,11 @@ class Recipe(BaseModel):
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits that name this recipe."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = self.model_dump(mode="json")
+        # recipes from before there was a choice keep their id
+        if self.knobs.activation_type == "uint8":
+            del content["knobs"]["activation_type"]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

@@ -18,20 +18,32 @@ class CompressedWeight:
     """The weight matrix (output channels, K) of one layer at one level.
 
     `values` is always what the layer multiplies with; for an integer level it equals
-    `integers * scales[:, None]` to the bit.
+    `integers * steps` to the bit.
     """
 
     values: FloatMatrix
     integers: npt.NDArray[np.int8] | None = None
     """(output channels, K), symmetric around zero."""
     scales: npt.NDArray[np.float32] | None = None
-    """(output channels,): one step of the integer grid."""
+    """One step of the integer grid for every channel, (output channels,), or for every block of
+    consecutive weights along K, (output channels, blocks)."""
     bias: npt.NDArray[np.float32] | None = None
     """(output channels,) where the method changed the bias too; None keeps the layer's own."""
 
     def __post_init__(self) -> None:
         if (self.integers is None) != (self.scales is None):
             raise AutoSparseError("integers and scales come together or not at all")
+        if self.scales is not None and self.scales.ndim == 2:
+            columns, blocks = self.values.shape[1], self.scales.shape[1]
+            if blocks == 0 or columns % blocks:
+                raise AutoSparseError(f"{columns} columns do not split into {blocks} equal blocks")
+
+    @property
+    def block(self) -> int | None:
+        """Consecutive weights along K that share a step; None where a whole channel does."""
+        if self.scales is None or self.scales.ndim == 1:
+            return None
+        return int(self.values.shape[1] // self.scales.shape[1])
 
     @property
     def sparsity(self) -> float:
@@ -68,5 +80,9 @@ class CompressedWeight:
         bias: npt.NDArray[np.float32] | None = None,
     ) -> CompressedWeight:
         """Build an integer weight, its values derived from the grid."""
-        values = integers.astype(np.float32) * scales[:, None]
+        blocks = 1 if scales.ndim == 1 else scales.shape[1]
+        # as (channels, blocks, weights of a block), so that every block meets its own step
+        channels, columns = integers.shape
+        split = integers.astype(np.float32).reshape(channels, blocks, columns // max(blocks, 1))
+        values = (split * scales.reshape(channels, blocks, 1)).reshape(channels, columns)
         return cls(values=values, integers=integers, scales=scales, bias=bias)

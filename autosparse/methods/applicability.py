@@ -1,8 +1,9 @@
-"""Reasons shared by the methods that make zeros."""
+"""Reasons shared by the methods that make zeros, and by those that only round."""
 
 from __future__ import annotations
 
 from autosparse.levels import Dense, Level, Precision
+from autosparse.methods.integer_grid import GRIDS
 from autosparse.methods.masks import why_pattern_does_not_fit
 from autosparse.model_graph import Layer
 
@@ -17,3 +18,18 @@ def why_not_pruned(method: str, layer: Layer, level: Level) -> str:
         level.pattern, layer.input_channels // layer.groups, layer.output_channels
     )
     return f"{layer.name}: {misfit}, {level} needs one" if misfit else ""
+
+
+def why_not_rounded(method: str, layer: Layer, level: Level) -> str:
+    """Why `method` cannot round `layer` to `level`; empty where it is a dense level with a grid."""
+    if not isinstance(level.pattern, Dense):
+        return f"{layer.name}: {method} makes no zeros, {level} needs a pruning method"
+    grid = GRIDS.get(level.precision)
+    if grid is None:
+        return f"{layer.name}: {method} does not make {level.precision.value}"
+    if grid.block is not None and layer.reduction % grid.block:
+        return (
+            f"{layer.name}: {layer.reduction} weights per output are no multiple of {grid.block}, "
+            f"{level} needs one"
+        )
+    return ""

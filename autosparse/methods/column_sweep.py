@@ -18,8 +18,8 @@ from torch import Tensor
 from autosparse.calibration import LayerStatistics
 from autosparse.errors import AutoSparseError, CandidateError
 from autosparse.levels import NM, Block, Pattern, Unstructured
+from autosparse.methods.integer_grid import LARGEST_INT8, steps_of
 from autosparse.methods.masks import project
-from autosparse.methods.round_to_nearest import LARGEST_INT8
 from autosparse.model_graph import Layer
 
 DAMPING = 0.01
@@ -84,24 +84,35 @@ def inverse_factor(hessian: Tensor, damping: float = DAMPING) -> Tensor:
     return upper
 
 
-def sweep(weight: Tensor, factor: Tensor, pattern: Pattern, scales: Tensor | None = None) -> Tensor:
+def sweep(
+    weight: Tensor,
+    factor: Tensor,
+    pattern: Pattern,
+    scales: Tensor | None = None,
+    largest: int = LARGEST_INT8,
+) -> Tensor:
     """Settle every column, first to last.
 
     Args:
         weight: (output channels, K); not changed.
         factor: (groups, K, K), from `inverse_factor`; output channels are split evenly.
         pattern: the shape of the zeros.
-        scales: (output channels,), steps of the int8 grid to settle on; None keeps real numbers.
+        scales: (output channels,) or (output channels, blocks), steps of the grid to settle on;
+            None keeps real numbers.
+        largest: largest integer of that grid.
 
     Returns:
         (output channels, K) float64: zero where the pattern asks for it, all else on the grid.
     """
     groups, columns, _ = factor.shape
     rest = weight.to(torch.float64, copy=True).reshape(groups, -1, columns)
-    steps = None if scales is None else scales.double().reshape(groups, -1)
+    steps = None
+    if scales is not None:
+        steps = steps_of(scales.double(), columns).reshape(groups, -1, columns)
     for start, stop, share in _column_blocks(rest, factor, pattern):
         corner = factor[:, start:stop, start:stop]
-        errors = _settle(rest[..., start:stop], corner, share, steps)
+        own_steps = None if steps is None else steps[..., start:stop]
+        errors = _settle(rest[..., start:stop], corner, share, own_steps, largest)
         rest[..., stop:] -= errors @ factor[:, start:stop, stop:]
     return rest.reshape(weight.shape)
 
@@ -171,14 +182,17 @@ def _unit(pattern: Pattern) -> int:
             return 1
 
 
-def _settle(block: Tensor, factor: Tensor, pattern: Pattern, steps: Tensor | None) -> Tensor:
+def _settle(
+    block: Tensor, factor: Tensor, pattern: Pattern, steps: Tensor | None, largest: int
+) -> Tensor:
     """Settle a block's columns in place.
 
     Args:
         block: (groups, rows, columns).
         factor: (groups, columns, columns), the block's corner of the whole.
         pattern: the shape of the zeros within the block.
-        steps: (groups, rows) of the grid, or None.
+        steps: (groups, rows, columns) of the grid, or None.
+        largest: largest integer of the grid.
 
     Returns:
         (groups, rows, columns): the error of each column in units of its diagonal entry.
@@ -194,8 +208,8 @@ def _settle(block: Tensor, factor: Tensor, pattern: Pattern, steps: Tensor | Non
             current = block[..., column]
             settled = torch.where(kept[..., column - start], current, 0.0)
             if steps is not None:
-                grid = (settled / steps).round().clamp(-LARGEST_INT8, LARGEST_INT8)
-                settled = grid * steps
+                step = steps[..., column]
+                settled = (settled / step).round().clamp(-largest, largest) * step
             error = (current - settled) / factor[:, column, column, None]
             block[..., column + 1 :] -= error[..., None] * factor[:, None, column, column + 1 :]
             block[..., column] = settled

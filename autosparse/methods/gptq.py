@@ -14,16 +14,17 @@ from __future__ import annotations
 from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
-from autosparse.levels import Dense, Level, Precision
+from autosparse.levels import Level
 from autosparse.levels.weights import CompressedWeight
+from autosparse.methods.applicability import why_not_rounded
 from autosparse.methods.column_sweep import factor_of, sweep
+from autosparse.methods.integer_grid import GRIDS, grid_scales, round_to_grid
 from autosparse.methods.method import Statistic
-from autosparse.methods.round_to_nearest import channel_scales, round_to_grid
 from autosparse.model_graph import Layer
 
 
 class Gptq:
-    """`dense:int8`, on the same per-channel grid as round_to_nearest."""
+    """`dense:int8` and `dense:int4`, on the same grids as round_to_nearest."""
 
     name = "gptq"
     summary = "round to an integer grid, later weights making up for the error"
@@ -32,11 +33,7 @@ class Gptq:
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes dense integer levels only."""
-        if not isinstance(level.pattern, Dense):
-            return f"{layer.name}: gptq makes no zeros, {level} needs a pruning method"
-        if level.precision is not Precision.INT8:
-            return f"{layer.name}: gptq does not make {level.precision.value}"
-        return ""
+        return why_not_rounded(self.name, layer, level)
 
     def compress(
         self, layer: Layer, weight: Tensor, level: Level, statistics: LayerStatistics
@@ -46,6 +43,9 @@ class Gptq:
         Raises:
             CandidateError: the Hessian has no inverse.
         """
-        scales = channel_scales(weight)
-        settled = sweep(weight, factor_of(layer, statistics), level.pattern, scales)
-        return CompressedWeight.quantized(round_to_grid(settled, scales).numpy(), scales.numpy())
+        grid = GRIDS[level.precision]
+        scales = grid_scales(weight, grid)
+        factor = factor_of(layer, statistics)
+        settled = sweep(weight, factor, level.pattern, scales, grid.largest)
+        integers = round_to_grid(settled, scales, grid.largest)
+        return CompressedWeight.quantized(integers.numpy(), scales.numpy())

@@ -20,8 +20,8 @@ from autosparse.levels import Level, Precision
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_pruned
 from autosparse.methods.column_sweep import factor_of, sweep
+from autosparse.methods.integer_grid import channel_scales, round_to_grid
 from autosparse.methods.method import Statistic
-from autosparse.methods.round_to_nearest import channel_scales, round_to_grid
 from autosparse.model_graph import Layer
 
 

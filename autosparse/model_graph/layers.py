@@ -11,7 +11,7 @@ from autosparse.model_graph.graph import Layer, Operator
 
 _OPERATORS: dict[str, Operator] = {"Conv": "Conv", "Gemm": "Gemm", "MatMul": "MatMul"}
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_WEIGHT_SUFFIX = re.compile(r"([._/](weight|kernel|w|W))$")
+_WEIGHT_SUFFIX = re.compile(r"(?<=.)[._/](weight|kernel|w|W)$")
 _GENERATED = re.compile(r"^(val_\d+|onnx::\w+_\d+|\d+|_?v_?\d+|.*_transposed)$")
 
 

@@ -61,7 +61,9 @@ def conclude(bench: Bench, search: Search, starts: Starts) -> Answer:
 
 def _verify(bench: Bench, recipe: Recipe, notes: list[str]) -> Verified | None:
     try:
-        model = lower_recipe(bench.job, bench.table, recipe, bench.ranges, f"verify-{recipe.id}")
+        model = lower_recipe(
+            bench.job, bench.table, recipe, bench.ranges, f"verify-{recipe.id}", bench.correction
+        )
         return verify_model(bench.job, bench.baseline.contract, recipe, model)
     except CandidateError as error:
         notes.append(f"recipe {recipe.id} could not be verified: {error}")

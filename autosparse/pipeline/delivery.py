@@ -18,6 +18,7 @@ from autosparse.artifacts.manifest import (
 from autosparse.artifacts.report import render_report
 from autosparse.artifacts.report_data import PredictorReport, ReportData, TrialPoint
 from autosparse.evaluation import Comparison, Contract, Verdict
+from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.baseline import Baseline
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.guard_rails import guard_rails
@@ -48,7 +49,8 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
     """Write the bundle and return its manifest."""
     job, verified = bench.job, answer.verified
     executed = job.engines.backend.executed_layers(verified.model, job.graph)
-    rows = layer_rows(job.graph, bench.table, verified.recipe, executed)
+    costs = layer_costs(job.graph, job.target.input_shapes)
+    rows = layer_rows(job.graph, bench.table, verified.recipe, executed, costs)
     manifest = _manifest(job, bench.baseline, answer)
     comparison = verified.comparison
     interval = comparison.ratio_interval(job.config.percentile)

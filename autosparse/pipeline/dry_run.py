@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autosparse.evaluation import Backend
 from autosparse.model_graph import ModelGraph, load_model
+from autosparse.model_graph.cost import LayerCost, layer_costs
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import target_of
 from autosparse.pipeline.layer_choices import Choice, layer_choices
@@ -18,6 +20,19 @@ class DryRun:
 
     graph: ModelGraph
     choices: tuple[Choice, ...]
+    costs: Mapping[str, LayerCost]
+    """Layer -> what it costs in the target's shapes."""
+
+    @property
+    def parameters(self) -> int:
+        """Weights of all layers."""
+        return sum(cost.parameters for cost in self.costs.values())
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates of all layers; None where one of them is not known."""
+        counts = [cost.macs for cost in self.costs.values()]
+        return None if None in counts else sum(count or 0 for count in counts)
 
 
 def run_dry(config: JobConfig, backend: Backend) -> DryRun:
@@ -32,4 +47,4 @@ def run_dry(config: JobConfig, backend: Backend) -> DryRun:
         graph, load_space(config.space).levels, backend, target,
         exclude=config.exclude, keep=config.keep,
     )  # fmt: skip
-    return DryRun(graph, choices)
+    return DryRun(graph, choices, layer_costs(graph, target.input_shapes))

@@ -55,10 +55,14 @@ class Job:
         return LoweredModel(path.parent, path.name)
 
     @property
+    def has_fixed_batch(self) -> bool:
+        """Whether the model takes one number of rows only: the target's."""
+        return any(spec.shape and isinstance(spec.shape[0], int) for spec in self.graph.inputs)
+
+    @property
     def evaluation_batch(self) -> int:
         """Rows per inference for quality: the target's where the model fixes its batch."""
-        fixed = any(spec.shape and isinstance(spec.shape[0], int) for spec in self.graph.inputs)
-        return self.target.batch_size if fixed else _EVALUATION_BATCH
+        return self.target.batch_size if self.has_fixed_batch else _EVALUATION_BATCH
 
     def divergence(self, outputs: Outputs, dense: Outputs) -> float:
         """How far outputs are from the dense model's; needs no labels."""

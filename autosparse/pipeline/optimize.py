@@ -15,6 +15,7 @@ from autosparse.pipeline.delivery import deliver
 from autosparse.pipeline.job import Engines, prepare_job
 from autosparse.pipeline.layer_choices import layer_choices
 from autosparse.pipeline.ledger import Ledger
+from autosparse.pipeline.parity import check_parity
 from autosparse.pipeline.search_run import Search, resolve_space
 from autosparse.pipeline.starts import run_starts
 from autosparse.pipeline.workspace import open_workspace
@@ -50,6 +51,7 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
     with open_workspace(config, resume=resume) as workspace:
         job = prepare_job(config, workspace, engines)
         baseline = measure_baseline(job)
+        check_parity(job)
         choices = layer_choices(
             job.graph, load_space(config.space).levels, engines.backend, job.target,
             exclude=config.exclude, keep=config.keep,

@@ -120,7 +120,9 @@ class Race:
         """Run the lowered file on the few rows."""
         bench = self.bench
         try:
-            model = lower_recipe(bench.job, bench.table, recipe, bench.ranges, "sampled")
+            model = lower_recipe(
+                bench.job, bench.table, recipe, bench.ranges, "sampled", bench.correction
+            )
             answers = bench.job.answer(model, bench.few)
         except CandidateError as error:
             self.fail(recipe, str(error))

@@ -136,7 +136,7 @@ def resolve_space(bench: Bench) -> RecipeSpace:
         levels[layer.name] = tuple(cell.level for cell in ordered)
         if not ordered:
             raise AutoSparseError(f"the layer {layer.name} has no level at all")
-    return RecipeSpace(model_sha256=bench.job.graph.sha256, levels=levels)
+    return RecipeSpace(bench.job.graph.sha256, levels, bench.knobs)
 
 
 def _error(cell: Cell | None) -> float:

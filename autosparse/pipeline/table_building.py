@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError, CompileError
 from autosparse.evaluation import ExecutedLayer, LoweredModel, LoweringRequest, TimingSettings
 from autosparse.evaluation.metrics import Outputs
-from autosparse.levels import BASELINE, Level, Precision, Recipe
+from autosparse.levels import BASELINE, Knobs, Level, Precision, Recipe
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight, FloatMatrix
 from autosparse.methods import METHODS
@@ -29,6 +30,15 @@ _QUICK = TimingSettings(rounds=4, block_seconds=0.02, max_seconds=10.0)
 PLAIN_INT8 = Level.parse("dense:int8+round_to_nearest")
 
 
+class Corrector(Protocol):
+    """Changes the weights of a recipe once they stand together."""
+
+    def apply(
+        self, levels: Mapping[str, Level], weights: Mapping[str, CompressedWeight]
+    ) -> Mapping[str, CompressedWeight]:
+        """The weights to lower; zeros and integers are those that came."""
+
+
 @dataclass(frozen=True)
 class TableBuilder:
     """What building the cells of one table shares."""
@@ -39,6 +49,7 @@ class TableBuilder:
     ranges: ActivationRanges
     few: Dataset
     few_outputs: Outputs
+    knobs: Knobs = field(default_factory=Knobs)
 
     def build(self, choices: Sequence[Choice]) -> None:
         """Fill the table's missing cells; cells that are on disk already are kept.
@@ -65,7 +76,8 @@ class TableBuilder:
             return
         weights = {c.layer.name: compress(self.job, c.layer, level, self.calibration)
                    for c in running}  # fmt: skip
-        uniform = lower_layers(self.job, dict.fromkeys(weights, level), weights, self.ranges)
+        levels = dict.fromkeys(weights, level)
+        uniform = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
         executed = self.job.engines.backend.executed_layers(uniform, self.job.graph)
         seconds = self._attributed_seconds(uniform)
         for number, choice in enumerate(running, start=1):
@@ -105,7 +117,8 @@ class TableBuilder:
         """Divergence of the outputs with only this layer at this level."""
         if level.is_baseline:
             return 0.0
-        model = lower_layers(self.job, {name: level}, {name: weight}, self.ranges)
+        levels, weights = {name: level}, {name: weight}
+        model = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
         return self.job.divergence(self.job.answer(model, self.few), self.few_outputs)
 
     def _attributed_seconds(self, model: LoweredModel) -> dict[str, float]:
@@ -141,26 +154,31 @@ def compress(job: Job, layer: Layer, level: Level, calibration: Calibration) -> 
     return method.compress(layer, torch.tensor(matrix), level, statistics)
 
 
+def plain_int8_weights(
+    job: Job, choices: Sequence[Choice], calibration: Calibration
+) -> dict[str, CompressedWeight]:
+    """Layer -> its weight rounded to int8, for every layer that can run so."""
+    layers = {
+        choice.layer.name: choice.layer
+        for choice in choices
+        if choice.runs and choice.level.without_method() == PLAIN_INT8.without_method()
+    }
+    return {name: compress(job, layer, PLAIN_INT8, calibration) for name, layer in layers.items()}
+
+
 def choose_ranges(
     job: Job, choices: Sequence[Choice], calibration: Calibration, few: Dataset, dense: Outputs
 ) -> ActivationRanges:
     """Of all estimators, the ranges with which plain INT8 stays nearest to the dense model."""
-    integer = [
-        choice.layer
-        for choice in choices
-        if choice.runs and choice.level.without_method() == PLAIN_INT8.without_method()
-    ]
-    layers = {layer.name: layer for layer in integer}
+    weights = plain_int8_weights(job, choices, calibration)
+    levels = dict.fromkeys(weights, PLAIN_INT8)
     candidates = {name: calibration.ranges.ranges(name) for name in ESTIMATORS}
-    if not layers:
+    if not weights:
         return candidates["min_max"]
-    weights = {
-        name: compress(job, layer, PLAIN_INT8, calibration) for name, layer in layers.items()
-    }
     errors: dict[str, float] = {}
     for name, ranges in candidates.items():
         try:
-            model = lower_layers(job, dict.fromkeys(layers, PLAIN_INT8), weights, ranges)
+            model = lower_layers(job, levels, weights, ranges)
             errors[name] = job.divergence(job.answer(model, few), dense)
         except CandidateError as error:
             job.engines.progress.note(f"INT8 with {name} ranges does not run: {error}")
@@ -177,25 +195,47 @@ def lower_layers(
     levels: Mapping[str, Level],
     weights: Mapping[str, CompressedWeight],
     ranges: ActivationRanges,
+    knobs: Knobs | None = None,
+    name: str = "part",
 ) -> LoweredModel:
-    """Lower the dense model with some layers at other levels, given their weights."""
+    """Lower the dense model with some layers at other levels, given their weights.
+
+    Args:
+        job: what all stages share.
+        levels: levels of the layers that do not stay as they came.
+        weights: their weights.
+        ranges: ranges of the activations.
+        knobs: how the runtime is asked to run the file; None for the usual way.
+        name: scratch directory of the files; the last ones there are gone.
+    """
     recipe = Recipe(
         model_sha256=job.graph.sha256,
         levels={la.name: levels.get(la.name, BASELINE) for la in job.graph.layers},
+        knobs=knobs or Knobs(),
     )
     request = LoweringRequest(job.graph, recipe, weights, ranges)
-    return job.engines.backend.lower(request, job.workspace.scratch("part"))
+    return job.engines.backend.lower(request, job.workspace.scratch(name))
 
 
 def lower_recipe(
-    job: Job, table: LevelTable, recipe: Recipe, ranges: ActivationRanges, name: str
-) -> LoweredModel:
-    """Stitch a recipe from the table's weights and lower it.
+    job: Job, table: LevelTable, recipe: Recipe, ranges: ActivationRanges, name: str,
+    correction: Corrector | None = None,
+) -> LoweredModel:  # fmt: skip
+    """Stitch a recipe from the table's weights, correct it, and lower it.
+
+    Args:
+        job: what all stages share.
+        table: the level table.
+        recipe: what to lower.
+        ranges: ranges of the activations.
+        name: scratch directory of the files.
+        correction: what is done to the stitched weights; left out where only time is measured,
+            which does not depend on their values.
 
     Raises:
         CompileError: a weight is not in the table, or the backend cannot lower the recipe.
     """
-    weights = {
+    weights: Mapping[str, CompressedWeight] = {
         layer: table.weight(layer, level)
         for layer, level in recipe.levels.items()
         if not level.is_baseline and table.has_weight(layer, level)
@@ -203,12 +243,15 @@ def lower_recipe(
     missing = set(recipe.compressed_layers) - set(weights)
     if missing:
         raise CompileError(f"the level table has no weight for {sorted(missing)[0]}")
+    if correction is not None:
+        weights = correction.apply(recipe.levels, weights)
     request = LoweringRequest(job.graph, recipe, weights, ranges)
     return job.engines.backend.lower(request, job.workspace.scratch(name))
 
 
 def _arithmetic(level: Level) -> str:
-    return "int8" if level.precision is Precision.INT8 else "fp32"
+    integer = level.precision in (Precision.INT8, Precision.INT4)
+    return level.precision.value if integer else "fp32"
 
 
 def _relative_error(weight: CompressedWeight, dense: FloatMatrix) -> float:

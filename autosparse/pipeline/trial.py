@@ -22,7 +22,7 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         CandidateError: this recipe failed; the search goes on.
     """
     job, percentile = bench.job, bench.job.config.percentile
-    model = lower_recipe(job, bench.table, recipe, bench.ranges, recipe.id)
+    model = lower_recipe(job, bench.table, recipe, bench.ranges, recipe.id, bench.correction)
     try:
         outputs = job.answer(model, job.selecting)
         quality = compare_quality(job.metric, outputs, bench.baseline.outputs, job.selecting)

@@ -52,6 +52,8 @@ class RecipeSpace:
 
     def contains(self, recipe: Recipe) -> bool:
         """Whether the recipe is a point of this space."""
-        return recipe.levels.keys() == self.levels.keys() and all(
-            level in self.levels[name] for name, level in recipe.levels.items()
+        return (
+            recipe.knobs == self.knobs
+            and recipe.levels.keys() == self.levels.keys()
+            and all(level in self.levels[name] for name, level in recipe.levels.items())
         )

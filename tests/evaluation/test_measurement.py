@@ -103,7 +103,7 @@ def test_without_an_undisturbed_round_a_comparison_raises() -> None:
         baseline=measurement(block(1), block(1, accepted=False)),
         candidate=measurement(block(1, accepted=False), block(1), label="candidate"),
     )
-    with pytest.raises(MeasurementError, match="candidate: no undisturbed round"):
+    with pytest.raises(MeasurementError, match="candidate: .*disturbed"):
         comparison.ratio_interval("p50")
 
 

@@ -3,11 +3,8 @@ from __future__ import annotations
 import torch
 
 from autosparse.levels import Level
-from autosparse.methods.round_to_nearest import (
-    RoundToNearest,
-    channel_scales,
-    round_to_grid,
-)
+from autosparse.methods.integer_grid import channel_scales, round_to_grid
+from autosparse.methods.round_to_nearest import RoundToNearest
 from autosparse.model_graph import Layer
 
 LAYER = Layer("fc", "fc_node", "Gemm", "x", "y", "w", (2, 4), None, transposed=True)
@@ -30,5 +27,5 @@ def test_a_channel_of_zeros_has_a_grid() -> None:
 def test_levels_of_other_methods_are_refused() -> None:
     method = RoundToNearest()
     assert "fc: round_to_nearest makes no zeros" in method.why_not(LAYER, Level.parse("2:4:int8"))
-    assert "fc: round_to_nearest does not" in method.why_not(LAYER, Level.parse("dense:int4"))
+    assert "fc: round_to_nearest does not" in method.why_not(LAYER, Level.parse("dense:bf16"))
     assert not method.why_not(LAYER, Level.parse("dense:int8"))

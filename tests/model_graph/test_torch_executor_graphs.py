@@ -380,6 +380,26 @@ def test_observers_see_what_each_layer_reads(export: Export) -> None:
         module({"ids": torch.zeros(1, 1), "mask": torch.ones(1, 1)}, {"nowhere": print})
 
 
+def test_a_hook_changes_what_the_rest_of_the_graph_reads(export: Export) -> None:
+    graph = load_model(export("resnet", 17, False))
+    module = GraphModule.from_graph(graph)
+    image, hooked = torch.from_numpy(inputs_of("resnet", 2, 0)["image"]), graph.layers[1].input
+    seen: list[Tensor] = []
+    with torch.no_grad():
+        double = module({"image": 2 * image}, {hooked: seen.append})
+        hooks = {"image": lambda value: 2 * value}
+        same = module({"image": image}, {hooked: seen.append}, hooks)
+        constant = module({"image": image}, {hooked: seen.append}, {hooked: torch.zeros_like})
+        other = module({"image": -image}, hooks={hooked: torch.zeros_like})
+    name = graph.outputs[0].name
+    assert torch.equal(double[name], same[name])
+    assert torch.equal(seen[0], seen[1])
+    assert not seen[2].any()  # an observer sees what is passed on
+    assert constant[name].shape == other[name].shape
+    with pytest.raises(AutoSparseError, match="no tensor 'nowhere'"):
+        module({"image": image}, hooks={"nowhere": torch.zeros_like})
+
+
 def test_a_value_is_freed_after_its_last_use(export: Export) -> None:
     graph = load_model(export("resnet", 17, False))
     module = GraphModule.from_graph(graph)

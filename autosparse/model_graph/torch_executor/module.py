@@ -21,6 +21,8 @@ from autosparse.model_graph.torch_executor.tensors import to_torch
 
 Observer = Callable[[Tensor], None]
 """Is called with a tensor as soon as it is computed; must not change it."""
+Hook = Callable[[Tensor], Tensor]
+"""Is called with a tensor as soon as it is computed; returns what takes its place."""
 
 _WEIGHT, _BIAS = 1, 2  # input positions of Conv, Gemm and MatMul
 _HOST = torch.device("cpu")
@@ -109,7 +111,10 @@ class GraphModule(nn.Module):
             old.copy_(weight)
 
     def forward(
-        self, inputs: Mapping[str, Tensor], observers: Mapping[str, Observer] | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        observers: Mapping[str, Observer] | None = None,
+        hooks: Mapping[str, Hook] | None = None,
     ) -> dict[str, Tensor]:
         """Run the graph.
 
@@ -117,6 +122,8 @@ class GraphModule(nn.Module):
             inputs: a tensor for every graph input.
             observers: name of a graph input or of a node's output -> what is called with it. The
                 order of the calls is that of the computation.
+            hooks: name of a graph input or of a node's output -> what is called with it and
+                returns the value that the rest of the graph, and an observer, gets in its place.
 
         Returns:
             A tensor for every graph output.
@@ -124,8 +131,8 @@ class GraphModule(nn.Module):
         Raises:
             DataError: the inputs are not those of the graph.
         """
-        observers = observers or {}
-        self._check_names(inputs, observers)
+        observers, hooks = observers or {}, hooks or {}
+        self._check_names(inputs, [*observers, *hooks])
         constants: dict[str, Tensor] = {
             **self._host_constants,
             **dict(self.named_buffers(recurse=False)),
@@ -133,15 +140,12 @@ class GraphModule(nn.Module):
         }
         values = dict(inputs)
         for name in self.input_names:
-            if name in observers:
-                observers[name](values[name])
+            values[name] = _shown(name, values[name], observers, hooks)
         for step in self._steps:
             computed = _run(step, values, constants)
             for name, value in zip(step.outputs, computed, strict=False):
                 if name:
-                    values[name] = value
-                if name in observers:
-                    observers[name](value)
+                    values[name] = _shown(name, value, observers, hooks)
             for name in step.last_uses:
                 del values[name]
         return {name: _find(source, values, constants) for name, source in self._outputs.items()}
@@ -179,15 +183,15 @@ class GraphModule(nn.Module):
         read.update(source.name for source in self._outputs.values() if source.is_constant)
         return [name for name in model.graph.initializers if constant_key("constant", name) in read]
 
-    def _check_names(self, inputs: Mapping[str, Tensor], observers: Mapping[str, Observer]) -> None:
+    def _check_names(self, inputs: Mapping[str, Tensor], watched: Sequence[str]) -> None:
         if inputs.keys() != set(self.input_names):
             raise DataError(
                 f"the model reads {', '.join(self.input_names)}, "
                 f"but was given {', '.join(inputs) or 'nothing'}"
             )
-        if observers:
+        if watched:
             known = {name for step in self._steps for name in step.outputs}.union(self.input_names)
-            unknown = [name for name in observers if name not in known]
+            unknown = [name for name in watched if name not in known]
             if unknown:
                 raise AutoSparseError(f"the model graph computes no tensor {unknown[0]!r}")
 
@@ -197,6 +201,17 @@ def _values(model: ir.Model, initializer: str) -> Tensor:
     if tensor is None:
         raise AutoSparseError(f"initializer {initializer!r} has no values")
     return to_torch(tensor)
+
+
+def _shown(
+    name: str, value: Tensor, observers: Mapping[str, Observer], hooks: Mapping[str, Hook]
+) -> Tensor:
+    """The value that is passed on, once everyone who asked has seen it."""
+    if name in hooks:
+        value = hooks[name](value)
+    if name in observers:
+        observers[name](value)
+    return value
 
 
 def _find(source: Operand, values: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,87 @@
+"""Which integer type int8 layers get their activations in: whichever this machine runs faster.
+
+Both types stand for the same real numbers, so that only time decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from autosparse.calibration import ActivationRanges
+from autosparse.errors import CandidateError
+from autosparse.evaluation import Comparison, TimingSettings
+from autosparse.journal import Journal
+from autosparse.levels import Knobs
+from autosparse.pipeline.baseline import BASELINE_LABEL, Baseline, measure_patiently
+from autosparse.pipeline.calibrate import Calibration
+from autosparse.pipeline.job import Job
+from autosparse.pipeline.layer_choices import Choice
+from autosparse.pipeline.table_building import PLAIN_INT8, lower_layers, plain_int8_weights
+
+ActivationType = Literal["uint8", "int8"]
+
+_USUAL: ActivationType = "uint8"
+_OTHER: ActivationType = "int8"
+_QUICK = TimingSettings(rounds=6, block_seconds=0.02, max_seconds=10.0)
+
+
+class TimedActivationType(BaseModel):
+    """What was measured, and what it decided: once per job and environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this record's schema."""
+    environment: str
+    """Id of the environment it was timed in."""
+    chosen: ActivationType
+    """The type that every recipe of the job asks for."""
+    ratios: dict[ActivationType, float]
+    """Type -> latency of plain INT8 with it, over the baseline's; empty where it could not be
+    timed."""
+
+
+def choose_knobs(
+    job: Job,
+    baseline: Baseline,
+    choices: Sequence[Choice],
+    calibration: Calibration,
+    ranges: ActivationRanges,
+) -> Knobs:
+    """Knobs of every recipe of the job; a resumed job decides as it did before."""
+    environment = baseline.environment.id
+    journal = Journal(job.workspace.job / "activation_types.jsonl", TimedActivationType)
+    known = [record for record in journal.records if record.environment == environment]
+    if known:
+        return Knobs(activation_type=known[-1].chosen)
+    weights = plain_int8_weights(job, choices, calibration)
+    if not weights:
+        return Knobs()
+    levels = dict.fromkeys(weights, PLAIN_INT8)
+    try:
+        files = {
+            kind: lower_layers(
+                job, levels, weights, ranges, Knobs(activation_type=kind), f"activations-{kind}"
+            )
+            for kind in (_USUAL, _OTHER)
+        }
+        timed = measure_patiently(job, {BASELINE_LABEL: job.original, **files}, _QUICK)
+    except CandidateError as error:
+        # not stored: a resumed job may find a quieter machine
+        job.engines.progress.note(f"activations stay {_USUAL}, the types were not timed: {error}")
+        return Knobs()
+    percentile = job.config.percentile
+    faster = Comparison(baseline=timed[_USUAL], candidate=timed[_OTHER])
+    # the usual type is the better trodden path: it takes more than noise to leave it
+    chosen = _OTHER if faster.ratio_interval(percentile).high < 1.0 else _USUAL
+    ratios = {
+        kind: Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[kind]).ratio(percentile)
+        for kind in (_USUAL, _OTHER)
+    }
+    journal.append(TimedActivationType(environment=environment, chosen=chosen, ratios=ratios))
+    told = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in ratios.items())
+    job.engines.progress.note(f"activations in {chosen} (INT8 over the baseline: {told})")
+    return Knobs(activation_type=chosen)

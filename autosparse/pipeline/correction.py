@@ -1,0 +1,186 @@
+"""The correct step: after stitching, channels get the dense model's mean and spread back.
+
+Whether that helps is measured, once for each kind of level, and kept with the level table: within
+a job, the same recipe always gives the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from autosparse.calibration import ActivationRanges
+from autosparse.datasets import Dataset
+from autosparse.errors import CandidateError, ModelError
+from autosparse.evaluation.metrics import Outputs
+from autosparse.journal import Journal
+from autosparse.levels import Knobs, Level
+from autosparse.levels.table import Cell, LevelTable
+from autosparse.levels.weights import CompressedWeight
+from autosparse.model_graph.torch_executor import GraphModule
+from autosparse.pipeline.job import Job, first_rows
+from autosparse.pipeline.table_building import lower_layers
+from autosparse.recovery import StatisticsCorrection
+
+_ROWS = 128
+# Fewer rows tell too little of a channel's spread.
+_FEWEST_ROWS = 16
+# One tensor's share; a few are alive at a time.
+_LARGEST_BYTES = 256 << 20
+# What lowers the divergence by less than this is not worth a pass for every recipe.
+_WORTHWHILE = 0.02
+
+
+class CorrectionEffect(BaseModel):
+    """What the correction does to one kind of level, every layer that may have it being at it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Level
+    plain: float
+    """Divergence without it."""
+    corrected: float
+    """Divergence with it."""
+
+    @property
+    def helps(self) -> bool:
+        """Whether it lowers the divergence; False where one of them is not a number."""
+        return self.corrected < (1 - _WORTHWHILE) * self.plain
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The correction of a whole job."""
+
+    method: StatisticsCorrection
+    kinds: frozenset[Level]
+    """Levels, without their methods, whose layers are corrected."""
+
+    def apply(
+        self, levels: Mapping[str, Level], weights: Mapping[str, CompressedWeight]
+    ) -> Mapping[str, CompressedWeight]:
+        """A recipe's weights, corrected where that helps."""
+        chosen = {name for name in weights if levels[name].without_method() in self.kinds}
+        return self.method.correct(weights, chosen) if chosen else weights
+
+
+@dataclass(frozen=True)
+class CorrectionTest:
+    """What measuring the effect needs: the table is complete, the search has not begun."""
+
+    job: Job
+    table: LevelTable
+    ranges: ActivationRanges
+    few: Dataset
+    few_outputs: Outputs
+    knobs: Knobs = field(default_factory=Knobs)
+
+    def decide(self, path: Path) -> Correction | None:
+        """Measure each kind of level with and without; None where nothing is to be corrected.
+
+        Args:
+            path: journal of what was measured; a resumed job decides as it did before.
+        """
+        uniform = self._uniform_levels()
+        method = _prepare(self.job) if uniform else None
+        if method is None:
+            return None
+        journal = Journal(path, CorrectionEffect)
+        known = {effect.kind: effect for effect in journal.records}
+        for kind, levels in uniform.items():
+            if kind not in known:
+                effect = self._effect(kind, levels, method)
+                if effect is None:
+                    continue
+                journal.append(effect)
+                known[kind] = effect
+            self.job.engines.progress.note(_told(known[kind]))
+        helped = frozenset(kind for kind, effect in known.items() if effect.helps)
+        return Correction(method, helped) if helped else None
+
+    def _uniform_levels(self) -> dict[Level, dict[str, Level]]:
+        """Kind of level -> for every layer that may have it, the nearest to the dense model."""
+        best: dict[Level, dict[str, Cell]] = {}
+        for cell in self.table.cells():
+            if not cell.searched or cell.level.is_baseline or cell.divergence is None:
+                continue
+            of_kind = best.setdefault(cell.level.without_method(), {})
+            other = of_kind.get(cell.layer)
+            if other is None or cell.divergence < (other.divergence or 0.0):
+                of_kind[cell.layer] = cell
+        return {
+            kind: {name: cell.level for name, cell in cells.items()} for kind, cells in best.items()
+        }
+
+    def _effect(
+        self, kind: Level, levels: Mapping[str, Level], method: StatisticsCorrection
+    ) -> CorrectionEffect | None:
+        weights = {name: self.table.weight(name, level) for name, level in levels.items()}
+        try:
+            plain = self._divergence(levels, weights)
+            corrected = self._divergence(levels, method.correct(weights, set(weights)))
+        except CandidateError as error:
+            self.job.engines.progress.note(f"correction of {kind} is not tried: {error}")
+            return None
+        return CorrectionEffect(kind=kind, plain=plain, corrected=corrected)
+
+    def _divergence(
+        self, levels: Mapping[str, Level], weights: Mapping[str, CompressedWeight]
+    ) -> float:
+        model = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
+        return self.job.divergence(self.job.answer(model, self.few), self.few_outputs)
+
+
+def _prepare(job: Job) -> StatisticsCorrection | None:
+    """Collect the dense model's moments; None, and a note why, where torch cannot."""
+    note = job.engines.progress.note
+    try:
+        rows = _batch_rows(job)
+        if rows < _FEWEST_ROWS:
+            note(f"no correction of channel statistics: {rows} rows at once are too few")
+            return None
+        return StatisticsCorrection(job.graph, first_rows(job.calibration, rows).inputs)
+    except ModelError as error:
+        note(f"no correction of channel statistics: {error}")
+    except Exception as error:  # torch raises what it likes, and the job can do without it
+        note(f"no correction of channel statistics: the torch executor fails: {error}")
+    return None
+
+
+def _batch_rows(job: Job) -> int:
+    """How many calibration rows go through the executor at once."""
+    available = len(job.calibration)
+    if job.has_fixed_batch:
+        rows = job.target.batch_size
+        return rows if rows <= min(available, _rows_in_memory(job, rows)) else 0
+    return min(available, _ROWS, _rows_in_memory(job, 1))
+
+
+def _rows_in_memory(job: Job, batch: int) -> int:
+    """How many rows keep the largest output of a layer within its share of the memory."""
+    sizes = [1]
+
+    def observe(values: Tensor) -> None:
+        sizes.append(values.numel() * values.element_size())
+
+    inputs = first_rows(job.calibration, batch).inputs
+    with torch.no_grad():
+        GraphModule.from_graph(job.graph)(
+            {name: torch.tensor(np.asarray(array)) for name, array in inputs.items()},
+            observers={layer.output: observe for layer in job.graph.layers},
+        )
+    return _LARGEST_BYTES * batch // max(sizes)
+
+
+def _told(effect: CorrectionEffect) -> str:
+    what = "corrected" if effect.helps else "not corrected"
+    return (
+        f"channel statistics of {effect.kind} are {what} "
+        f"(divergence {effect.plain:.3g}, with correction {effect.corrected:.3g})"
+    )
