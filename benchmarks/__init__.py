@@ -1,6 +1,6 @@
 """Benchmarks: the one form of every figure that the project claims. One line for each here.
 
-    python -m benchmarks NAME [--quick] [--json FILE]
+python -m benchmarks NAME [--quick] [--json FILE]
 """
 
 from autosparse.registry import Registry

@@ -21,7 +21,7 @@ from benchmarks.model_files import (
 from benchmarks.onnx_export import export_onnx
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_STEPS, _BATCH = 150, 64
+_STEPS, _BATCH = 150, 32
 # expansion, output channels, stride of each inverted residual block
 _BLOCKS = (
     (1, 16, 2), (4, 24, 1), (4, 24, 1), (4, 32, 1), (4, 32, 1), (4, 64, 2), (4, 64, 1),
@@ -45,7 +45,7 @@ def read_images(path: Path, rows: slice) -> Images:
     with np.load(path, allow_pickle=False) as file:
         pixels, labels = file["images"][rows], file["labels"][rows]
     scaled = pixels.astype(np.float32) / 255
-    scaled = (scaled - np.float32(_MEAN)) / np.float32(_DEVIATION)
+    scaled = (scaled - np.array(_MEAN, np.float32)) / np.array(_DEVIATION, np.float32)
     return Images(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32), labels)
 
 
@@ -83,12 +83,12 @@ def image_rows(request: ModelRequest) -> tuple[Floats, Images]:
             asset(request, "data/cifar10_train.npz"), slice(0, sizes.calibration)
         )
         rest = read_images(asset(request, "data/cifar10_valid.npz"), slice(0, wanted))
-        return calibration.images, rest
     except UnavailableError:
         noise = np.random.default_rng(0).standard_normal((sizes.calibration + wanted, 3, 32, 32))
         images = noise.astype(np.float32)
         labels = np.zeros(wanted, dtype=np.int64)
         return images[: sizes.calibration], Images(images[sizes.calibration :], labels)
+    return calibration.images, rest
 
 
 def _with_images(
@@ -96,9 +96,7 @@ def _with_images(
 ) -> ModelFiles:
     calibration, rest = image_rows(request)
     middle = request.sizes.validation
-    paths = write_parts(
-        request.directory, {source: calibration}, {source: rest.images[:middle]}
-    )
+    paths = write_parts(request.directory, {source: calibration}, {source: rest.images[:middle]})
     return ModelFiles(
         name=name,
         onnx=model,
@@ -166,7 +164,8 @@ def train_classifier(network: nn.Module, data: Images, steps: int = _STEPS) -> N
     for _ in range(steps):
         rows = torch.randint(len(images), (_BATCH,), generator=generator)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(images[rows]), labels[rows]).backward()
+        loss = nn.functional.cross_entropy(network(images[rows]), labels[rows])
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     network.eval()

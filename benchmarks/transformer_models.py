@@ -34,8 +34,8 @@ _VIT = {
 }  # fmt: skip
 # bytes are the tokens, so that any text can be fed without a tokenizer
 _DECODER = {
-    "vocab_size": 256, "n_positions": 128, "bos_token_id": None, "eos_token_id": None, "n_embd": 256, "n_layer": 6, "n_head": 4,
-    "use_cache": False,
+    "vocab_size": 256, "n_positions": 128, "n_embd": 256, "n_layer": 6, "n_head": 4,
+    "use_cache": False, "bos_token_id": None, "eos_token_id": None,
 }  # fmt: skip
 _DECODER_LENGTH = 64
 
@@ -52,9 +52,7 @@ def minilm(request: ModelRequest) -> ModelFiles:
     )
     sizes = request.sizes
     train = _sentences(asset(request, "data/stsb_en_train.csv"), sizes.calibration)
-    dev = _sentences(
-        asset(request, "data/stsb_en_dev.csv"), sizes.validation + sizes.held_out
-    )
+    dev = _sentences(asset(request, "data/stsb_en_dev.csv"), sizes.validation + sizes.held_out)
     calibration, rest = _tokens(tokenizer, train), _tokens(tokenizer, dev)
     example = {name: torch.from_numpy(rows[:2].astype(np.int64)) for name, rows in rest.items()}
     path = export_onnx(
@@ -94,9 +92,7 @@ def decoder(request: ModelRequest) -> ModelFiles:
     network = FirstOutput(transformers.GPT2LMHeadModel(config), "input_ids")
     sizes = request.sizes
     calibration = _byte_rows(request, "data/wikitext2_valid.txt", sizes.calibration, seed=0)
-    rest = _byte_rows(
-        request, "data/wikitext2_test.txt", sizes.validation + sizes.held_out, seed=1
-    )
+    rest = _byte_rows(request, "data/wikitext2_test.txt", sizes.validation + sizes.held_out, seed=1)
     path = export_onnx(
         network, {"tokens": torch.from_numpy(rest[:2])}, "logits",
         request.directory / "decoder.onnx", {0: "batch", 1: "sequence"},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from autosparse.errors import ConfigError
 from autosparse.pipeline.config import read_config
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.optimize import Result, run_job
@@ -14,6 +16,11 @@ from autosparse.pipeline.progress import Progress, Silent
 from autosparse.pipeline.verify import Verification, run_verify
 from backends import BACKENDS
 from workers.isolated_lane import IsolatedLane
+
+if TYPE_CHECKING:
+    import torch
+
+    from autosparse.model_graph.torch_export import DynamicShapes, ExampleInputs
 
 
 @contextmanager
@@ -24,8 +31,10 @@ def local_engines(backend: str, progress: Progress) -> Iterator[Engines]:
 
 
 def optimize(
-    model: Path | str,
+    model: Path | str | torch.nn.Module,
     *,
+    example_inputs: ExampleInputs | None = None,
+    dynamic_shapes: DynamicShapes | None = None,
     config: Path | str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -34,7 +43,11 @@ def optimize(
     """Optimize a model for a latency budget on this machine.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a torch module, which is exported into the output directory.
+        example_inputs: of a module: what its `forward` is called with, as one tensor, in order,
+            or by name. The calibration and validation arrays are named like its parameters.
+        dynamic_shapes: of a module: free dimensions beside the batch, as input -> axis -> name;
+            None in place of a name keeps the size of the example.
         config: YAML or JSON document with the same fields; what is given here goes before it.
         resume: continue the job in `output_dir`.
         progress: told what happens; silent by default.
@@ -48,8 +61,19 @@ def optimize(
         UserInputError: something given is wrong; the message says what to do.
     """
     path = None if config is None else Path(config)
-    job_config = read_config({"model": model, **fields}, path)
-    with local_engines(job_config.backend, progress or Silent()) as engines:
+    progress = progress or Silent()
+    if isinstance(model, str | os.PathLike):
+        if example_inputs is not None or dynamic_shapes is not None:
+            raise ConfigError("example_inputs and dynamic_shapes belong to a torch module")
+        job_config = read_config({"model": model, **fields}, path)
+    else:
+        from autosparse.pipeline.module_intake import ModuleRequest, take_in_module
+
+        asked = read_config({"model": type(model).__name__, **fields}, path)
+        request = ModuleRequest(model, example_inputs, dynamic_shapes)
+        job_config = take_in_module(asked, request, progress, resume=resume)
+        resume = True  # the directory is this job's by now
+    with local_engines(job_config.backend, progress) as engines:
         return run_job(job_config, engines, resume=resume)
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from autosparse.model_graph.graph import Layer, Operator
 
 _OPERATORS: dict[str, Operator] = {"Conv": "Conv", "Gemm": "Gemm", "MatMul": "MatMul"}
-_SCOPES = "pkg.torch.onnx.name_scopes"
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 _WEIGHT_SUFFIX = re.compile(r"(?<=.)[._/](weight|kernel|w|W)$")
 _GENERATED = re.compile(r"^(val_\d+|onnx::\w+_\d+|\d+|_?v_?\d+|.*_transposed)$")
 
@@ -19,7 +19,7 @@ def module_scopes(model: ir.Model) -> dict[str, str]:
     """Node name -> module path, as torch's exporter noted it. Read before metadata is stripped."""
     scopes: dict[str, str] = {}
     for node in model.graph:
-        noted = node.metadata_props.get(_SCOPES, "")
+        noted = node.metadata_props.get(NAME_SCOPES, "")
         # the property is the repr of a list of dotted paths, outermost first, the last the op
         paths = [path for path in re.findall(r"'([^']*)'", noted) if path]
         if node.name and len(paths) >= 2:

@@ -40,7 +40,8 @@ _WORTHWHILE = 0.02
 class CorrectionEffect(BaseModel):
     """What the correction does to one kind of level, every layer that may have it being at it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # a recipe that breaks the model gives a divergence that is no number
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     kind: Level
     plain: float

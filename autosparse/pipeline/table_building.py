@@ -98,20 +98,23 @@ class TableBuilder:
         reason = choice.reason
         if not reason and runs_as is not None and _arithmetic(level) != runs_as.precision:
             reason = f"{name}: the runtime executes {level} as {runs_as.kernel}, no faster"
-        searched = choice.searched and not reason
-        return Cell(
+        cell = Cell(
             layer=name,
             level=level,
-            searched=searched,
+            searched=choice.searched and not reason,
             reason=reason,
             sparsity=weight.sparsity,
             weight_error=_relative_error(
                 weight, choice.layer.to_matrix(self.job.graph.weight(choice.layer))
             ),
-            divergence=self._divergence(name, level, weight) if searched else None,
             seconds=seconds.get(runs_as.node) if runs_as else None,
             kernel=runs_as.kernel if runs_as else "",
         )
+        outrun = why_outrun(cell, self.table.cells()) if cell.searched else ""
+        if outrun:
+            return cell.model_copy(update={"searched": False, "reason": outrun})
+        divergence = self._divergence(name, level, weight) if cell.searched else None
+        return cell.model_copy(update={"divergence": divergence})
 
     def _divergence(self, name: str, level: Level, weight: CompressedWeight) -> float:
         """Divergence of the outputs with only this layer at this level."""
@@ -136,6 +139,29 @@ class TableBuilder:
         profiled = sum(time.seconds for time in times)
         scale = total / profiled if profiled > 0 else 0.0
         return {time.node: time.seconds * scale for time in times}
+
+
+def why_outrun(cell: Cell, others: Sequence[Cell]) -> str:
+    """Why 4-bit weights are not worth a search: a level with less error takes no more time.
+
+    Their kernels win on a row or two and lose to int8 on more, so only the clock can tell. Other
+    levels stay, whatever their time: what they save may be conversions at their borders, and
+    4-bit weights have none.
+    """
+    if cell.level.precision is not Precision.INT4 or cell.seconds is None:
+        return ""
+    for other in others:
+        if (
+            (other.layer, other.searched) == (cell.layer, True)
+            and other.seconds is not None
+            and other.seconds <= cell.seconds
+            and other.weight_error < cell.weight_error
+        ):
+            return (
+                f"{cell.layer}: {cell.level} takes {cell.seconds * 1e6:.1f} us, and "
+                f"{other.level} {other.seconds * 1e6:.1f} us with less error"
+            )
+    return ""
 
 
 def refused(choice: Choice) -> Cell:

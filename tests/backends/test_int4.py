@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,15 @@ import onnx
 import pytest
 
 from autosparse.errors import CompileError
-from autosparse.evaluation import Target
+from autosparse.evaluation import LoweredModel, Target
 from autosparse.levels import Level
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from backends.weights4 import packed
-from tests.lowering import INT8, answers, executed, lower, request, subject, weight_at
-from tests.models import Floats, Net
+from tests.lowering import INT8, executed, lower, request, subject, weight_at
+from tests.lowering import answers as all_answers
+from tests.models import Array, Floats, Net
 
 INT4 = Level.parse("dense:int4")
 ROWS, WIDTH, CLASSES = 5, 64, 10
@@ -24,6 +26,10 @@ ROWS, WIDTH, CLASSES = 5, 64, 10
 
 def rows(*shape: int, seed: int = 1) -> Floats:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def answers(lowered: LoweredModel, inputs: Mapping[str, Array]) -> dict[str, Floats]:
+    return {n: v.astype(np.float32) for n, v in all_answers(lowered, inputs).items()}
 
 
 def transformer_block(batch: int | str = "batch") -> Net:
@@ -137,10 +143,9 @@ def test_an_int4_layer_is_a_float_layer_to_its_int8_neighbours(tmp_path: Path) -
     }  # fmt: skip
     levels = {"up": INT4, "head": INT8}
     beside_float = {"up": Level.parse("dense:fp32"), "head": INT8}
-    assert backend.conversions(what.graph, levels) == backend.conversions(
-        what.graph, beside_float
-    )
-    found, plain = answers(mixed, inputs)["logits"], what.dense["logits"]
+    assert backend.conversions(what.graph, levels) == backend.conversions(what.graph, beside_float)
+    found = answers(mixed, inputs)["logits"]
+    plain = what.dense["logits"].astype(np.float32)
     assert np.abs(found - plain).max() < 0.25 * np.abs(plain).max()
     # and the same with the roles exchanged
     other = backend.lower(request(what, {"up": INT8, "head": INT4}), tmp_path / "other")

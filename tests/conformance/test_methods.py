@@ -25,8 +25,8 @@ _PRUNED = (
     "block2x4@0.5:fp32", "unstructured@0.5:int8", "2:4:int8", "block1x4@0.75:int8",
 )  # fmt: skip
 EXAMPLES: dict[str, tuple[str, ...]] = {
-    "round_to_nearest": ("dense:int8",),
-    "gptq": ("dense:int8",),
+    "round_to_nearest": ("dense:int8", "dense:int4"),
+    "gptq": ("dense:int8", "dense:int4"),
     "magnitude": _PRUNED,
     "wanda": _PRUNED,
     "sparsegpt": _PRUNED,
@@ -40,6 +40,7 @@ LAYERS = {
         Layer("depthwise", "n3", "Conv", "x", "y", "w", (8, 1, 3, 3), None, groups=8),
         Layer("classifier", "n4", "Gemm", "x", "y", "w", (10, 16), "b", transposed=True),
         Layer("projection", "n5", "MatMul", "x", "y", "w", (16, 12), None),
+        Layer("wide", "n6", "MatMul", "x", "y", "w", (64, 12), None),
     )
 }
 _CARD = ("Idea:", "Source:", "Helps when:", "Does nothing when:", "Cost:")
@@ -51,7 +52,8 @@ CASES = [
     for name, layer in LAYERS.items()
     if not METHODS.load(method).why_not(layer, Level.parse(level))
 ]
-INTEGER_CASES = [case for case in CASES if Level.parse(case[1]).precision is Precision.INT8]
+LARGEST = {Precision.INT8: 127, Precision.INT4: 7}
+INTEGER_CASES = [case for case in CASES if Level.parse(case[1]).precision in LARGEST]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -162,8 +164,10 @@ def test_integers_give_the_values_to_the_bit(method: str, level: str, layer: str
     assert made.integers is not None
     assert made.scales is not None
     assert made.integers.dtype == np.int8
-    assert made.integers.min() >= -127
-    assert np.array_equal(made.values, made.integers.astype(np.float32) * made.scales[:, None])
+    assert np.abs(made.integers.astype(int)).max() <= LARGEST[Level.parse(level).precision]
+    steps = made.scales if made.block is None else np.repeat(made.scales, made.block, axis=1)
+    steps = np.broadcast_to(steps.reshape(len(steps), -1), made.values.shape)
+    assert np.array_equal(made.values, made.integers.astype(np.float32) * steps)
     assert not made.values[made.integers == 0].any()
 
 

@@ -59,7 +59,8 @@ def test_pairs_carry_the_suffix_and_scores(load: Loader) -> None:
     assert data.pair_inputs is not None
     np.testing.assert_array_equal(data.pair_inputs["x"], 2 * X)
     np.testing.assert_array_equal(data.pair_inputs["ids"], IDS + 1)
-    np.testing.assert_array_equal(data.labels, scores)  # type: ignore[arg-type]
+    assert data.labels is not None
+    np.testing.assert_array_equal(data.labels, scores)
 
 
 def test_an_input_that_is_called_like_a_second_half_is_an_input(load: Loader) -> None:
@@ -84,7 +85,7 @@ WRONG: list[tuple[str, dict[str, Array], str, str]] = [
     ("infinity", {"x": np.full((4, 3), -np.inf, "f"), "ids": IDS}, "first in row 0", "repair"),
     ("rows differ", {"x": X, "ids": IDS[:3]}, "different numbers of rows: 3, 4", ""),
     ("labels differ", {"x": X, "ids": IDS, "labels": np.arange(5)}, "of rows: 4, 5", ""),
-    ("one label", {"x": X, "ids": IDS, "labels": np.int64(1)}, "of rows: 0, 4", ""),
+    ("one label", {"x": X, "ids": IDS, "labels": np.array(1)}, "of rows: 0, 4", ""),
     ("no rows", {"x": X[:0], "ids": IDS[:0]}, "has no rows", ""),
     ("half a pair", {"x": X, "ids": IDS, "x_b": X}, "has no array 'ids_b'", "ids"),
     ("second half differs", {"x": X, "ids": IDS, "x_b": X[:2], "ids_b": IDS}, "of rows: 2, 4", ""),
@@ -174,9 +175,7 @@ def test_missing_files_and_directories_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_a_damaged_file_is_a_data_error_or_fine(
-    tmp_path: Path, save: Callable[..., None]
-) -> None:
+def test_a_damaged_file_is_a_data_error_or_fine(tmp_path: Path, save: Callable[..., None]) -> None:
     path = tmp_path / "data.npz"
     save(path, x=np.arange(60, dtype=np.float32).reshape(20, 3), labels=np.arange(20))
     whole = path.read_bytes()
@@ -192,9 +191,16 @@ def test_a_damaged_file_is_a_data_error_or_fine(
             start = draw.randrange(len(whole))
             del damaged[start : start + draw.randint(1, 20)]
         path.write_bytes(damaged)
-        try:
-            load_dataset(path, SPECS[:1], "validation")
-        except DataError as error:
-            refused += 1
-            assert "\n" not in str(error)
+        told = complaint(path)
+        assert "\n" not in told
+        refused += bool(told)
     assert refused > 200
+
+
+def complaint(path: Path) -> str:
+    """What is wrong with the file; empty where it is fine."""
+    try:
+        load_dataset(path, SPECS[:1], "validation")
+    except DataError as error:
+        return str(error)
+    return ""

@@ -29,7 +29,7 @@ def test_a_split_is_disjoint_and_complete(rows: int) -> None:
 
 def test_the_parts_of_a_row_stay_together() -> None:
     for part in numbered(50).split(seed=3):
-        number = part.inputs["x"][:, 0]
+        number = part.inputs["x"][:, 0].astype(np.float64)
         assert part.labels is not None
         assert part.pair_inputs is not None
         np.testing.assert_array_equal(part.inputs["y"], number * 10)

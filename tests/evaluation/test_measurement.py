@@ -23,9 +23,7 @@ def measurement(*blocks: Block, label: str = "file") -> Measurement:
 
 
 def test_percentiles_are_of_the_accepted_samples() -> None:
-    measured = measurement(
-        block(1, 2, 3), block(100, 200, 300, 400, accepted=False), block(4, 5)
-    )
+    measured = measurement(block(1, 2, 3), block(100, 200, 300, 400, accepted=False), block(4, 5))
     np.testing.assert_array_equal(measured.samples_seconds, [1, 2, 3, 4, 5])
     assert measured.discarded_samples == 4
     assert measured.percentile_seconds("p50") == 3
@@ -103,7 +101,7 @@ def test_without_an_undisturbed_round_a_comparison_raises() -> None:
         baseline=measurement(block(1), block(1, accepted=False)),
         candidate=measurement(block(1, accepted=False), block(1), label="candidate"),
     )
-    with pytest.raises(MeasurementError, match="candidate: .*disturbed"):
+    with pytest.raises(MeasurementError, match=r"candidate: .*disturbed"):
         comparison.ratio_interval("p50")
 
 

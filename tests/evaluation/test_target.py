@@ -86,7 +86,20 @@ def test_input_shapes_are_read(text: str, parsed: tuple[str, tuple[int, ...]]) -
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "=1,2", "x=1,", "x=,1", "x=1x2", "x=-1,2", "x=0,128", "x=1,0", "x=1.5", "x=a", "x==1"],
+    [
+        "",
+        "x",
+        "=1,2",
+        "x=1,",
+        "x=,1",
+        "x=1x2",
+        "x=-1,2",
+        "x=0,128",
+        "x=1,0",
+        "x=1.5",
+        "x=a",
+        "x==1",
+    ],
 )
 def test_what_is_no_input_shape_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is no input shape") as caught:

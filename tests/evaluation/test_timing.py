@@ -79,7 +79,8 @@ def test_samples_are_what_the_clock_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "count"), [(TICK, 3), (TICK / 2, 6), (TICK * 0.7, 5), (1.0, 3), (1e-6, 200), (0.0, 200)]
+    ("seconds", "count"),
+    [(TICK, 3), (TICK / 2, 6), (TICK * 0.7, 5), (1.0, 3), (1e-6, 200), (0.0, 200)],
 )
 def test_a_block_is_as_long_as_asked_within_limits(seconds: float, count: int) -> None:
     blocks = FakeMachine({"a": seconds}).time(rounds=2)["a"]
@@ -98,7 +99,7 @@ def test_warm_up_runs_are_run_before_each_block_and_not_counted(warmup_runs: int
 def test_every_round_starts_with_another_file() -> None:
     machine = FakeMachine({"a": TICK, "b": TICK, "c": TICK})
     machine.time(rounds=4)
-    assert machine.blocks_in_order() == list("abc" "bca" "cab" "abc")
+    assert machine.blocks_in_order() == list("abcbcacababc")
 
 
 def test_between_any_two_blocks_stands_a_canary() -> None:

@@ -72,7 +72,9 @@ def test_an_unknown_name_lists_what_there_is(name: str) -> None:
     assert "module:callable" in caught.value.hint
 
 
-@pytest.mark.parametrize("broken", ["def (", "1 / 0", "import no_such_library", "raise SystemError"])
+@pytest.mark.parametrize(
+    "broken", ["def (", "1 / 0", "import no_such_library", "raise SystemError"]
+)
 def test_a_module_that_cannot_be_run_is_the_users_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:

@@ -18,8 +18,27 @@ BIAS = np.array([1.5, -2.5], dtype=np.float32)
 def test_an_integer_weight_has_the_values_of_its_grid() -> None:
     weight = CompressedWeight.quantized(INTEGERS, SCALES)
     assert weight.values.dtype == np.float32
-    np.testing.assert_array_equal(weight.values[0], np.float32([0.1, -0.2, 0.0, 12.7]))
+    np.testing.assert_array_equal(weight.values[0], np.array([0.1, -0.2, 0.0, 12.7], np.float32))
     assert weight.values[1, 2] == np.float32(-127) * SCALES[1]
+
+
+def test_every_block_has_a_step_of_its_own(tmp_path: Path) -> None:
+    scales = np.array([[0.1, 1 / 3], [2.0, 0.5]], dtype=np.float32)
+    weight = CompressedWeight.quantized(INTEGERS, scales)
+    assert weight.block == 2
+    assert CompressedWeight.quantized(INTEGERS, SCALES).block is None
+    steps = np.repeat(scales, 2, axis=1)
+    assert weight.values.tobytes() == (INTEGERS.astype(np.float32) * steps).tobytes()
+    weight.save(tmp_path / "weight.npz")
+    again = CompressedWeight.load(tmp_path / "weight.npz")
+    assert again.block == 2
+    assert again.values.tobytes() == weight.values.tobytes()
+
+
+def test_blocks_that_do_not_fit_are_our_own_mistake() -> None:
+    scales = np.ones((2, 3), dtype=np.float32)
+    with pytest.raises(AutoSparseError, match="4 columns do not split into 3 equal blocks"):
+        CompressedWeight(values=np.zeros((2, 4), np.float32), integers=INTEGERS, scales=scales)
 
 
 def test_sparsity_is_counted() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 
 from autosparse.calibration import LayerStatistics
@@ -25,10 +26,20 @@ def test_rounding_errors_are_handed_on_by_hand() -> None:
     assert settled.tolist() == [[1, 1, 3, -2], [-1, 0, 2, 6]]
 
 
+def test_every_block_is_swept_on_its_own_steps_by_hand() -> None:
+    # blocks of two: steps 1 and 2; 0.6 -> 1 leaves -0.4, so 1.6 aims at 1.4; 5.4 -> 6 leaves -0.6,
+    # so -2.4 aims at -2.7; 9 would be 4.5 steps of the second block, and 3 is the largest
+    weight = torch.tensor([[0.6, 1.6, 5.4, -2.4], [1.0, 1.0, 0.0, 9.0]])
+    scales = torch.tensor([[1.0, 2.0], [1.0, 2.0]])
+    settled = sweep(weight, inverse_factor(PAIRS, damping=0.0), Dense(), scales, largest=3)
+    assert settled.tolist() == [[1, 1, 6, -2], [1, 1, 0, 6]]
+
+
+@pytest.mark.parametrize("level", ["dense:int8", "dense:int4"])
 def test_it_loses_less_than_rounding_to_nearest(
-    output_error: Callable[[str, str], float],
+    output_error: Callable[[str, str], float], level: str
 ) -> None:
-    assert output_error("gptq", "dense:int8") < 0.9 * output_error("round_to_nearest", "dense:int8")
+    assert output_error("gptq", level) < 0.9 * output_error("round_to_nearest", level)
 
 
 def test_uncorrelated_inputs_are_rounded_to_nearest() -> None:

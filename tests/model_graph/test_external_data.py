@@ -15,7 +15,6 @@ from autosparse.model_graph import load_model
 from tests.models import Net, classifier
 
 
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model whose weights lie in `weights.data` beside it."""

@@ -27,8 +27,7 @@ def save(tmp_path: Path) -> Save:
 
     def write(content: onnx.ModelProto | bytes) -> Path:
         path = tmp_path / "model.onnx"
-        is_model = isinstance(content, onnx.ModelProto)
-        path.write_bytes(content.SerializeToString() if is_model else content)  # type: ignore
+        path.write_bytes(content if isinstance(content, bytes) else content.SerializeToString())
         return path
 
     return write

@@ -1,0 +1,85 @@
+"""How far the latency predictor is right on unseen recipes, and what scoring one costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kendalltau
+
+from autosparse.pipeline.job import first_rows
+from autosparse.pipeline.latency_training import draw_recipes, measure_recipes, training_samples
+from autosparse.pipeline.table_building import lower_recipe
+from autosparse.pipeline.trial import TRIAL_TIMING
+from benchmarks.opened_job import OpenedJob
+from benchmarks.rows import Row, ratio_of
+
+_OTHER_SEED = 10_007
+_LEAST_TAU, _LEAST_SHARE_OF_TABLE = 0.9, 0.5
+_SCORED_ROWS, _SCORED_TIMES, _MOST_SECONDS = 512, 5, 1.0
+
+
+def predictor_rows(opened: OpenedJob, name: str, count: int) -> Iterator[Row]:
+    """Rank correlation and median error on unseen recipes drawn evenly over the latency range.
+
+    Raises:
+        ValueError: too few recipes could be measured.
+    """
+    bench, search = opened.bench, opened.search
+    samples = training_samples(bench, search.space)
+    seen = {recipe.id for recipe, _ in samples} | {trial.recipe.id for trial in search.trials}
+    drawn = draw_recipes(search.space, count, opened.job.config.seed + _OTHER_SEED)
+    unseen = {recipe.id: recipe for recipe in drawn if recipe.id not in seen}
+    compared = measure_recipes(bench, list(unseen.values()), TRIAL_TIMING)
+    if len(compared) < 3:
+        raise ValueError(f"only {len(compared)} unseen recipes could be measured")
+    percentile = opened.job.config.percentile
+    measured = np.array([comparison.ratio(percentile) for comparison in compared.values()])
+    recipes = [unseen[recipe_id] for recipe_id in compared]
+    predicted = np.array([search.predictor.predict(recipe).ratio for recipe in recipes])
+    sums = np.array([search.predictor.table_sum(recipe) for recipe in recipes])
+    constant = float(np.median([ratio for _, ratio in samples]))
+    tau = float(kendalltau(predicted, measured).statistic)
+    spread = f"{len(recipes)} unseen recipes at {measured.min():.0%} to {measured.max():.0%}"
+    yield Row(
+        what=f"{name}: predictor, Kendall tau", figure=tau, bar=f">= {_LEAST_TAU}",
+        holds=tau >= _LEAST_TAU, environment=opened.environment,
+        note=f"{spread}; fitted on {len(samples)} recipes and {len(search.trials)} trials",
+    )  # fmt: skip
+    mine = _median_error(predicted, measured)
+    for opponent, guesses, most in (
+        ("plain sum of the table", sums, _LEAST_SHARE_OF_TABLE),
+        ("constant: median of the training ratios", np.full(len(measured), constant), 1.0),
+    ):
+        theirs = _median_error(guesses, measured)
+        yield Row(
+            what=f"{name}: predictor, median error", figure=100 * mine, unit="%",
+            opponent=opponent, opponent_figure=100 * theirs, ratio=ratio_of(mine, theirs),
+            bar=f"ratio <= {most:g}", holds=mine <= most * theirs,
+            environment=opened.environment, note=spread,
+        )  # fmt: skip
+
+
+def scoring_row(opened: OpenedJob, name: str) -> Row:
+    """Seconds from a recipe to its outputs on 512 rows: lower, open, run."""
+    job, bench, space = opened.job, opened.bench, opened.search.space
+    data = first_rows(job.selecting, _SCORED_ROWS)
+    taken: list[float] = []
+    for recipe in draw_recipes(space, _SCORED_TIMES, job.config.seed + _OTHER_SEED):
+        started = time.perf_counter()
+        model = lower_recipe(job, bench.table, recipe, bench.ranges, "scored", bench.correction)
+        job.answer(model, data)
+        taken.append(time.perf_counter() - started)
+    seconds = float(np.median(taken))
+    return Row(
+        what=f"{name}: scoring a recipe on {len(data)} rows (lower, open, run)", figure=seconds,
+        unit="s", bar=f"< {_MOST_SECONDS:g} s", holds=seconds < _MOST_SECONDS,
+        environment=opened.environment,
+        note=f"median of {len(taken)} recipes, {min(taken):.3f} to {max(taken):.3f} s",
+    )  # fmt: skip
+
+
+def _median_error(guesses: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]) -> float:
+    return float(np.median(np.abs(guesses - measured) / measured))

@@ -1,0 +1,155 @@
+"""Write the tables of these pages that are made from the code: `python docs/write_reference.py`.
+
+A table stands between `<!-- generated: NAME -->` and `<!-- end -->`. The gate fails where one is
+not what the code says (`tests/architecture/test_docs.py`), and this script repairs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from autosparse import errors
+from autosparse.cli.main import COMMANDS
+from autosparse.evaluation.metrics import BUILT_IN
+from autosparse.methods import METHODS
+from autosparse.pipeline.config import JobConfig
+from autosparse.search.strategies import STRATEGIES
+from backends import BACKENDS
+from search_spaces import load_space, names
+
+DOCS = Path(__file__).resolve().parent
+_BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(text: str) -> str:
+    """A page with every generated table made anew."""
+    return _BLOCK.sub(lambda block: f"{block[1]}\n{TABLES[block[2]]()}\n{block[3]}", text)
+
+
+def flag(field: str) -> str:
+    """The command line's spelling of a configuration field."""
+    return "--" + field.replace("_", "-")
+
+
+def command_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    parser = argparse.ArgumentParser(prog=f"autosparse {command}")
+    importlib.import_module(COMMANDS[command]).add_arguments(parser)
+    return parser
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _configuration() -> str:
+    schema = JobConfig.model_json_schema()
+    rows = []
+    for name, field in JobConfig.model_fields.items():
+        if name == "schema_version":
+            spelled = "(file only)"
+        elif name == "model":
+            spelled = "the first argument"
+        else:
+            spelled = f"`{flag(name)}`"
+        default = field.get_default(call_default_factory=True)
+        if name in schema["required"]:
+            shown = "**required**"
+        elif default is None or default in ((), {}):
+            shown = ""
+        else:
+            shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        rows.append((f"`{name}`", spelled, shown, field.description or ""))
+    return _table(("field", "flag", "default", "meaning"), rows)
+
+
+def _flags(command: str) -> str:
+    rows = []
+    for action in command_parser(command)._actions:
+        if action.dest == "help" or action.dest in JobConfig.model_fields and command == "optimize":
+            continue
+        spelled = " ".join(action.option_strings) or action.dest
+        rows.append((f"`{spelled}`", action.help or ""))
+    return _table(("argument", "meaning"), rows)
+
+
+def _methods() -> str:
+    loaded = (METHODS.load(name) for name in METHODS.names())
+    rows = [(f"`{m.name}`", m.summary, ", ".join(sorted(m.needs)), m.source) for m in loaded]
+    return _table(("method", "what it does", "statistics it needs", "source"), rows)
+
+
+def _strategies() -> str:
+    loaded = (STRATEGIES.load(name) for name in STRATEGIES.names())
+    rows = [(f"`{s.name}`", s.summary, s.source) for s in loaded]
+    return _table(("strategy", "what it does", "source"), rows)
+
+
+def _backends() -> str:
+    loaded = (BACKENDS.load(name) for name in BACKENDS.names())
+    return _table(("backend", "what it runs"), [(f"`{b.name}`", b.summary) for b in loaded])
+
+
+def _spaces() -> str:
+    rows = []
+    for name in names():
+        space = load_space(name)
+        levels = ", ".join(f"`{level}`" for level in space.levels)
+        rows.append((f"`{name}`", space.description, levels))
+    return _table(("space", "what it is for", "levels besides `dense:fp32`"), rows)
+
+
+def _metrics() -> str:
+    rows = [
+        (f"`{m.name}`", m.summary, "yes" if m.needs_labels else "no",
+         "higher" if m.higher_is_better else "lower", "yes" if m.in_unit_interval else "no")
+        for m in BUILT_IN.values()
+    ]  # fmt: skip
+    return _table(("metric", "what it is", "needs labels", "better is", "drop in `pt`"), rows)
+
+
+def _errors() -> str:
+    classes = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.AutoSparseError)
+    ]
+    rows = [
+        (f"`{kind.__name__}`", (kind.__doc__ or "").partition("\n")[0], str(kind.exit_code),
+         "yes" if kind.retryable else "no")
+        for kind in classes
+    ]  # fmt: skip
+    return _table(("error", "raised", "exit code", "does a retry help"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "configuration": _configuration,
+    "methods": _methods,
+    "strategies": _strategies,
+    "backends": _backends,
+    "spaces": _spaces,
+    "metrics": _metrics,
+    "errors": _errors,
+    **{f"flags {command}": partial(_flags, command) for command in COMMANDS},
+}
+
+
+def main() -> None:
+    """Fill the tables of every page."""
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(filled(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

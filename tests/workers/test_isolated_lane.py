@@ -1,0 +1,219 @@
+"""The isolated lane, with a real child process: what it measures, and what it survives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from autosparse.errors import MeasurementError
+from autosparse.evaluation import (
+    Comparison,
+    LoweredModel,
+    Measurement,
+    Target,
+    TimingSettings,
+    read_environment,
+)
+from tests.models import images
+from workers.isolated_lane import IsolatedLane
+
+QUICK = TimingSettings(rounds=2, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
+TARGET = Target(name="bench", input_shapes={"image": (2, 3, 8, 8)})
+
+
+@pytest.fixture(scope="module")
+def lane() -> Iterator[IsolatedLane]:
+    with IsolatedLane() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inputs") / "inputs.npz"
+    np.savez(path, image=images(2))
+    return path
+
+
+@pytest.fixture
+def model(residual_model: Path) -> LoweredModel:
+    return LoweredModel(residual_model.parent, residual_model.name)
+
+
+def children() -> list[psutil.Process]:
+    """Measuring processes of this process."""
+    found = psutil.Process().children()
+    return [child for child in found if any("measure_process" in a for a in child.cmdline())]
+
+
+def measure(lane: IsolatedLane, model: LoweredModel, inputs: Path, **more: bool) -> Measurement:
+    return lane.measure({"one": model}, inputs, TARGET, QUICK, **more)["one"]
+
+
+def test_two_files_are_measured_in_one_run(
+    lane: IsolatedLane, model: LoweredModel, inputs: Path
+) -> None:
+    found = lane.measure({"baseline": model, "candidate": model}, inputs, TARGET, QUICK)
+    assert list(found) == ["baseline", "candidate"]
+    for label, measurement in found.items():
+        assert measurement.label == label
+        assert measurement.file_sha256 == model.sha256()
+        assert measurement.target == "bench"
+        assert measurement.environment == read_environment().id
+        assert measurement.warmup_runs == QUICK.warmup_runs
+        for block in measurement.blocks:
+            assert len(block.samples_seconds) >= 3
+            assert all(seconds > 0 for seconds in block.samples_seconds)
+    # the k-th blocks belong to the same round: they can be compared
+    pair = Comparison(baseline=found["baseline"], candidate=found["candidate"])
+    assert len(pair.baseline.blocks) == len(pair.candidate.blocks) >= 1
+
+
+def test_the_child_is_kept_unless_a_fresh_one_is_asked_for(
+    lane: IsolatedLane, model: LoweredModel, inputs: Path
+) -> None:
+    measure(lane, model, inputs)
+    (first,) = children()
+    measure(lane, model, inputs)
+    (second,) = children()
+    measure(lane, model, inputs, fresh=True)
+    (third,) = children()
+    assert first.pid == second.pid != third.pid
+    assert not psutil.pid_exists(first.pid)
+
+
+def test_every_node_is_profiled(lane: IsolatedLane, model: LoweredModel, inputs: Path) -> None:
+    times = lane.profile(model, inputs, TARGET, runs=3)
+    operators = [time.operator for time in times]
+    assert "Gemm" in operators
+    assert sum(operator in ("Conv", "FusedConv") for operator in operators) == 6
+    assert all(time.seconds >= 0 for time in times)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model"], ids=["gone", "empty", "text"])
+def test_a_file_that_does_not_open_fails_alone(
+    lane: IsolatedLane, model: LoweredModel, inputs: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "broken.onnx").write_bytes(content)
+    broken = LoweredModel(tmp_path, "broken.onnx")
+    with pytest.raises(MeasurementError, match=r"cannot open broken\.onnx"):
+        lane.measure({"baseline": model, "broken": broken}, inputs, TARGET, QUICK)
+    assert measure(lane, model, inputs).blocks
+
+
+def test_inputs_that_do_not_fit_fail_alone(
+    lane: IsolatedLane, model: LoweredModel, inputs: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.npz"
+    np.savez(wrong, image=images(2)[:, :1])
+    with pytest.raises(MeasurementError, match="ONNX Runtime failed"):
+        measure(lane, model, wrong)
+    with pytest.raises(MeasurementError, match="the measuring process ended with code 1"):
+        measure(lane, model, tmp_path / "gone.npz")
+    assert measure(lane, model, inputs).blocks
+
+
+def test_a_child_that_is_killed_while_it_measures_fails_alone(
+    model: LoweredModel, inputs: Path
+) -> None:
+    endless = TimingSettings(rounds=10_000, block_seconds=0.01, max_seconds=60.0)
+    with IsolatedLane() as lane:
+        measure(lane, model, inputs)
+        (child,) = (c for c in children() if c.pid == newest_child())
+
+        def kill_once_it_works() -> None:
+            before = child.cpu_times().user
+            while child.cpu_times().user < before + 0.05:
+                os.sched_yield()
+            os.kill(child.pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_once_it_works)
+        killer.start()
+        with pytest.raises(MeasurementError, match="was killed by signal 9") as caught:
+            lane.measure({"one": model}, inputs, TARGET, endless)
+        killer.join()
+        assert caught.value.retryable
+        assert measure(lane, model, inputs).blocks
+
+
+def newest_child() -> int:
+    return max(children(), key=lambda child: child.create_time()).pid
+
+
+def test_a_child_that_was_killed_in_between_is_noticed(model: LoweredModel, inputs: Path) -> None:
+    with IsolatedLane() as lane:
+        measure(lane, model, inputs)
+        os.kill(newest_child(), signal.SIGKILL)
+        with pytest.raises(MeasurementError, match="killed by signal 9"):
+            measure(lane, model, inputs)
+        assert measure(lane, model, inputs).blocks
+
+
+def test_closing_ends_the_child_and_may_be_repeated(model: LoweredModel, inputs: Path) -> None:
+    lane = IsolatedLane()
+    lane.close()
+    measure(lane, model, inputs)
+    pid = newest_child()
+    lane.close()
+    lane.close()
+    assert not psutil.pid_exists(pid)
+    assert measure(lane, model, inputs).blocks
+    lane.close()
+
+
+def test_the_child_is_pinned_to_as_many_cores_as_the_target_has_threads(
+    model: LoweredModel, inputs: Path
+) -> None:
+    available = sorted(os.sched_getaffinity(0))
+    with IsolatedLane() as lane:
+        for threads in (1, 2, 1):
+            target = TARGET.model_copy(update={"threads": threads})
+            lane.measure({"one": model}, inputs, target, QUICK)
+            assert sorted(os.sched_getaffinity(newest_child())) == available[-threads:]
+    assert sorted(os.sched_getaffinity(0)) == available
+
+
+_FROM_A_HOSTILE_DIRECTORY = """
+import sys
+from pathlib import Path
+from autosparse.evaluation import LoweredModel, Target, TimingSettings
+from workers.isolated_lane import IsolatedLane
+
+model = Path(sys.argv[1])
+settings = TimingSettings(rounds=2, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
+target = Target(input_shapes={"image": (2, 3, 8, 8)})
+with IsolatedLane() as lane:
+    files = {"one": LoweredModel(Path("models"), model.name)}
+    found = lane.measure(files, Path("inputs.npz"), target, settings)
+print(len(found["one"].blocks))
+"""
+
+
+def test_it_runs_where_folders_of_the_user_have_our_names(
+    tmp_path: Path, model: LoweredModel, inputs: Path
+) -> None:
+    """And finds the user's relative paths, although the child works elsewhere."""
+    for name in ("api", "workers", "backends", "search_spaces", "autosparse", "numpy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('the user's {name}')\n")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / model.entry).write_bytes(model.path.read_bytes())
+    (tmp_path / "inputs.npz").write_bytes(inputs.read_bytes())
+    (tmp_path / "models" / model.entry).chmod(0o444)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _FROM_A_HOSTILE_DIRECTORY, model.entry],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        # a variable that would put the directory in front of everything, for the child too
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
