@@ -41,14 +41,14 @@ class JobBenchmark:
 
     def rows(self, request: Request) -> Iterator[Row]:
         """Measure model after model; a model that fails is a row, and the next one runs."""
-        run = _Run(request, QUICK if request.quick else FULL)
+        run = JobRun(request, QUICK if request.quick else FULL)
         for name in request.models or run.scale.models:
             yield from run.guarded(name, lambda name=name: run.model_rows(name))  # type: ignore[misc]
         yield from run.summary_rows()
 
 
 @dataclass
-class _Run:
+class JobRun:
     """One run, and the cells it has seen so far."""
 
     request: Request

@@ -139,7 +139,7 @@ class _Duel:
             return self._alone(Outcome.ONLY_THEIRS)
         row, outcome = self.against(_MIX, greedy_mix.describe(self.arena.ladder, step))
         if outcome.is_loss:
-            note = f"{row.note}; {_layer_gap(recipe, step)}"
+            note = f"{row.note}; {layer_gap(recipe, step)}"
             row = row.model_copy(update={"note": note})
         return row, outcome
 
@@ -251,7 +251,7 @@ def _delivery_row(
     )  # fmt: skip
 
 
-def _layer_gap(recipe: Recipe, step: Step) -> str:
+def layer_gap(recipe: Recipe, step: Step) -> str:
     """Which layers the two sides treat differently."""
     floating = {name for name, level in recipe.levels.items() if level.is_baseline}
     reverted = set(step.reverted)

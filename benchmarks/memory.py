@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import psutil
 
 _EVERY_SECONDS = 0.25
 _KEPT_OF_STDERR = 600
+_LOG = "stderr.txt"
 _PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -31,15 +31,17 @@ class SampledRun:
 def run_sampled(
     command: Sequence[str], cwd: Path, every_seconds: float = _EVERY_SECONDS
 ) -> SampledRun:
-    """Run a command to its end."""
+    """Run a command to its end; what it says on standard error stays in its directory."""
     started, peak = time.monotonic(), 0
-    with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=said) as child:
-            while child.poll() is None:
-                peak = max(peak, tree_pss_bytes(child.pid))
-                time.sleep(every_seconds)
-        said.seek(0)
-        complaint = said.read().decode(errors="replace")[-_KEPT_OF_STDERR:]
+    log = cwd / _LOG
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=said) as child,
+    ):
+        while child.poll() is None:
+            peak = max(peak, tree_pss_bytes(child.pid))
+            time.sleep(every_seconds)
+    complaint = log.read_text(encoding="utf-8", errors="replace")[-_KEPT_OF_STDERR:]
     return SampledRun(child.returncode, peak, time.monotonic() - started, complaint)
 
 

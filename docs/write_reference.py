@@ -76,7 +76,8 @@ def _configuration() -> str:
 def _flags(command: str) -> str:
     rows = []
     for action in command_parser(command)._actions:
-        if action.dest == "help" or action.dest in JobConfig.model_fields and command == "optimize":
+        is_field = command == "optimize" and action.dest in JobConfig.model_fields
+        if is_field or action.dest == "help":
             continue
         spelled = " ".join(action.option_strings) or action.dest
         rows.append((f"`{spelled}`", action.help or ""))

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from autosparse.cli.terminal import print_json, print_table
-from autosparse.errors import ConfigError
+from autosparse.errors import ConfigError, ModelError
 from autosparse.evaluation import Comparison, LoweredModel, Target, TimingSettings
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.model_graph import load_model
@@ -28,8 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print a table."""
-    if arguments.threads < 1 or arguments.batch_size < 1 or arguments.rounds < 2:
-        raise ConfigError("--threads and --batch-size start at 1, --rounds at 2")
+    if not 1 <= arguments.threads <= 1024 or arguments.batch_size < 1 or arguments.rounds < 2:
+        raise ConfigError("--threads go from 1 to 1024, --batch-size starts at 1, --rounds at 2")
+    for path in arguments.models:
+        if not path.is_file():
+            raise ModelError(f"there is no model file {path}")
     base = load_model(arguments.models[0])
     target = Target(
         threads=arguments.threads,

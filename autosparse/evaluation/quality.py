@@ -102,7 +102,5 @@ def _resampled_drops(metric: Metric, theirs: Floats, mine: Floats, data: Dataset
             drops[index] = lost[rows].mean()
             continue
         labels = None if data.labels is None else data.labels[rows]
-        drops[index] = metric.aggregate(theirs[rows], labels) - metric.aggregate(
-            mine[rows], labels
-        )
+        drops[index] = metric.aggregate(theirs[rows], labels) - metric.aggregate(mine[rows], labels)
     return drops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import re
@@ -13,7 +14,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as ir_passes
-from torch import Tensor, nn
+from torch import nn
 
 from autosparse.errors import ModelError
 from autosparse.model_graph.layers import NAME_SCOPES
@@ -26,11 +27,17 @@ _LONGEST_REASON = 300
 
 def call_exporter(
     module: nn.Module,
-    args: Sequence[Tensor],
-    kwargs: Mapping[str, Tensor],
+    call: inspect.BoundArguments,
     dynamic_shapes: Mapping[str, Mapping[int, Any]],
+    outputs: Sequence[str],
 ) -> torch.onnx.ONNXProgram:
-    """Export a module whose inputs are then called like the keys of `dynamic_shapes`, in order.
+    """Export a module.
+
+    Args:
+        module: in the mode that is wanted.
+        call: what its `forward` is called with; the inputs of the graph get the parameters' names.
+        dynamic_shapes: parameter -> axis -> free dimension.
+        outputs: names for the outputs of the graph.
 
     Raises:
         ModelError: the exporter fails; the reason is named.
@@ -38,13 +45,13 @@ def call_exporter(
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
-                module, tuple(args), kwargs=dict(kwargs), dynamo=True, verbose=False,
+                module, call.args, kwargs=call.kwargs, dynamo=True, verbose=False,
                 dynamic_shapes={name: dict(axes) for name, axes in dynamic_shapes.items()},
             )  # fmt: skip
     except Exception as error:  # the exporter's errors, and whatever the module's own code raises
         raise _explain(type(module).__name__, error) from error
     assert program is not None
-    _rename_inputs(program.model.graph, tuple(dynamic_shapes), type(module).__name__)
+    _rename(program.model.graph, tuple(call.arguments), outputs, type(module).__name__)
     _strip_metadata(program.model)
     return program
 
@@ -70,18 +77,19 @@ def quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _rename_inputs(graph: ir.Graph, names: tuple[str, ...], module: str) -> None:
-    """Give the inputs their names; the exporter alters one that another tensor has."""
-    if len(graph.inputs) != len(names):
+def _rename(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str], module: str) -> None:
+    """Name inputs and outputs as asked; other tensors that are called so make way."""
+    found = len(graph.inputs), len(graph.outputs)
+    if found != (len(inputs), len(outputs)):
         raise ModelError(
-            f"the exporter made {len(graph.inputs)} inputs of the {len(names)} of {module}: "
-            f"{', '.join(str(value.name) for value in graph.inputs)}"
+            f"the module {module} has {len(inputs)} inputs and returns {len(outputs)} tensors, "
+            f"but its export has {found[0]} inputs and {found[1]} outputs"
         )
-    computed = [value for node in graph for value in node.outputs]
-    for value in (*computed, *list(graph.initializers.values())):
-        if value.name in names:
+    for value in (*(v for node in graph for v in node.outputs), *list(graph.initializers.values())):
+        if value.name in (*inputs, *outputs):
             value.name = f"{value.name}_tensor"
-    for value, name in zip(graph.inputs, names, strict=True):
+    ends = (*zip(graph.inputs, inputs, strict=True), *zip(graph.outputs, outputs, strict=True))
+    for value, name in ends:
         value.name = name
 
 

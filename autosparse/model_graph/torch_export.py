@@ -25,12 +25,13 @@ from autosparse.errors import ModelError
 from autosparse.journal import stored_safely
 from autosparse.model_graph.agreement import TOLERANCE, Array, relative_error
 from autosparse.model_graph.intake import load_model
-from autosparse.model_graph.onnx_exporter import call_exporter
+from autosparse.model_graph.onnx_exporter import call_exporter, quiet
 from autosparse.model_graph.torch_executor import GraphModule, unsupported_operators
 
 BATCH = "batch"
 """Name of the free dimension that counts rows."""
 FILE_NAME = "model.onnx"
+_NO_WORD = re.compile(r"\W+")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 ExampleInputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -121,8 +122,9 @@ def export_module(model: TorchModel, path: Path) -> None:
     partial = path.parent.with_name(f"{path.parent.name}.partial")
     with _in_inference(model.module):
         expected = _answers(model)
-        call = model.call_arguments()
-        program = call_exporter(model.module, call.args, call.kwargs, model.dynamic_shapes)
+        program = call_exporter(
+            model.module, model.call_arguments(), model.dynamic_shapes, tuple(expected)
+        )
     try:
         with stored_safely(path):
             shutil.rmtree(partial, ignore_errors=True)
@@ -214,43 +216,48 @@ def _in_inference(module: nn.Module) -> Iterator[None]:
                 module.get_buffer(name).copy_(before)
 
 
-def _answers(model: TorchModel) -> list[Array]:
-    """Every tensor that `forward` returns, in order.
+def _answers(model: TorchModel) -> dict[str, Array]:
+    """Every tensor that `forward` returns, by the name that the graph's output gets.
+
+    A tensor in a dictionary or a tuple is called after its place there.
 
     Raises:
         ModelError: it fails.
     """
     call = model.call_arguments()
     try:
-        with torch.no_grad():
+        with quiet(), torch.no_grad():
             returned = model.module(*call.args, **call.kwargs)
     except Exception as error:  # the module is anybody's code
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{model.name}.forward fails on the example inputs: {first}") from error
-    leaves = _pytree.tree_leaves(returned)
-    return [_as_array(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
+    answers: dict[str, Array] = {}
+    for path, leaf in _pytree.tree_leaves_with_path(returned):
+        if leaf is None:
+            continue
+        if not isinstance(leaf, Tensor):
+            raise ModelError(
+                f"{model.name}.forward returns not only tensors but {type(leaf).__name__}",
+                hint="wrap the module in one whose forward returns tensors only",
+            )
+        name = _NO_WORD.sub("_", _pytree.keystr(path)).strip("_") or "output"
+        name = f"output_{name}" if name.isdecimal() else name
+        answers[f"{name}_out" if name in model.inputs else name] = _as_array(leaf)
+    return answers
 
 
 def _as_array(tensor: Tensor) -> Array:
     return tensor.detach().cpu().to(torch.float64).numpy()
 
 
-def _check_answers(model: TorchModel, path: Path, expected: Sequence[Array]) -> None:
+def _check_answers(model: TorchModel, path: Path, expected: Mapping[str, Array]) -> None:
     """Run the file with the torch executor, where it can; it must answer as the module did."""
     graph = load_model(path)
     if unsupported_operators(graph):
         return  # the runtime's answers are looked at when the job starts
     with torch.inference_mode():
         found = GraphModule.from_graph(graph)({n: t.cpu() for n, t in model.inputs.items()})
-    if len(found) != len(expected):
-        raise ModelError(
-            f"the exported file has {len(found)} outputs, {model.name} returns {len(expected)} "
-            "tensors"
-        )
-    error = relative_error(
-        {name: _as_array(tensor) for name, tensor in found.items()},
-        dict(zip(found, expected, strict=True)),
-    )
+    error = relative_error({name: _as_array(tensor) for name, tensor in found.items()}, expected)
     if error > TOLERANCE:
         raise ModelError(
             f"the exported file answers differently from {model.name}: relative error {error:.1e}",

@@ -70,7 +70,8 @@ def take_in_module(
     path = job / f"exported-{model.sha256()[:16]}" / FILE_NAME
     config = config.model_copy(update={"model": path})
     with open_workspace(config, resume=resume):
-        progress.stage("export", f"{model.name} to ONNX")
+        if not path.exists():
+            progress.stage("export", f"{model.name} to ONNX")
         try:
             export_module(model, path)
         except UserInputError:

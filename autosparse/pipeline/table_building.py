@@ -153,6 +153,8 @@ def why_outrun(cell: Cell, others: Sequence[Cell]) -> str:
     for other in others:
         if (
             (other.layer, other.searched) == (cell.layer, True)
+            # methods run equally fast; which one is nearer, the divergence tells
+            and other.level.precision is not Precision.INT4
             and other.seconds is not None
             and other.seconds <= cell.seconds
             and other.weight_error < cell.weight_error

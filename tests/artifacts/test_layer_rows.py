@@ -49,6 +49,12 @@ def test_what_was_not_measured_stays_empty() -> None:
     assert (cells["ms_before"], cells["ms_saved"], cells["divergence"]) == ("", "", "")
 
 
+@pytest.mark.parametrize(("macs", "cell"), [(442368, "442368"), (None, "")])
+def test_multiply_accumulates_are_shown_where_they_are_known(macs: int | None, cell: str) -> None:
+    (cells,) = read(to_csv((row(macs=macs),)))
+    assert (cells["parameters"], cells["macs"]) == ("432", cell)
+
+
 def test_other_levels_say_why_they_are_not_eligible() -> None:
     others = (
         Alternative(level="dense:fp32", searched=True, reason="", seconds=3e-5, divergence=0.0),

@@ -80,6 +80,11 @@ class Failing(Linear):
         raise ValueError("the moon is wrong\nand more")
 
 
+class Counting(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, int]:
+        return x, 3
+
+
 class TwoFaced(Linear):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * (2 if torch.compiler.is_exporting() else 1)
@@ -129,6 +134,7 @@ def answers(graph: ModelGraph, **inputs: Tensor) -> list[Tensor]:
 def test_inputs_are_named_like_the_parameters_and_their_rows_are_free(graph: ModelGraph) -> None:
     (spec,) = graph.inputs
     assert (spec.name, spec.shape) == ("image", ("batch", 3, 8, 8))
+    assert [(spec.name, spec.shape) for spec in graph.outputs] == [("output", ("batch", 4))]
 
 
 def test_layers_are_named_by_their_module_path(graph: ModelGraph) -> None:
@@ -202,6 +208,8 @@ def test_inputs_by_name_in_any_order_and_other_free_dimensions(tmp_path: Path) -
     assert {spec.name: spec.shape for spec in graph.inputs} == {
         "tokens": ("batch", "length"), "mask": ("batch", "length"),
     }  # fmt: skip
+    # named like the places in what forward returns, but never like an input
+    assert [spec.name for spec in graph.outputs] == ["tags", "mask_out"]
     longer = {"tokens": torch.randint(0, 11, (3, 9)), "mask": torch.rand(3, 9)}
     with torch.no_grad():
         expected = seeded(Tagger)(**longer)
@@ -223,6 +231,7 @@ def test_the_batch_can_be_kept_as_it_is(tmp_path: Path) -> None:
         (PerRow, "its code fixes axis 0 of 'x' at 3 (take the size"),
         (Eigenvalues, "ONNX has no counterpart of aten.linalg_eig"),
         (Failing, "Failing.forward fails on the example inputs: the moon is wrong"),
+        (Counting, "Counting.forward returns not only tensors but int"),
         (TwoFaced, "answers differently from TwoFaced: relative error 1.0e+00"),
     ],
 )

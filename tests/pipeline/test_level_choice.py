@@ -47,6 +47,11 @@ def test_only_levels_of_the_layer_that_may_be_chosen_count() -> None:
     assert not why_outrun(slow, [elsewhere, worse, not_searched, unmeasured, DENSE])
 
 
+def test_two_methods_do_not_outrun_each_other() -> None:
+    nearest = cell("dense:int4+round_to_nearest", 14e-6, 1e-2)
+    assert not why_outrun(cell("dense:int4+gptq", 15e-6, 2e-2), [DENSE, INT8, nearest])
+
+
 def test_other_levels_stay_whatever_their_time() -> None:
     assert not why_outrun(cell("dense:int8", 80e-6, 1e-5), [DENSE])
 

@@ -83,10 +83,8 @@ def test_a_fixed_batch_is_kept(world: World) -> None:
 def test_a_missing_operator_is_named(world: World) -> None:
     found, notes = run_in(world, shrunk)
     assert not found.holds
-    assert notes == [
-        "methods that need gradients are not available: the torch executor misses Shrink "
-        "(node 'shrink')"
-    ]
+    missing = "the torch executor misses Shrink (node 'shrink')"
+    assert notes == [f"methods that need gradients are not available: {missing}"]
 
 
 def test_engines_that_disagree_are_a_warning(world: World) -> None:

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: rows, tables, verdicts and the registry; no real job."""

@@ -1,0 +1,255 @@
+"""Bad input on the command line: exit code 2, one sentence on standard error, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autosparse.cli.main import COMMANDS, run
+from tests.models import images
+
+Complain = Callable[[Sequence[str]], list[str]]
+
+
+@pytest.fixture
+def job(residual_model: Path, tmp_path: Path) -> list[str]:
+    """A job that would start: files and a budget."""
+    labels = np.arange(8) % 10
+    np.savez(tmp_path / "calibration.npz", image=images(8))
+    np.savez(tmp_path / "validation.npz", image=images(8), labels=labels)
+    return [
+        "optimize", str(residual_model), "--latency-budget", "60%",
+        "--calibration", str(tmp_path / "calibration.npz"),
+        "--validation", str(tmp_path / "validation.npz"),
+        "--output-dir", str(tmp_path / "out"),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def complain(capsys: pytest.CaptureFixture[str]) -> Complain:
+    """Run a command that fails: the sentence, and the hint if there is one."""
+
+    def check(argv: Sequence[str]) -> list[str]:
+        assert run(argv) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        (start,) = (n for n, line in enumerate(lines) if line.startswith("error: "))
+        assert len(lines) - start <= 2
+        assert all(line.startswith("  -> ") for line in lines[start + 1 :])
+        return lines[start:]
+
+    return check
+
+
+FLAGS: list[tuple[list[str], str]] = [
+    (["--latency-budget", "fast"], "'fast' is no latency budget"),
+    (["--latency-budget", "0%"], "cannot be met"),
+    (["--latency-budget=-3ms"], "cannot be met"),
+    (["--latency-budget", "8"], "'8' is no latency budget"),
+    (["--max-drop", "a bit"], "'a bit' is no allowed drop"),
+    (["--percentile", "p99"], "--percentile: Input should be 'p50' or 'p95'"),
+    (["--threads", "0"], "--threads: Input should be greater than or equal to 1"),
+    (["--threads", "5000"], "--threads: Input should be less than or equal to 1024"),
+    (["--threads", "many"], "--threads: Input should be a valid integer"),
+    (["--batch-size", "0"], "--batch-size"),
+    (["--input-shape", "image"], "'image' is no input shape"),
+    (["--input-shape", "picture=1,3,8,8"], "'picture', which is no input of the model"),
+    (["--input-shape", "image=1,1,8,8"], "does not fit the model's input"),
+    (["--input-shape", "image=2,3,8,8"], "--batch-size is 1"),
+    (["--space", "moon"], "no search space is called 'moon'"),
+    (["--space", "gone.yaml"], "cannot read the search space gone.yaml"),
+    (["--backend", "onnx"], "no backend is called 'onnx'"),
+    (["--exclude", "("], "--exclude '(' is no regular expression"),
+    (["--exclude", "nothing"], "--exclude 'nothing' matches no layer"),
+    (["--keep", "stem"], "--keep 'stem' names no level"),
+    (["--keep", "stem=int8"], "'int8' is no level"),
+    (["--keep", "stem=dense:bf16"], "--keep wants dense:bf16"),
+    (["--keep", "nothing=dense:fp32"], "--keep 'nothing' matches no layer"),
+    (["--trials", "0"], "--trials: Input should be greater than or equal to 1"),
+    (["--time-limit", "soon"], "'soon' is no duration"),
+    (["--time-limit", "0s"], "--time-limit: Input should be greater than 0"),
+    (["--seed", "-1"], "--seed: Input should be greater than or equal to 0"),
+    (["--target", "gone.yaml"], "cannot read the target gone.yaml"),
+    (["--config", "gone.yaml"], "cannot read the configuration gone.yaml"),
+]
+
+
+@pytest.mark.parametrize(("flags", "told"), FLAGS, ids=[" ".join(flags) for flags, _ in FLAGS])
+def test_a_wrong_flag_is_told(
+    job: list[str], complain: Complain, flags: list[str], told: str
+) -> None:
+    assert told in complain([*job, *flags, "--dry-run"])[0]
+
+
+def test_a_missing_flag_is_named(job: list[str], complain: Complain) -> None:
+    assert "--model is missing" in complain(["optimize"])[0]
+    assert "--calibration is missing" in complain(job[:4])[0]
+    assert "--latency-budget is missing" in complain([*job[:2], *job[4:]])[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "there is no model file"),
+        (b"", "holds no ONNX graph"),
+        (b"some text", "is not an ONNX file"),
+    ],
+    ids=["missing", "empty", "text"],
+)
+@pytest.mark.parametrize("command", ["optimize", "benchmark"])
+def test_a_wrong_model_is_told(
+    job: list[str], complain: Complain, tmp_path: Path, command: str, content: bytes | None,
+    told: str,
+) -> None:  # fmt: skip
+    path = tmp_path / "other.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    rest = [*job[2:], "--dry-run"] if command == "optimize" else []
+    assert told in complain([command, str(path), *rest])[0]
+
+
+@pytest.mark.parametrize(
+    ("role", "arrays", "told"),
+    [
+        ("calibration", None, "there is no calibration file"),
+        ("validation", None, "there is no validation file"),
+        ("calibration", {"picture": images(4)}, "holds the array 'picture'"),
+        ("validation", {"image": images(4).astype(np.float64)}, "float64"),
+        ("validation", {"image": images(1), "labels": np.zeros(1, np.int64)}, "has one row"),
+        ("validation", {"image": images(4) * np.nan}, "NaN or infinite"),
+        ("validation", {"image": images(4), "labels": np.full(4, 77)}, "from 77 to 77"),
+        ("validation", {"image": images(4), "labels": np.arange(3)}, "different numbers of rows"),
+        ("validation", {"image": images(4)}, "percentage points"),
+    ],
+)
+def test_wrong_data_are_told(
+    job: list[str], complain: Complain, tmp_path: Path, role: str, arrays: object, told: str
+) -> None:
+    path = tmp_path / f"{role}.npz"
+    path.unlink()
+    if isinstance(arrays, dict):
+        np.savez(path, **arrays)
+    assert told in complain(job)[0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        ("beauty", "no metric is called 'beauty'"),
+        ("no_such_module:metric", "cannot be imported"),
+        ("tests.evaluation.user_metric:NOT_CALLABLE", "is no function"),
+    ],
+)
+def test_a_wrong_metric_is_told(job: list[str], complain: Complain, metric: str, told: str) -> None:
+    assert told in complain([*job, "--metric", metric])[0]
+
+
+def test_a_directory_with_something_in_it_is_not_written_to(
+    job: list[str], complain: Complain, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("mine")
+    error, hint = complain(job)
+    assert "is not empty" in error
+    assert "--resume" in hint
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def test_a_file_in_place_of_the_directory_is_told(
+    job: list[str], complain: Complain, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert "is a file" in complain(job)[0]
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("budget: 60%", "there is no --budget; known are "),
+        ("[1, 2]", "holds no document of fields"),
+        ("a: [", "is not YAML or JSON"),
+        ("max_drop: a bit", "'a bit' is no allowed drop"),
+        ("latency_budget: 8\nmodel: m\ncalibration: c\nvalidation: v", "'8' is no latency budget"),
+        ("threads: [1]", "--threads"),
+    ],
+)
+def test_a_wrong_configuration_is_told(
+    job: list[str], complain: Complain, tmp_path: Path, document: str, told: str
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(document)
+    given = [] if "latency_budget" in document else job[1:]
+    assert told in complain(["optimize", *given, "--config", str(path), "--dry-run"])[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--threads", "0"], "--threads go from 1"),
+        (["--threads", "5000"], "--threads go from 1"),
+        (["--rounds", "1"], "--rounds at 2"),
+        (["--batch-size", "0"], "--batch-size starts at 1"),
+        (["--input-shape", "image=1,2"], "does not fit"),
+        (["--inputs", "gone.npz"], "there is no inputs file gone.npz"),
+        (["gone.onnx"], "there is no model file gone.onnx"),
+    ],
+)
+def test_a_wrong_benchmark_is_told(
+    residual_model: Path, complain: Complain, arguments: list[str], told: str
+) -> None:
+    assert told in complain(["benchmark", str(residual_model), *arguments])[0]
+
+
+@pytest.mark.parametrize("manifest", [None, "", "{}", "[]", '{"schema_version": 2}'])
+def test_what_is_no_bundle_is_told(
+    complain: Complain, tmp_path: Path, manifest: str | None
+) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    told = complain(["verify", str(tmp_path)])[0]
+    assert ("is no bundle" if manifest is None else "manifest.json is damaged") in told
+
+
+def test_a_demo_into_a_directory_with_something_in_it_is_refused(
+    complain: Complain, tmp_path: Path
+) -> None:
+    (tmp_path / "precious").write_text("mine")
+    assert "is not empty" in complain(["demo", "--output-dir", str(tmp_path)])[0]
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["bogus"], ["--bogus"], *([name, "--bogus"] for name in COMMANDS)],
+    ids=lambda argv: " ".join(argv) or "nothing",
+)  # fmt: skip
+def test_unknown_commands_and_flags_exit_with_2(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(argv)
+    assert caught.value.code == 2
+    assert "usage: autosparse" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["optimize", "gone.onnx", "--latency-budget", "fast"], "error: 'fast' is no latency"),
+        (["bogus"], "invalid choice: 'bogus'"),
+    ],
+)
+def test_the_console_script_does_the_same(argv: list[str], told: str, tmp_path: Path) -> None:
+    script = str(Path(sys.executable).with_name("autosparse"))
+    done = subprocess.run(
+        [script, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
