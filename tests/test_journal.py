@@ -90,12 +90,12 @@ from pathlib import Path
 from tests.test_journal import Note, open_notes
 from autosparse.errors import StorageError
 
-path = Path(sys.argv[1])
+path, size = Path(sys.argv[1]), int(sys.argv[2])
 journal = open_notes(path)
 journal.append(Note(number=1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
 try:
-    journal.append(Note(number=2, text="x" * 100_000))
+    journal.append(Note(number=2, text="x" * size))
 except StorageError:
     assert len(journal.records) == 1
 else:
@@ -105,9 +105,11 @@ journal.append(Note(number=3))
 """
 
 
-def test_what_a_full_disk_cuts_off_is_taken_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1000, 100_000], ids=["in one piece", "in several"])
+def test_what_a_full_disk_cuts_off_is_taken_back(tmp_path: Path, size: int) -> None:
     path = tmp_path / "notes.jsonl"
-    subprocess.run([sys.executable, "-c", _FULL_DISK, str(path)], check=True, timeout=60)
+    arguments = [sys.executable, "-c", _FULL_DISK, str(path), str(size)]
+    subprocess.run(arguments, check=True, timeout=60)
     assert [note.number for note in open_notes(path).records] == [1, 3]
 
 

@@ -147,6 +147,14 @@ def test_the_time_limit_ends_it_on_a_machine_that_is_never_quiet() -> None:
     assert len(blocks["a"]) == len(blocks["b"]) > 1
 
 
+def test_what_came_before_a_lasting_disturbance_counts() -> None:
+    machine = FakeMachine({"a": TICK}, [1.0, 1.0, 1.0] + [2.5] * 1000)
+    blocks = machine.time(rounds=4, max_seconds=2.0)["a"]
+    assert [block.accepted for block in blocks[:2]] == [True, True]
+    assert len(blocks) > 2
+    assert not any(block.accepted for block in blocks[2:])
+
+
 def test_one_round_is_taken_however_short_the_time_limit() -> None:
     machine = FakeMachine({"a": 5.0, "b": 5.0})
     blocks = machine.time(rounds=10, max_seconds=0.1)
