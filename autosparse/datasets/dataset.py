@@ -87,13 +87,14 @@ def load_dataset(path: Path, specs: Sequence[TensorSpec], role: str) -> Dataset:
     arrays = _read(path, role)
     names = {spec.name for spec in specs}
     paired = any(name + PAIR_SUFFIX in arrays.keys() - names for name in names)
-    known = names | {LABELS, SCORES} | ({name + PAIR_SUFFIX for name in names} if paired else set())
+    known = names | ({SCORES, *(name + PAIR_SUFFIX for name in names)} if paired else {LABELS})
     unknown = sorted(set(arrays) - known)
     if unknown:
         raise DataError(
             f"the {role} file {path.name} holds the array {unknown[0]!r}, which is no input of "
             "the model",
-            hint=f"name the arrays like the inputs: {', '.join(sorted(names))}, plus labels",
+            hint=f"name the arrays like the inputs: {', '.join(sorted(names))}, plus labels "
+            f"(or, for pairs, the same names with {PAIR_SUFFIX}, plus scores)",
         )
     inputs = {spec.name: _checked(arrays, spec.name, spec, role) for spec in specs}
     pairs = (

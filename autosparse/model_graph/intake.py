@@ -6,6 +6,7 @@ Nothing is executed here, and nothing outside the model's own directory is read.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 # Constants are folded up to this many elements: enough for a transposed weight of a large
 # decoder, far from what a hostile Expand could ask for.
 _FOLD_LIMIT = 1 << 27
+# Inlining takes time with the square of this: some seconds here, hours for a hostile file.
+_MOST_INLINED_NODES = 5_000
 
 
 def load_model(path: Path) -> ModelGraph:
@@ -93,6 +96,7 @@ def _check(proto: onnx.ModelProto, path: Path) -> None:
                 "which stock ONNX Runtime does not have",
                 hint="export the model without custom operators",
             )
+    _check_functions(proto, path)
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -103,6 +107,32 @@ def _check(proto: onnx.ModelProto, path: Path) -> None:
         ) from error
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path.name} cannot be checked: {error}") from error
+
+
+def _check_functions(proto: onnx.ModelProto, path: Path) -> None:
+    """Refuse functions that call themselves, or that grow beyond measure when inlined."""
+    bodies = {(f.domain, f.name): f.node for f in proto.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Iterable[onnx.NodeProto], callers: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            if key in callers:
+                raise ModelError(
+                    f"{path.name}: the function {node.domain}::{node.op_type} calls itself"
+                )
+            if key in bodies and key not in sizes:
+                sizes[key] = size(bodies[key], (*callers, key))
+            total += sizes.get(key, 1)
+        return total
+
+    if bodies and size(proto.graph.node, ()) > _MOST_INLINED_NODES:
+        raise ModelError(
+            f"{path.name} has model-local functions that grow to more than "
+            f"{_MOST_INLINED_NODES} nodes",
+            hint="export it without functions",
+        )
 
 
 def _normalize(path: Path) -> ir.Model:

@@ -127,6 +127,8 @@ def read_config(fields: dict[str, Any], path: Path | None = None) -> JobConfig:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the configuration"
+    if first["loc"] == ("model",) and first["type"] == "missing":
+        return "no model is given: name an ONNX file"
     if first["type"] == "missing":
         return f"{flag} is missing"
     if first["type"] == "extra_forbidden":

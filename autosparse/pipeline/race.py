@@ -6,6 +6,7 @@ then a trial on all selecting rows and the target. Everything proposed is in the
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass, field
 
@@ -79,10 +80,7 @@ class Race:
             self._teach(record)
 
     def most_promising(self) -> Recipe | None:
-        """The unmeasured candidate nearest to the dense model among those that should be inside.
-
-        What is predicted just outside the bound is measured too, once nothing better is left.
-        """
+        """The unmeasured candidate nearest to the dense model among those predicted inside."""
         open_ones = [
             record
             for record in self.sampled.values()
@@ -129,10 +127,14 @@ class Race:
             return None
         finally:
             shutil.rmtree(bench.job.workspace.job / "scratch" / "sampled", ignore_errors=True)
+        divergence = bench.job.divergence(answers, bench.few_outputs)
+        if not math.isfinite(divergence):
+            self.fail(recipe, "its outputs are NaN or infinite")
+            return None
         record = CandidateRecord(
             recipe=recipe,
             rung=Rung.SAMPLED,
-            divergence=bench.job.divergence(answers, bench.few_outputs),
+            divergence=divergence,
             predicted_ratio=self.predictor.predict(recipe).ratio,
         )
         self._note(record)

@@ -311,3 +311,29 @@ def test_residual_models_of_any_seed_are_read_alike(tmp_path: Path) -> None:
         for s in range(3)
     }
     assert len(names) == 1
+
+
+def test_functions_that_explode_when_inlined_are_refused_at_once(tmp_path: Path) -> None:
+    functions = []
+    for depth in range(30):
+        inner = ("f", f"level{depth - 1}") if depth else ("", "Relu")
+        nodes = [
+            onnx.helper.make_node(inner[1], ["x"], ["y"], domain=inner[0]),
+            onnx.helper.make_node(inner[1], ["y"], ["z"], domain=inner[0]),
+        ]
+        opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("f", 1)]
+        functions.append(
+            onnx.helper.make_function("f", f"level{depth}", ["x"], ["z"], nodes, opsets)
+        )
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("level29", ["a"], ["b"], domain="f")],
+        "bomb",
+        [value("a", onnx.TensorProto.FLOAT, [1])],
+        [value("b", onnx.TensorProto.FLOAT, [1])],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("f", 1)]
+    path = tmp_path / "bomb.onnx"
+    onnx.save(onnx.helper.make_model(graph, functions=functions, opset_imports=opsets), str(path))
+    with pytest.raises(ModelError, match="grow to more than"):
+        load_model(path)
