@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autosparse.datasets import Dataset
-from autosparse.evaluation import Comparison, LoweredModel, LoweringRequest
+from autosparse.evaluation import LoweredModel, LoweringRequest
 from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.weights import CompressedWeight
-from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
 from autosparse.pipeline.job import first_rows
 from autosparse.pipeline.table_building import compress
 from autosparse.pipeline.trial import TRIAL_TIMING
 from autosparse.pipeline.verification import VERIFY_TIMING
 from benchmarks.opened_job import OpenedJob
+from benchmarks.patience import latency_ratios
 
 NAME = "greedy INT8/fp32 mix"
 _INT8 = Level.parse("dense:int8+round_to_nearest")
@@ -56,7 +56,8 @@ class GreedyLadder:
     def best_within(self, opened: OpenedJob, bound: float) -> Step | None:
         """The most accurate step whose latency, measured again in a fresh process, is inside."""
         for step, _ in zip(self.within(bound), range(_MOST_CHECKS), strict=False):
-            if _ratios(opened, {"step": step.model}, fresh=True)["step"] <= bound:
+            again = latency_ratios(opened.job, {"step": step.model}, VERIFY_TIMING, fresh=True)
+            if again["step"] <= bound:
                 return step
         return None
 
@@ -83,7 +84,8 @@ def build_ladder(opened: OpenedJob, directory: Path) -> GreedyLadder:
     labels = [str(count) for count in models]
     for start in range(0, len(labels), _FILES_AT_ONCE):
         some = labels[start : start + _FILES_AT_ONCE]
-        ratios.update(_ratios(opened, {label: models[int(label)] for label in some}))
+        files = {label: models[int(label)] for label in some}
+        ratios.update(latency_ratios(job, files, TRIAL_TIMING))
     return GreedyLadder(
         integer_layers=len(order),
         steps=tuple(
@@ -117,19 +119,6 @@ def _lower(
     )
     ranges = opened.calibration.ranges.ranges("min_max")
     return opened.backend.lower(LoweringRequest(graph, recipe, integer, ranges), directory)
-
-
-def _ratios(
-    opened: OpenedJob, files: dict[str, LoweredModel], *, fresh: bool = False
-) -> dict[str, float]:
-    job = opened.job
-    settings = VERIFY_TIMING if fresh else TRIAL_TIMING
-    timed = measure_patiently(job, {BASELINE_LABEL: job.original, **files}, settings, fresh=fresh)
-    percentile = job.config.percentile
-    return {
-        label: Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[label]).ratio(percentile)
-        for label in files
-    }
 
 
 def describe(ladder: GreedyLadder, step: Step) -> str:

@@ -21,7 +21,7 @@ from benchmarks.job_models import FULL, MODELS, QUICK, Scale
 from benchmarks.memory import SampledRun
 from benchmarks.model_files import ModelFiles, ModelRequest, UnavailableError
 from benchmarks.opened_job import OpenedJob, opened_job
-from benchmarks.predictor_rows import predictor_rows, scoring_row
+from benchmarks.predictor_rows import SCORED_MODEL, predictor_rows, scoring_row
 from benchmarks.product_jobs import BaseJob, run_base_job, run_command
 from benchmarks.rows import Row, failed_row, ratio_of, skipped_row
 from benchmarks.toolkit_int8 import quantize_everywhere
@@ -96,7 +96,8 @@ class JobRun:
         yield from self.guarded(
             f"{name}: predictor", lambda: predictor_rows(opened, name, self.scale.unseen_recipes)
         )
-        yield from self.guarded(f"{name}: scoring", lambda: [scoring_row(opened, name)])
+        if name == SCORED_MODEL:
+            yield from self.guarded(f"{name}: scoring", lambda: [scoring_row(opened, name)])
         self.request.say(f"{name}: opponents")
         arena = Arena(
             files=files, scale=self.scale, base=base, opened=opened,

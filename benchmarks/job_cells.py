@@ -13,7 +13,7 @@ import autosparse
 from autosparse.evaluation import Comparison, LoweredModel, Measurement, Verdict
 from autosparse.evaluation.metrics import BUILT_IN, Outputs
 from autosparse.levels import Recipe
-from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
+from autosparse.pipeline.baseline import BASELINE_LABEL
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.verification import VERIFY_TIMING
 from benchmarks import greedy_mix, toolkit_int8
@@ -21,6 +21,7 @@ from benchmarks.greedy_mix import GreedyLadder, Step
 from benchmarks.job_models import Scale
 from benchmarks.model_files import ModelFiles
 from benchmarks.opened_job import OpenedJob
+from benchmarks.patience import measure_beside_baseline
 from benchmarks.product_jobs import BaseJob, solve
 from benchmarks.rows import Row, ratio_of
 from benchmarks.verdicts import Difference, Floats, Outcome, paired_difference
@@ -84,10 +85,7 @@ def run_cell(arena: Arena, budget: str, title: str) -> Cell:
     files = {_OURS: delivered[1], _INT8: arena.int8}
     if step is not None:
         files[_MIX] = step.model
-    job = arena.opened.job
-    timed = measure_patiently(
-        job, {BASELINE_LABEL: job.original, **files}, VERIFY_TIMING, fresh=True
-    )
+    timed = measure_beside_baseline(arena.opened.job, files, VERIFY_TIMING, fresh=True)
     outputs = {label: arena.answer(model) for label, model in files.items()}
     duel = _Duel(arena, title, timed, outputs)
     rows = [_delivery_row(title, result, again.verified.comparison, verifies, bound)]

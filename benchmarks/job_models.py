@@ -70,7 +70,7 @@ QUICK = Scale(
     trials=12,
     search_seconds=25.0,
     unseen_recipes=16,
-    sizes=Sizes(calibration=256, validation=1000, held_out=1000),
+    sizes=Sizes(calibration=256, validation=1024, held_out=2000),
     whole_job_memory=(),
-    deadline_seconds=240.0,
+    deadline_seconds=225.0,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-_EVERY_SECONDS = 0.25
+_EVERY_SECONDS = 0.5
 _KEPT_OF_STDERR = 600
 _LOG = "stderr.txt"
 _PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)

@@ -6,6 +6,8 @@ Without labels, quality is the divergence from the dense model's own outputs.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -54,6 +56,11 @@ class Metric:
     """Whether it compares the answers to the two halves of pairs."""
 
     @property
+    def is_divergence(self) -> bool:
+        """Whether it is a distance from the dense model, which itself has none."""
+        return self.score in (kl, relative_error)
+
+    @property
     def is_mean(self) -> bool:
         """Whether the value is the mean of the rows' scores."""
         return self.aggregate is mean
@@ -99,6 +106,10 @@ def load_metric(spelling: str) -> Metric:
             f"no metric is called {spelling!r}",
             hint=f"known: {', '.join(BUILT_IN)}, or module:callable of your own",
         )
+    # the console script does not look where it is started, and that is where people keep theirs
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         function = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # importing runs the user's own code

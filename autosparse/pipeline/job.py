@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autosparse.artifacts.bundle import file_sha256
 from autosparse.datasets import Dataset, load_dataset
 from autosparse.errors import ConfigError, DataError
 from autosparse.evaluation import Backend, LoweredModel, MeasurementLane, Target
@@ -18,7 +19,9 @@ from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.progress import Progress
-from autosparse.pipeline.workspace import Workspace
+from autosparse.pipeline.workspace import Workspace, remember_inputs
+from autosparse.search.strategies import STRATEGIES
+from search_spaces import load_space
 
 # Rows per inference when quality, not latency, is asked for.
 _EVALUATION_BATCH = 32
@@ -82,6 +85,8 @@ def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Jo
         UserInputError: the first thing that is wrong, and what to do about it.
     """
     engines.progress.stage("intake", config.model.name)
+    STRATEGIES.load(config.strategy)  # a wrong name must not cost a level table first
+    load_space(config.space)
     graph = load_model(config.model)
     target = target_of(config).for_model(graph)
     calibration = load_dataset(config.calibration, graph.inputs, "calibration")
@@ -89,6 +94,9 @@ def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Jo
     test = None if config.test is None else load_dataset(config.test, graph.inputs, "test")
     metric = _metric(config, graph, validation)
     selecting, gating = validation.split(config.seed)
+    given = {"calibration": config.calibration, "validation": config.validation}
+    digests = {role: file_sha256(path) for role, path in given.items()}
+    remember_inputs(workspace, {"model": graph.sha256, **digests})
     write_timing_inputs(workspace.inputs, calibration, target)
     for node, reason in graph.skipped.items():
         engines.progress.note(f"{node} is no layer: {reason}")
@@ -131,6 +139,11 @@ def _metric(config: JobConfig, graph: ModelGraph, validation: Dataset) -> Metric
         raise DataError(
             f"the metric {metric.name} needs labels, and the validation file has none",
             hint="save them as labels=..., or leave --metric away to judge by divergence",
+        )
+    if config.max_drop.unit == "%" and metric.is_divergence:
+        raise ConfigError(
+            f"--max-drop {config.max_drop} is relative, but {metric.name} of the dense model is 0",
+            hint="give a number in the unit of the metric, for example --max-drop 0.01",
         )
     if config.max_drop.unit == "pt" and not metric.in_unit_interval:
         raise ConfigError(

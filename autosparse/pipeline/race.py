@@ -94,9 +94,13 @@ class Race:
         measured = self.measured_ratios.get(recipe.id)
         return self.predictor.predict(recipe).ratio if measured is None else measured
 
-    def fail(self, recipe: Recipe, reason: str) -> None:
-        """Remember that a recipe cannot be lowered, run or timed."""
-        self._note(CandidateRecord(recipe=recipe, rung=Rung.FAILED, reason=reason))
+    def fail(self, recipe: Recipe, error: CandidateError) -> None:
+        """Remember that a recipe failed: for ever, unless a retry may help."""
+        if error.retryable:
+            self.failed.add(recipe.id)
+            self.bench.job.engines.progress.note(f"{recipe.id} failed for now: {error}")
+            return
+        self._note(CandidateRecord(recipe=recipe, rung=Rung.FAILED, reason=str(error)))
 
     def _climb(self, recipe: Recipe) -> CandidateRecord | None:
         """Screen by predicted latency, then sample; None where it got no divergence."""
@@ -123,13 +127,13 @@ class Race:
             )
             answers = bench.job.answer(model, bench.few)
         except CandidateError as error:
-            self.fail(recipe, str(error))
+            self.fail(recipe, error)
             return None
         finally:
             shutil.rmtree(bench.job.workspace.job / "scratch" / "sampled", ignore_errors=True)
         divergence = bench.job.divergence(answers, bench.few_outputs)
         if not math.isfinite(divergence):
-            self.fail(recipe, "its outputs are NaN or infinite")
+            self.fail(recipe, CandidateError("its outputs are NaN or infinite"))
             return None
         record = CandidateRecord(
             recipe=recipe,

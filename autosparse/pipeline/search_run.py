@@ -75,7 +75,7 @@ class Search:
         try:
             record = run_trial(self._bench, recipe, proposed_by)
         except CandidateError as error:
-            self._race.fail(recipe, str(error))
+            self._race.fail(recipe, error)
             self._bench.job.engines.progress.note(f"{recipe.id} failed: {error}")
             return None
         self._ledger.append(record, self._bench.baseline.contract)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from autosparse.artifacts.bundle import check_bundle
+from autosparse.artifacts.bundle import check_bundle, file_sha256
 from autosparse.artifacts.manifest import Manifest
 from autosparse.errors import BundleError
 from autosparse.evaluation import LoweredModel, Verdict
@@ -71,6 +71,11 @@ def run_verify(
             raise BundleError(
                 f"{config.model} is not the model that the bundle was made from",
                 hint="give the original with --model",
+            )
+        if file_sha256(config.validation) != manifest.data["validation"].sha256:
+            raise BundleError(
+                f"{config.validation} is not the validation file that the bundle was judged by",
+                hint="give the original with --validation",
             )
         baseline = measure_baseline(job)
         delivered = LoweredModel(bundle.absolute(), MODEL_FILE, recipe.knobs.graph_level)

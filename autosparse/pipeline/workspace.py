@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from autosparse.errors import ConfigError, StorageError
+from autosparse.errors import ConfigError, StorageError, UserInputError
 from autosparse.journal import stored_safely
 from autosparse.pipeline.config import JobConfig
 
 # Changing one of these changes what earlier evidence means; the others only say when to stop.
 _MUST_NOT_CHANGE = (
     "model", "calibration", "validation", "metric", "percentile", "backend", "threads",
-    "batch_size", "input_shape", "space", "seed", "target",
+    "batch_size", "input_shape", "space", "seed", "target", "exclude", "keep",
 )  # fmt: skip
 
 
@@ -79,6 +80,8 @@ class Workspace:
 def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
     """Make or reopen the output directory, and hold it for this process alone.
 
+    A job that is refused before it has done anything leaves the directory as it found it.
+
     Raises:
         StorageError: not empty without `resume`, not writable, or in use.
         ConfigError: the job to resume was asked for something else.
@@ -88,7 +91,9 @@ def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
     with stored_safely(root):
         if root.exists() and not root.is_dir():
             raise StorageError(f"{root} is a file", hint="give another --output-dir")
-        if root.exists() and any(root.iterdir()) and not resume:
+        existed = root.exists()
+        was_empty = not existed or not any(root.iterdir())
+        if not was_empty and not resume:
             raise StorageError(
                 f"the output directory {root} is not empty",
                 hint="add --resume to continue the job there, or give another --output-dir",
@@ -103,8 +108,40 @@ def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
                 f"another process works in {root}", hint="wait for it, or give another directory"
             ) from error
         _remember_config(workspace, config)
-        yield workspace
+        try:
+            yield workspace
+        except UserInputError:
+            if was_empty and not workspace.table.exists():
+                shutil.rmtree(root if not existed else workspace.job, ignore_errors=True)
+            raise
         shutil.rmtree(workspace.job / "scratch", ignore_errors=True)
+
+
+def remember_inputs(workspace: Workspace, digests: dict[str, str]) -> None:
+    """Note the digests of what a job was given, and refuse to resume on anything else.
+
+    Args:
+        workspace: the job's files.
+        digests: role (`model`, `validation` ...) -> SHA-256 of the file.
+
+    Raises:
+        ConfigError: a file was replaced since the job was started.
+    """
+    path = workspace.job / "inputs.json"
+    with stored_safely(path):
+        if path.exists():
+            stored = json.loads(path.read_bytes())
+            for role, digest in digests.items():
+                if stored.get(role, digest) != digest:
+                    raise ConfigError(
+                        f"the {role} file is not the one that the job in {workspace.root} was "
+                        "started with",
+                        hint="put the original back to resume it, or give another --output-dir",
+                    )
+            return
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(digests, indent=2), encoding="utf-8")
+        partial.replace(path)
 
 
 def _remember_config(workspace: Workspace, config: JobConfig) -> None:

@@ -1,0 +1,118 @@
+"""What a resumed or verified job must not take: other inputs than those it was started with."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autosparse.errors import BundleError, ConfigError, MeasurementError, ModelError
+from autosparse.evaluation import Evidence, LoweredModel, MaxDrop, Verdict
+from autosparse.evaluation.budget import Budget
+from autosparse.evaluation.gate import Contract
+from autosparse.journal import Journal
+from autosparse.pipeline.verify import run_verify
+from autosparse.pipeline.workspace import Workspace
+from autosparse.search import CandidateRecord, Rung
+from tests.fakes.fake_backend import Planted
+from tests.models import Net
+from tests.pipeline.worlds import World, layer_seconds, summed_error
+
+
+def make_world(root: Path) -> World:
+    return World.make(root, 4, Planted(layer_seconds, summed_error({})))
+
+
+def test_another_exclude_is_refused_on_resume(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    world.run(trials=3)
+    with pytest.raises(ConfigError, match="--exclude"):
+        world.run(trials=3, resume=True, exclude=("layer0",))
+
+
+def test_a_model_replaced_under_its_path_is_refused_on_resume(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    world.run(trials=3)
+    # the same layers, other weights
+    net = Net(seed=99)
+    value = net.input("x", "batch", 8)
+    for index in range(4):
+        weight = net.weight(f"layer{index}.weight", 8, 4 if index == 3 else 8)
+        value = net.node("Gemm", value, weight, to="logits" if index == 3 else "")
+    net.save(world.root / "model.onnx", "logits")
+    with pytest.raises(ConfigError, match="the model file is not the one"):
+        world.run(trials=3, resume=True)
+
+
+def test_verify_refuses_other_validation_rows(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    result = world.run(trials=3)
+    with np.load(tmp_path / "validation.npz") as file:
+        np.savez(tmp_path / "validation.npz", x=file["x"], labels=(file["labels"] + 1) % 4)
+    engines = world.engines()
+    with pytest.raises(BundleError, match="not the validation file"):
+        run_verify(Path(result.bundle), lambda backend: engines)
+
+
+def test_verify_holds_on_what_it_was_made_from(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    result = world.run(trials=3)
+    engines = world.engines()
+    assert run_verify(Path(result.bundle), lambda backend: engines).verdict is Verdict.MET
+
+
+def test_a_refused_job_leaves_the_directory_free(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    shutil.copy(world.root / "model.onnx", world.root / "right.onnx")
+    (world.root / "model.onnx").write_text("no model")
+    with pytest.raises(ModelError):
+        world.run(trials=3)
+    assert not (tmp_path / "out").exists()
+    shutil.copy(world.root / "right.onnx", world.root / "model.onnx")
+    assert world.run(trials=3).verdict is Verdict.MET
+
+
+def test_a_disturbed_measurement_is_not_remembered_for_ever(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    calls = itertools.count()
+
+    def disturbed(files: Mapping[str, LoweredModel]) -> None:
+        if next(calls) % 9 == 8:
+            raise MeasurementError("every round of samples was disturbed")
+
+    world.run(trials=6, engines=world.engines(fail=disturbed))
+    log = Journal(Workspace(tmp_path / "out").candidates, CandidateRecord)
+    assert not [record for record in log.records if record.rung is Rung.FAILED]
+
+
+def test_a_relative_drop_of_a_divergence_is_refused(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    with pytest.raises(ConfigError, match="of the dense model is 0"):
+        world.run(metric="kl", max_drop="1%")
+
+
+def test_a_wrong_strategy_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    engines = world.engines()
+    with pytest.raises(ConfigError, match="no strategy is called"):
+        world.run(strategy="evolutoin", engines=engines)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("compressed", "met"), [(0, True), (2, False)])
+def test_noise_does_not_exclude_the_dense_model_from_a_loose_budget(
+    compressed: int, met: bool
+) -> None:
+    contract = Contract(
+        budget=Budget.parse("200%"), percentile="p50", max_drop=MaxDrop.parse("1pt"),
+        strict=False, baseline_seconds=1e-3, baseline_quality=0.9,
+    )  # fmt: skip
+    evidence = Evidence(
+        recipe_id="x", latency_ratio=1.003, latency_ratio_high=1.01, drop=0.0, drop_high=0.0,
+        divergence=0.0, compressed_layers=compressed,
+    )  # fmt: skip
+    assert evidence.meets_budget(contract) is met
