@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 
 from torch import nn
 
-from autosparse.errors import ConfigError, UserInputError
+from autosparse.errors import ConfigError
 from autosparse.model_graph.torch_export import (
     FILE_NAME,
     DynamicShapes,
@@ -62,8 +61,7 @@ def take_in_module(
         resume: continue the job in the output directory.
 
     Raises:
-        UserInputError: the module cannot be exported, or the directory is not free. An output
-            directory that was empty before is empty again.
+        UserInputError: the module cannot be exported, or the directory is not free.
     """
     model = request.bind()
     job = Workspace(config.output_dir.absolute()).job
@@ -72,10 +70,5 @@ def take_in_module(
     with open_workspace(config, resume=resume):
         if not path.exists():
             progress.stage("export", f"{model.name} to ONNX")
-        try:
-            export_module(model, path)
-        except UserInputError:
-            if not resume:
-                shutil.rmtree(job, ignore_errors=True)
-            raise
+        export_module(model, path)
     return config
