@@ -10,6 +10,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from autosparse.evaluation import read_environment
@@ -43,7 +44,7 @@ class JobBenchmark:
         """Measure model after model; a model that fails is a row, and the next one runs."""
         run = JobRun(request, QUICK if request.quick else FULL)
         for name in request.models or run.scale.models:
-            yield from run.guarded(name, lambda name=name: run.model_rows(name))  # type: ignore[misc]
+            yield from run.guarded(name, partial(run.model_rows, name))
         yield from run.summary_rows()
 
 
@@ -93,9 +94,8 @@ class JobRun:
     ) -> Iterator[Row]:
         name = files.name
         self.request.say(f"{name}: predictor and scoring")
-        yield from self.guarded(
-            f"{name}: predictor", lambda: predictor_rows(opened, name, self.scale.unseen_recipes)
-        )
+        predicted = partial(predictor_rows, opened, name, self.scale.unseen_recipes)
+        yield from self.guarded(f"{name}: predictor", predicted)
         if name == SCORED_MODEL:
             yield from self.guarded(f"{name}: scoring", lambda: [scoring_row(opened, name)])
         self.request.say(f"{name}: opponents")
@@ -109,7 +109,7 @@ class JobRun:
         )  # fmt: skip
         for budget in (*self.scale.budgets, None):
             title = f"{name} at {budget or 'fastest'}"
-            yield from self.guarded(title, lambda b=budget, t=title: self._cell(arena, b, t))  # type: ignore[misc]
+            yield from self.guarded(title, partial(self._cell, arena, budget, title))
 
     def _cell(self, arena: Arena, budget: str | None, title: str) -> Iterator[Row]:
         """One cell; `None` asks for the fastest budget that can be met."""
