@@ -28,7 +28,7 @@ TOP = tuple(
 PAGES = (*TOP, *sorted(DOCS.glob("*.md")))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# a space before it: `--work/main` is no path, ` /work/main` is
+# a space before it: `--home/me` is no path, ` /home/me` is
 MACHINE_PATH = re.compile(r"""(?:^|[\s`"'(=])(/(?:home|root|tmp|work|Users|opt|mnt)/|[A-Z]:\\)""")
 
 
