@@ -1,0 +1,1 @@
+"""Sparse kernels: generated, compiled into one library, and called from it."""

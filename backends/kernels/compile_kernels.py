@@ -1,0 +1,32 @@
+"""Compile TVMScript kernels to object files. Run in a process of its own.
+
+A wrong intrinsic or processor makes LLVM abort the whole process, and TVM takes seconds to
+import, so the product never imports this module: `library.py` runs it as
+`python -m backends.kernels.compile_kernels INSTRUCTION_SET OBJECT`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import tvm
+
+from backends.kernels.targets import INSTRUCTION_SETS, InstructionSet
+from backends.kernels.tiles import TILES
+
+_TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
+
+
+def compile_object(target: InstructionSet, path: str) -> None:
+    """Write one object file with every kernel for one instruction set."""
+    functions = {tile.symbol(target): tile.build(target) for tile in TILES}
+    llvm = {
+        "kind": "llvm", "mtriple": _TRIPLES[target.architecture], "mcpu": target.llvm_cpu,
+        "mattr": list(target.llvm_features),
+    }  # fmt: skip
+    compiled = tvm.compile(tvm.IRModule(functions), target=tvm.target.Target(llvm))
+    compiled.mod.write_to_file(path, "o")
+
+
+if __name__ == "__main__":
+    compile_object(next(s for s in INSTRUCTION_SETS if s.name == sys.argv[1]), sys.argv[2])

@@ -1,0 +1,104 @@
+/* What the files of the core share. */
+#ifndef AUTOSPARSE_INTERNAL_H
+#define AUTOSPARSE_INTERNAL_H
+
+#include "autosparse_kernels.h"
+
+/* Ordered: whoever has one has, within its architecture, all that stand before it here. */
+typedef struct {
+  const char *name; /* as in targets.py */
+  int lanes;        /* floats in a register */
+  const struct AsSteps *steps;
+  int (*supported)(void);
+} AsInstructionSet;
+
+/* One compiled kernel. Generated: kernel_table.c. */
+typedef struct {
+  const char *instruction_set;
+  const char *family; /* "broadcast_fp32_u16", ...: the TVMScript function and its offset type */
+  int vectors, rows;
+  int (*call)(void *, const void *arguments, int32_t count, void *result);
+} AsKernel;
+
+extern const AsKernel as_kernels[];
+extern const size_t as_kernel_count;
+
+/* Kernels of a family for the present instruction set: the exact tile, or NULL. */
+const AsKernel *as_find_kernel(const char *family, int vectors, int rows);
+/* The kernel whose tile is nearest to the wish and has at most `vectors` registers. */
+const AsKernel *as_nearest_kernel(const char *family, int vectors, int rows);
+
+const AsInstructionSet *as_current_set(void);
+
+/* A view of memory as a one-dimensional tensor argument, or an integer, of a compiled kernel. */
+typedef struct {
+  enum { AS_VIEW_INT, AS_VIEW_F32, AS_VIEW_I32, AS_VIEW_U16, AS_VIEW_U8, AS_VIEW_I8 } type;
+  const void *data;
+  int64_t value; /* of an integer, or elements of a tensor */
+} AsView;
+
+/* 0, or non-zero where the kernel refused its arguments (a fault of ours). */
+int as_call_kernel(const AsKernel *kernel, const AsView *views, int count);
+
+/* Scratch memory, 64-byte aligned, kept for the next one who asks. NULL when out of memory. */
+void *as_scratch_take(size_t bytes);
+void as_scratch_give(void *memory);
+void as_scratch_release_all(void);
+
+void *as_allocate(size_t bytes); /* 64-byte aligned, zeroed; release with as_free */
+void as_free(void *memory);
+
+/* What is done around the kernels, compiled once for each instruction set: steps.c. */
+typedef struct {
+  float low, high;
+  int activation;
+} AsEpilogue;
+
+typedef struct AsSteps {
+  /* (columns, features) row-major with `input_stride` -> features x `width`, rest zero-filled */
+  void (*tile_fp32)(const float *input, int64_t input_stride, int64_t columns, int64_t features,
+                    int64_t width, float *tile);
+  /* features x `width` -> (columns, features) row-major, residual added, activation applied */
+  void (*untile_fp32)(const float *tile, int64_t width, int64_t columns, int64_t features,
+                      const AsEpilogue *epilogue, const float *residual, float *output,
+                      int64_t output_stride);
+} AsSteps;
+
+/* Operations. Each packs at creation and frees what it packed. */
+typedef struct {
+  const char *(*create)(AsLayer *layer);
+  const char *(*run)(const AsLayer *layer, const AsCall *call, const AsParallel *parallel);
+  void (*destroy)(AsLayer *layer);
+} AsOperator;
+
+struct AsLayer {
+  AsLayerSpec spec; /* its pointers are only valid while the layer is created */
+  const AsOperator *operator_;
+  void *packed; /* the operator's own */
+};
+
+extern const AsOperator as_linear_broadcast;
+
+/* A weight packed for the broadcast family: packing.c */
+typedef struct {
+  int32_t *counts, *channels;
+  void *offsets; /* uint16_t or int32_t */
+  void *values;  /* float, or int32_t holding four int8_t */
+  int64_t *block_begin; /* first stored pair of each depth block */
+  int64_t groups, blocks, pairs;
+} AsBroadcastWeight;
+
+typedef struct {
+  int rows;               /* output channels in a group */
+  int64_t blocks;         /* depth blocks */
+  int wide_offsets;       /* int32_t rather than uint16_t */
+  /* run position in its row -> depth block, and offset inside the tile of that block */
+  void (*place)(const void *context, int64_t run_in_row, int64_t *block, int64_t *offset);
+  const void *context;
+} AsBroadcastLayout;
+
+const char *as_pack_broadcast(const AsLayerSpec *spec, const AsBroadcastLayout *layout,
+                              AsBroadcastWeight *packed);
+void as_free_broadcast(AsBroadcastWeight *packed);
+
+#endif

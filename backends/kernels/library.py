@@ -1,0 +1,173 @@
+"""The shared library of all kernels: built once for each version of its sources, then cached.
+
+TVM compiles the kernels, a C compiler the code around them (the system's `cc`, or `zig cc` from
+the `ziglang` wheel, which needs no system tool-chain). The result holds every instruction set of
+its architecture and picks one when it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from autosparse.errors import CompileError
+from backends.kernels.targets import InstructionSet, instruction_sets
+
+_SOURCES = Path(__file__).parent
+_C_SOURCES = _SOURCES / "csrc"
+_PER_INSTRUCTION_SET = ("steps.c",)
+_LIBRARY = "libautosparse_kernels.so"
+_FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra")
+_TIMEOUT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class CCompiler:
+    """A C compiler and the flags that make it build for one architecture."""
+
+    command: tuple[str, ...]
+
+    @classmethod
+    def find(cls) -> CCompiler:
+        """The system's, or the one from the `ziglang` wheel.
+
+        Raises:
+            CompileError: there is neither.
+        """
+        for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+            if name and shutil.which(name):
+                return cls((name,))
+        if importlib.util.find_spec("ziglang") is not None:
+            return cls((sys.executable, "-m", "ziglang", "cc"))
+        raise CompileError(
+            "there is no C compiler to build the sparse kernels with",
+            hint="install one (gcc, clang), or: pip install 'autosparse[kernels]'",
+        )
+
+
+def kernel_library(architecture: str = "x86_64") -> Path:
+    """Path of the built library; builds it where this version of it is not cached yet.
+
+    Raises:
+        CompileError: TVM or a C compiler is missing, or one of them refuses the sources.
+    """
+    _require_tvm()
+    compiler = CCompiler.find()
+    built = _cache_directory() / _digest(architecture, compiler) / _LIBRARY
+    if not built.is_file():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=built.parent) as directory:
+            made = _build(Path(directory), architecture, compiler)
+            made.replace(built)  # whole or not at all, whoever else builds at the same time
+    return built
+
+
+def _require_tvm() -> None:
+    if importlib.util.find_spec("tvm") is None:
+        raise CompileError(
+            "Apache TVM, which compiles the sparse kernels, is not installed",
+            hint="pip install 'autosparse[kernels]'",
+        )
+
+
+def _cache_directory() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "autosparse" / "kernels"
+
+
+def _digest(architecture: str, compiler: CCompiler) -> str:
+    """Of everything that the library is made from."""
+    digest = hashlib.sha256()
+    for path in sorted(_SOURCES.rglob("*")):
+        if path.suffix in (".py", ".c", ".h"):
+            digest.update(path.relative_to(_SOURCES).as_posix().encode() + path.read_bytes())
+    versions = [importlib.metadata.version(p) for p in ("apache-tvm", "apache-tvm-ffi")]
+    digest.update(repr((architecture, compiler.command, versions)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _build(directory: Path, architecture: str, compiler: CCompiler) -> Path:
+    targets = instruction_sets(architecture)
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as executor:
+        objects = list(executor.map(lambda t: _compile_kernels(t, directory), targets))
+        steps = executor.map(lambda t: _compile_steps(t, directory, compiler), targets)
+        objects += [path for made in steps for path in made]
+    table = directory / "kernel_table.c"
+    table.write_text(_kernel_table(targets), encoding="utf-8")
+    sources = [p for p in sorted(_C_SOURCES.glob("*.c")) if p.name not in _PER_INSTRUCTION_SET]
+    library = directory / _LIBRARY
+    _run(
+        [*compiler.command, *_FLAGS, *_include_flags(), "-shared", "-o", str(library)]
+        + [str(path) for path in (*sources, table, *objects)]
+        + [f"-Wl,--version-script={_C_SOURCES / 'exports.map'}", "-Wl,-z,noexecstack", "-lm"],
+        "the C sources of the kernels",
+    )
+    return library
+
+
+def _compile_kernels(target: InstructionSet, directory: Path) -> Path:
+    made = directory / f"kernels_{target.identifier}.o"
+    command = [sys.executable, "-m", "backends.kernels.compile_kernels", target.name, str(made)]
+    _run(command, f"the {target.name} kernels", cwd=_SOURCES.parent.parent)
+    return made
+
+
+def _compile_steps(
+    target: InstructionSet, directory: Path, compiler: CCompiler
+) -> list[Path]:
+    made = []
+    for name in _PER_INSTRUCTION_SET:
+        path = directory / f"{Path(name).stem}_{target.identifier}.o"
+        command = [
+            *compiler.command, *_FLAGS, *target.c_flags, f"-DAS_SET={target.identifier}",
+            *_include_flags(), "-c", str(_C_SOURCES / name), "-o", str(path),
+        ]  # fmt: skip
+        _run(command, f"{name} for {target.name}")
+        made.append(path)
+    return made
+
+
+def _kernel_table(targets: tuple[InstructionSet, ...]) -> str:
+    """C source of the table that `csrc/kernel_call.c` searches."""
+    from backends.kernels.tiles import TILES  # its TVMScript imports TVM
+
+    declarations, rows = [], []
+    for target in targets:
+        for tile in TILES:
+            symbol = f"__tvm_ffi_{tile.symbol(target)}"
+            declarations.append(f"int {symbol}(void *, const void *, int32_t, void *);")
+            rows.append(
+                f'  {{"{target.name}", "{tile.family}", {tile.vectors}, {tile.rows}, {symbol}}},'
+            )
+    return "\n".join(
+        ['#include "internal.h"', "", *declarations, "", "const AsKernel as_kernels[] = {", *rows]
+        + ["};", "const size_t as_kernel_count = sizeof as_kernels / sizeof *as_kernels;", ""]
+    )
+
+
+def _include_flags() -> list[str]:
+    specification = importlib.util.find_spec("tvm_ffi")
+    if specification is None or specification.origin is None:
+        raise CompileError("the headers of apache-tvm-ffi are missing", hint="reinstall it")
+    return [f"-I{_C_SOURCES}", f"-I{Path(specification.origin).parent / 'include'}"]
+
+
+def _run(command: list[str], what: str, cwd: Path | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CompileError(f"cannot compile {what}: {error}") from error
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CompileError(f"cannot compile {what} (exit code {done.returncode}): {reason}")

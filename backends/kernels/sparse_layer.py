@@ -1,0 +1,100 @@
+"""A sparse layer as the kernels see it: non-zeros, positions, and all that surrounds them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Weights = npt.NDArray[np.float32] | npt.NDArray[np.int8]
+
+
+class Activation(enum.IntEnum):
+    """What is applied to a layer's result, after bias and residual; as in the C header."""
+
+    NONE = 0
+    RELU = 1
+    CLIP = 2
+    GELU = 3
+    SILU = 4
+
+
+class Family(enum.IntEnum):
+    """How a layer is computed; as in the C header."""
+
+    ANY = 0
+    BROADCAST = 1
+    PERMUTE = 2
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """The tile that a layer is computed with; zero leaves the choice to the library."""
+
+    family: Family = Family.ANY
+    vectors: int = 0
+    """Registers of columns in a tile."""
+    rows: int = 0
+    """Output channels (broadcast) or input rows (permute) at once."""
+    depth: int = 0
+    """Features in one pass over a tile."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Geometry of a two-dimensional convolution."""
+
+    channels: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Top, left, bottom, right, as in ONNX."""
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Grids of an int8 layer: real = (integer - zero) * step."""
+
+    input_step: float
+    input_zero: int
+    weight_steps: npt.NDArray[np.float32]
+    """(outputs,)"""
+    output_step: float | None = None
+    """None where the output is fp32."""
+    output_zero: int = 0
+
+
+@dataclass(frozen=True)
+class SparseLayer:
+    """A weight matrix (outputs, depth) in runs of `run` consecutive weights, and its epilogue.
+
+    `depth` is K of a matrix product and kernel height x kernel width x channels of a group, in
+    that order, of a convolution.
+    """
+
+    outputs: int
+    depth: int
+    positions: npt.NDArray[np.int64]
+    """Flat index of each run divided by `run`, ascending."""
+    values: Weights
+    """(runs, run): float32, or int8 with a `quantization`."""
+    run: int = 1
+    group: int = 0
+    """M of an N:M pattern in which every group is full, else 0."""
+    bias: npt.NDArray[np.float32] | None = None
+    quantization: Quantization | None = None
+    convolution: Convolution | None = None
+    activation: Activation = Activation.NONE
+    clip: tuple[float, float] = (0.0, 0.0)
+    plan: KernelPlan = field(default_factory=KernelPlan)
+
+
+def nonzero_runs(weight: Weights, run: int) -> tuple[npt.NDArray[np.int64], Weights]:
+    """Positions and values of the runs of a matrix (outputs, depth) that hold a non-zero."""
+    runs = weight.reshape(-1, run)
+    positions = np.flatnonzero(runs.any(axis=1)).astype(np.int64)
+    return positions, np.ascontiguousarray(runs[positions])

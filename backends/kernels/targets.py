@@ -1,0 +1,46 @@
+"""Instruction sets that kernels are compiled for, from the least to the most capable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class InstructionSet:
+    """One build of all kernels."""
+
+    name: str
+    """As `csrc/instruction_sets.c` spells it."""
+    architecture: str
+    lanes: int
+    """fp32 numbers in a register."""
+    llvm_cpu: str
+    llvm_features: tuple[str, ...]
+    c_flags: tuple[str, ...]
+    """The same for the C compiler."""
+
+    @property
+    def identifier(self) -> str:
+        """The name as a C identifier."""
+        return self.name.replace("-", "_")
+
+
+# x86-64-v4 rather than a product's name: LLVM prefers half registers on some of those.
+INSTRUCTION_SETS = (
+    InstructionSet("baseline", "x86_64", 4, "x86-64", (), ("-march=x86-64",)),
+    InstructionSet("avx2", "x86_64", 8, "x86-64-v3", (), ("-march=x86-64-v3",)),
+    InstructionSet(
+        "avx512", "x86_64", 16, "x86-64-v4", (),
+        ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+    ),
+    InstructionSet(
+        "avx512-vnni", "x86_64", 16, "x86-64-v4", ("+avx512vnni",),
+        ("-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"),
+    ),
+    InstructionSet("neon", "aarch64", 4, "generic", ("+neon",), ()),
+)  # fmt: skip
+
+
+def instruction_sets(architecture: str) -> tuple[InstructionSet, ...]:
+    """Those of one architecture (`x86_64`, `aarch64`)."""
+    return tuple(s for s in INSTRUCTION_SETS if s.architecture == architecture)
