@@ -11,6 +11,7 @@ import onnx
 from autosparse.evaluation import ExecutedLayer
 from autosparse.model_graph import Layer, ModelGraph
 from backends.qdq_plan import fused_result
+from backends.kernels.operators import DOMAIN as SPARSE_DOMAIN
 from backends.weights4 import OPERATOR
 
 _INTEGER = frozenset(
@@ -34,7 +35,11 @@ def executed_layers(optimized: Path, graph: ModelGraph) -> dict[str, ExecutedLay
         Layer name -> what runs for it; a layer that cannot be matched is left out.
     """
     proto = onnx.load(str(optimized), load_external_data=False)
-    weighted = [n for n in proto.graph.node if n.op_type in _INTEGER | _FLOAT | _PACKED]
+    weighted = [
+        n
+        for n in proto.graph.node
+        if n.op_type in _INTEGER | _FLOAT | _PACKED or n.domain == SPARSE_DOMAIN
+    ]
     by_name = {_original_name(node.name): node for node in weighted}
     by_output = {node.output[0]: node for node in weighted}
     found: dict[str, ExecutedLayer] = {}
@@ -44,7 +49,10 @@ def executed_layers(optimized: Path, graph: ModelGraph) -> dict[str, ExecutedLay
             node = node or by_output.get(tensor) or by_name.get(tensor)
         if node is not None:
             found[layer.name] = ExecutedLayer(
-                kernel=node.op_type, precision=_precision(node), node=node.name
+                kernel=node.op_type,
+                precision=_precision(node),
+                node=node.name,
+                skips_zeros=node.domain == SPARSE_DOMAIN,
             )
     return found
 
@@ -75,6 +83,8 @@ def _possible_results(graph: ModelGraph, layer: Layer) -> Iterable[str]:
 
 
 def _precision(node: onnx.NodeProto) -> Literal["fp32", "int8", "int4", "other"]:
+    if node.domain == SPARSE_DOMAIN:
+        return "int8" if node.op_type.startswith("Q") else "fp32"
     if node.op_type in _INTEGER:
         return "int8"
     if node.op_type in _PACKED and any(a.name == "bits" and a.i == 4 for a in node.attribute):

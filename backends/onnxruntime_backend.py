@@ -1,4 +1,4 @@
-"""ONNX Runtime on CPU: stock kernels, INT8 by QDQ, 4-bit weights, sparse ones as dense ones."""
+"""ONNX Runtime on CPU: stock kernels, INT8 by QDQ, 4-bit weights, and sparse kernels of ours."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from autosparse.evaluation.backend import Array, NodeTime
 from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from backends.executed_graph import executed_layers
+from backends.kernels.custom_ops import SparseLowering, bundled_library
+from backends.kernels.support import why_not_sparse
 from backends.qdq_insertion import GrowingGraph, activation_grids, insert_qdq, set_bias
 from backends.qdq_plan import bare_conversions, calibrated_tensors, plan_qdq
 from backends.weights4 import use_4_bits, why_not_4_bits
@@ -62,13 +64,13 @@ class OnnxRuntimeRunner:
 
 
 class OnnxRuntimeBackend:
-    """Stock ONNX Runtime, CPU execution provider."""
+    """Stock ONNX Runtime, CPU execution provider, with our custom operators beside the model."""
 
     name = "onnxruntime"
-    summary = "stock ONNX Runtime on CPU: fp32, static INT8 (QDQ) or 4-bit weights per layer"
+    summary = "ONNX Runtime on CPU: fp32, static INT8, 4-bit weights or sparse kernels per layer"
 
     def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
-        """Dense levels are real; zeros are multiplied like any other weight."""
+        """Dense levels are the runtime's own, sparse ones those of the kernels that we add."""
         if level.precision is Precision.INT4 and isinstance(level.pattern, Dense):
             # whether it is faster depends on rows and sizes: the level table measures it
             reason = why_not_4_bits(layer)
@@ -77,17 +79,11 @@ class OnnxRuntimeBackend:
             return Capability.no(
                 f"{layer.name}: ONNX Runtime has no {level} {layer.operator} on CPU"
             )
-        if not isinstance(level.pattern, Dense) and level.precision is Precision.FP32:
-            return Capability.no_faster(
-                f"{layer.name}: stock ONNX Runtime multiplies zeros like any other weight, so "
-                f"{level} is as slow as dense:fp32"
-            )
-        if not isinstance(level.pattern, Dense):
-            return Capability.no_faster(
-                f"{layer.name}: stock ONNX Runtime multiplies zeros like any other weight, so "
-                f"{level} is as slow as dense:int8"
-            )
-        return Capability.wins()
+        if isinstance(level.pattern, Dense):
+            return Capability.wins()
+        # stock ONNX Runtime multiplies zeros like any other weight: only our kernels skip them
+        reason = why_not_sparse(layer, level)
+        return Capability.no_faster(reason) if reason else Capability.wins()
 
     def conversions(self, graph: ModelGraph, levels: Mapping[str, Level]) -> Mapping[str, int]:
         """Quantize and dequantize nodes that no kernel absorbs."""
@@ -121,6 +117,7 @@ class OnnxRuntimeBackend:
         levels = request.recipe.levels
         integer: dict[str, Layer] = {}
         nodes = {str(node.name): node for node in model.graph}
+        sparse = SparseLowering(request, growing, nodes)
         for layer in request.graph.layers:
             level = levels[layer.name]
             if level.is_baseline:
@@ -131,24 +128,27 @@ class OnnxRuntimeBackend:
                 integer[layer.node] = layer
             elif level.precision is Precision.INT4:
                 use_4_bits(growing, nodes[layer.node], layer, request.weights[layer.name])
-            else:
+            elif not sparse.use_fp32(layer):
                 _replace_weight(growing, nodes[layer.node], layer, request)
         plan = plan_qdq(model.graph, integer)
         activation_type = request.recipe.knobs.activation_type
         grids = activation_grids(plan, request.ranges, activation_type)
         insert_qdq(growing, plan, integer, request.weights, grids)
+        for layer in integer.values():
+            sparse.use_int8(layer)
+        sparse.define_functions(model)
         ir_passes.RemoveUnusedNodesPass()(model)
         _check_interface(model, request.graph)
         model.producer_name, model.producer_version = "autosparse", None
         directory.mkdir(parents=True, exist_ok=True)
         lowered = LoweredModel(directory, "model.onnx", request.recipe.knobs.graph_level)
         save_model(model, lowered.path)
+        sparse.add_library(directory)
         return lowered
 
     def open(self, model: LoweredModel, *, threads: int) -> OnnxRuntimeRunner:
         """Open a session on the file."""
-        options = _options(threads, model.graph_level)
-        return _open(str(model.path), options, model.path.name)
+        return _open_file(model, _options(threads, model.graph_level))
 
     def executed_layers(self, model: LoweredModel, graph: ModelGraph) -> dict[str, ExecutedLayer]:
         """Read off the graph that ONNX Runtime optimized for itself."""
@@ -156,7 +156,7 @@ class OnnxRuntimeBackend:
             optimized = Path(directory) / "optimized.onnx"
             options = _options(1, model.graph_level)
             options.optimized_model_filepath = str(optimized)
-            _open(str(model.path), options, model.path.name)
+            _open_file(model, options)
             return executed_layers(optimized, graph)
 
     def node_times(
@@ -167,7 +167,7 @@ class OnnxRuntimeBackend:
             options = _options(threads, model.graph_level)
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(directory) / "profile")
-            runner = _open(str(model.path), options, model.path.name)
+            runner = _open_file(model, options)
             for _ in range(_WARMUP_RUNS + runs):
                 runner.run(inputs)
             trace = json.loads(Path(runner.end_profiling()).read_text(encoding="utf-8"))
@@ -233,6 +233,19 @@ def _options(threads: int, graph_level: str) -> ort.SessionOptions:
     options.graph_optimization_level = _GRAPH_LEVELS[graph_level]
     options.log_severity_level = _FATAL_ONLY
     return options
+
+
+def _open_file(model: LoweredModel, options: ort.SessionOptions) -> OnnxRuntimeRunner:
+    """Open a file with the kernels that lie beside it, if there are any."""
+    library = bundled_library(model.directory)
+    if library is not None:
+        try:
+            options.register_custom_ops_library(str(library))
+        except Exception as error:  # as below
+            raise MeasurementError(
+                f"ONNX Runtime cannot load {library.name}: {_first_line(error)}"
+            ) from error
+    return _open(str(model.path), options, model.path.name)
 
 
 def _open(model: str | bytes, options: ort.SessionOptions, what: str) -> OnnxRuntimeRunner:

@@ -89,6 +89,8 @@ class ExecutedLayer(BaseModel):
     """Arithmetic of that operator; int4 where it reads 4-bit weights."""
     node: str
     """Name of the executed node, as `node_times` reports it."""
+    skips_zeros: bool = False
+    """Whether it leaves out the weights that are zero."""
 
 
 class NodeTime(BaseModel):

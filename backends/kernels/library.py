@@ -24,8 +24,8 @@ from backends.kernels.targets import InstructionSet, instruction_sets
 
 _SOURCES = Path(__file__).parent
 _C_SOURCES = _SOURCES / "csrc"
-_PER_INSTRUCTION_SET = ("steps.c",)
-_LIBRARY = "libautosparse_kernels.so"
+_PER_INSTRUCTION_SET = ("steps.c", "steps_int8.c")
+LIBRARY_NAME = "libautosparse_kernels.so"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra")
 _TIMEOUT_SECONDS = 600.0
 
@@ -62,7 +62,9 @@ def kernel_library(architecture: str = "x86_64") -> Path:
     """
     _require_tvm()
     compiler = CCompiler.find()
-    built = _cache_directory() / _digest(architecture, compiler) / _LIBRARY
+    sources = [Path(__file__), *_kernel_sources(), *sorted(_C_SOURCES.iterdir())]
+    name = _digest(sources, architecture, compiler.command)
+    built = _cache_directory() / name / LIBRARY_NAME
     if not built.is_file():
         built.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=built.parent) as directory:
@@ -84,41 +86,53 @@ def _cache_directory() -> Path:
     return Path(root) / "autosparse" / "kernels"
 
 
-def _digest(architecture: str, compiler: CCompiler) -> str:
-    """Of everything that the library is made from."""
+def _kernel_sources() -> list[Path]:
+    """What the compiled kernels, and they alone, are made from."""
+    named = [_SOURCES / f"{name}.py" for name in ("compile_kernels", "targets", "tiles")]
+    return [*named, *sorted((_SOURCES / "families").glob("*.py"))]
+
+
+def _digest(paths: list[Path], *details: object) -> str:
+    """Of files, of the versions of TVM, and of whatever else matters."""
     digest = hashlib.sha256()
-    for path in sorted(_SOURCES.rglob("*")):
-        if path.suffix in (".py", ".c", ".h"):
-            digest.update(path.relative_to(_SOURCES).as_posix().encode() + path.read_bytes())
+    for path in paths:
+        digest.update(path.relative_to(_SOURCES).as_posix().encode() + path.read_bytes())
     versions = [importlib.metadata.version(p) for p in ("apache-tvm", "apache-tvm-ffi")]
-    digest.update(repr((architecture, compiler.command, versions)).encode())
+    digest.update(repr((versions, details)).encode())
     return digest.hexdigest()[:16]
 
 
 def _build(directory: Path, architecture: str, compiler: CCompiler) -> Path:
     targets = instruction_sets(architecture)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as executor:
-        objects = list(executor.map(lambda t: _compile_kernels(t, directory), targets))
+        objects = list(executor.map(_compiled_kernels, targets))
         steps = executor.map(lambda t: _compile_steps(t, directory, compiler), targets)
         objects += [path for made in steps for path in made]
     table = directory / "kernel_table.c"
     table.write_text(_kernel_table(targets), encoding="utf-8")
     sources = [p for p in sorted(_C_SOURCES.glob("*.c")) if p.name not in _PER_INSTRUCTION_SET]
-    library = directory / _LIBRARY
+    library = directory / LIBRARY_NAME
     _run(
         [*compiler.command, *_FLAGS, *_include_flags(), "-shared", "-o", str(library)]
         + [str(path) for path in (*sources, table, *objects)]
-        + [f"-Wl,--version-script={_C_SOURCES / 'exports.map'}", "-Wl,-z,noexecstack", "-lm"],
+        + [f"-Wl,--version-script={_C_SOURCES / 'exports.map'}", "-Wl,-z,noexecstack", "-Wl,--no-undefined", "-Wl,-s", "-lm"],
         "the C sources of the kernels",
     )
     return library
 
 
-def _compile_kernels(target: InstructionSet, directory: Path) -> Path:
-    made = directory / f"kernels_{target.identifier}.o"
-    command = [sys.executable, "-m", "backends.kernels.compile_kernels", target.name, str(made)]
-    _run(command, f"the {target.name} kernels", cwd=_SOURCES.parent.parent)
-    return made
+def _compiled_kernels(target: InstructionSet) -> Path:
+    """The object file of one instruction set; TVM takes seconds, so it is cached on its own."""
+    name = f"{target.name}-{_digest(_kernel_sources())}.o"
+    built = _cache_directory() / "objects" / name
+    if not built.is_file():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=built.parent) as directory:
+            made = Path(directory) / name
+            command = [sys.executable, "-m", "backends.kernels.compile_kernels", target.name]
+            _run([*command, str(made)], f"the {target.name} kernels", cwd=_SOURCES.parent.parent)
+            made.replace(built)
+    return built
 
 
 def _compile_steps(
@@ -138,11 +152,11 @@ def _compile_steps(
 
 def _kernel_table(targets: tuple[InstructionSet, ...]) -> str:
     """C source of the table that `csrc/kernel_call.c` searches."""
-    from backends.kernels.tiles import TILES  # its TVMScript imports TVM
+    from backends.kernels.tiles import tiles_for  # its TVMScript imports TVM
 
     declarations, rows = [], []
     for target in targets:
-        for tile in TILES:
+        for tile in tiles_for(target):
             symbol = f"__tvm_ffi_{tile.symbol(target)}"
             declarations.append(f"int {symbol}(void *, const void *, int32_t, void *);")
             rows.append(
@@ -169,5 +183,6 @@ def _run(command: list[str], what: str, cwd: Path | None = None) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CompileError(f"cannot compile {what}: {error}") from error
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        reason = next((line for line in lines if "error" in line.lower()), lines[-1])
         raise CompileError(f"cannot compile {what} (exit code {done.returncode}): {reason}")

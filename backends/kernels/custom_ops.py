@@ -1,0 +1,92 @@
+"""Sparse layers of one recipe: custom nodes, their functions, and the library in `kernels/`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import onnx_ir as ir
+
+from autosparse.errors import CompileError
+from autosparse.evaluation import LoweringRequest
+from autosparse.model_graph import Layer
+from backends.kernels.library import LIBRARY_NAME, kernel_library
+from backends.kernels.lowering import SparseNode, use_fp32_kernel, use_int8_kernel
+from backends.kernels.operators import SparseOperator
+from backends.kernels.support import why_not_sparse
+from backends.qdq_insertion import GrowingGraph
+
+_DIRECTORY = "kernels"
+_USUAL_DOMAIN = ""
+
+
+def bundled_library(directory: Path) -> Path | None:
+    """The library of custom operators beside a model, or None."""
+    path = directory / _DIRECTORY / LIBRARY_NAME
+    return path if path.is_file() else None
+
+
+class SparseLowering:
+    """What the layers of one recipe need; does nothing where none is sparse."""
+
+    def __init__(
+        self, request: LoweringRequest, growing: GrowingGraph, nodes: Mapping[str, ir.Node]
+    ) -> None:
+        self._request = request
+        self._growing = growing
+        self._nodes = nodes
+        self._operators: set[SparseOperator] = set()
+
+    def use_fp32(self, layer: Layer) -> bool:
+        """Replace a layer's node where its level is a sparse fp32 one that a kernel runs."""
+        sparse = self._sparse_node(layer)
+        if sparse is None:
+            return False
+        return self._used(use_fp32_kernel(self._growing, self._nodes[layer.node], sparse))
+
+    def use_int8(self, layer: Layer) -> bool:
+        """The same for a sparse int8 level, once the integers around the layer are in place."""
+        sparse = self._sparse_node(layer)
+        if sparse is None:
+            return False
+        return self._used(use_int8_kernel(self._growing, self._nodes[layer.node], sparse))
+
+    def define_functions(self, model: ir.Model) -> None:
+        """Give every custom operator in use its dense meaning."""
+        opset = model.graph.opset_imports[_USUAL_DOMAIN]
+        for operator in sorted(self._operators, key=lambda o: o.name):
+            function = operator.function(opset)
+            model.functions[function.identifier()] = function
+
+    def add_library(self, directory: Path) -> None:
+        """Put the library where `bundled_library` looks for it; an older one goes."""
+        target = directory / _DIRECTORY / LIBRARY_NAME
+        target.unlink(missing_ok=True)
+        if not self._operators:
+            return
+        built = kernel_library()
+        target.parent.mkdir(exist_ok=True)
+        with suppress(OSError):  # another file system, or one without links
+            os.link(built, target)
+            return
+        try:
+            shutil.copyfile(built, target)
+        except OSError as error:
+            raise CompileError(f"cannot copy the sparse kernels: {error}") from error
+
+    def _used(self, operator: SparseOperator | None) -> bool:
+        if operator is not None:
+            self._operators.add(operator)
+        return operator is not None
+
+    def _sparse_node(self, layer: Layer) -> SparseNode | None:
+        level = self._request.recipe.levels[layer.name]
+        if level.sparsity == 0 or why_not_sparse(layer, level):
+            return None
+        return SparseNode(
+            layer=layer, level=level, weight=self._request.weights[layer.name],
+            bias=self._request.graph.bias(layer),
+        )  # fmt: skip

@@ -1,0 +1,190 @@
+"""What follows a layer and can be computed inside its kernel: bias, residual, activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from backends.kernels.sparse_layer import Activation
+
+_ROOT_HALF = 0.7071067811865476
+_TOLERANCE = 1e-5
+
+
+@dataclass
+class Epilogue:
+    """A chain of nodes behind a layer, each the only reader of the one before."""
+
+    value: ir.Value
+    """What the chain ends in: the kernel's result takes its place."""
+    nodes: list[ir.Node] = field(default_factory=list)
+    """The nodes that go, the layer's own left out, in graph order."""
+    bias: npt.NDArray[np.float32] | None = None
+    """(outputs,): added behind a MatMul."""
+    residual: ir.Value | None = None
+    activation: Activation = Activation.NONE
+    clip: tuple[float, float] | None = None
+
+    def absorb(self, *nodes: ir.Node) -> None:
+        """Take nodes into the kernel; the last one's result becomes the chain's."""
+        self.nodes.extend(nodes)
+        self.value = nodes[-1].outputs[0]
+
+
+def follow(node: ir.Node, outputs: int, *, residuals: bool) -> Epilogue:
+    """Find what a kernel can do besides the layer itself.
+
+    Args:
+        node: the layer's node, Conv, Gemm or MatMul.
+        outputs: its output channels.
+        residuals: whether a tensor of the result's shape may be added, too.
+    """
+    found = Epilogue(node.outputs[0])
+    reader = _only_reader(found.value)
+    if node.op_type == "MatMul" and reader is not None and reader.op_type == "Add":
+        bias = _channel_constant(_other_input(reader, found.value), outputs)
+        if bias is not None:
+            found.bias = bias
+            found.absorb(reader)
+            reader = _only_reader(found.value)
+    if residuals and reader is not None and reader.op_type == "Add":
+        other = _other_input(reader, found.value)
+        if other is not None and other.const_value is None and _same_shape(other, found.value):
+            found.residual = other
+            found.absorb(reader)
+    _follow_activation(found)
+    return found
+
+
+def _follow_activation(found: Epilogue) -> None:
+    reader = _only_reader(found.value)
+    if reader is not None and reader.op_type == "Relu":
+        found.activation = Activation.RELU
+        found.absorb(reader)
+    elif reader is not None and reader.op_type == "Clip":
+        clip = _clip_bounds(reader)
+        if clip is not None:
+            found.activation, found.clip = Activation.CLIP, clip
+            found.absorb(reader)
+    elif reader is not None and reader.op_type == "Gelu":
+        approximate = reader.attributes.get("approximate")
+        if approximate is None or approximate.as_string() == "none":
+            found.activation = Activation.GELU
+            found.absorb(reader)
+    else:
+        _follow_composed_gelu(found)
+        _follow_composed_silu(found)
+
+
+def _follow_composed_silu(found: Epilogue) -> None:
+    """x * Sigmoid(x)."""
+    readers = _readers(found.value)
+    by_type = {reader.op_type: reader for reader in readers}
+    gate, product = by_type.get("Sigmoid"), by_type.get("Mul")
+    if len(readers) != 2 or gate is None or product is None:
+        return
+    if set(product.inputs) == {found.value, gate.outputs[0]} and _is_private(gate.outputs[0]):
+        found.activation = Activation.SILU
+        found.absorb(gate, product)
+
+
+def _follow_composed_gelu(found: Epilogue) -> None:
+    """x * (1 + Erf(x / sqrt 2)) / 2, with the half multiplied before or after."""
+    readers = _readers(found.value)
+    scaled = next((r for r in readers if _scales_by_root_half(r)), None)
+    error = _only_reader(scaled.outputs[0]) if scaled else None
+    raised = _only_reader(error.outputs[0]) if error and error.op_type == "Erf" else None
+    if scaled is None or error is None or raised is None or not _is_with(raised, "Add", 1.0):
+        return
+    others = [reader for reader in readers if reader is not scaled]
+    weighted = _only_reader(raised.outputs[0])
+    if len(others) != 1 or weighted is None or weighted.op_type != "Mul":
+        return
+    first = others[0]
+    if first is weighted:  # x * raised, then half of it
+        last = _only_reader(weighted.outputs[0])
+        if last is not None and _is_with(last, "Mul", 0.5):
+            found.activation = Activation.GELU
+            found.absorb(scaled, error, raised, weighted, last)
+    elif _is_with(first, "Mul", 0.5) and _only_reader(first.outputs[0]) is weighted:
+        found.activation = Activation.GELU
+        found.absorb(scaled, first, error, raised, weighted)
+    elif _is_with(weighted, "Mul", 0.5) and _only_reader(weighted.outputs[0]) is first:
+        if first.op_type == "Mul" and found.value in first.inputs:
+            found.activation = Activation.GELU
+            found.absorb(scaled, error, raised, weighted, first)
+
+
+def _scales_by_root_half(node: ir.Node) -> bool:
+    return _is_with(node, "Div", 1 / _ROOT_HALF) or _is_with(node, "Mul", _ROOT_HALF)
+
+
+def _is_with(node: ir.Node, operator: str, number: float) -> bool:
+    """Whether a binary node combines a tensor with that one number."""
+    if node.op_type != operator or len(node.inputs) != 2:
+        return False
+    candidates = node.inputs[1:] if operator == "Div" else node.inputs
+    for value in candidates:
+        constant = _scalar(value)
+        if constant is not None and abs(constant - number) <= _TOLERANCE:
+            return True
+    return False
+
+
+def _scalar(value: ir.Value | None) -> float | None:
+    if value is None or value.const_value is None or value.const_value.size != 1:
+        return None
+    return float(value.const_value.numpy().reshape(()))
+
+
+def _clip_bounds(node: ir.Node) -> tuple[float, float] | None:
+    bounds = [-np.inf, np.inf]
+    for index, value in enumerate(node.inputs[1:3]):
+        if value is None:
+            continue
+        number = _scalar(value)
+        if number is None:
+            return None
+        bounds[index] = number
+    return float(bounds[0]), float(bounds[1])
+
+
+def _readers(value: ir.Value) -> list[ir.Node]:
+    """Distinct nodes that read a value; none where someone outside the graph does."""
+    return [] if value.is_graph_output() else list(dict.fromkeys(value.consumers()))
+
+
+def _only_reader(value: ir.Value) -> ir.Node | None:
+    readers = _readers(value)
+    return readers[0] if len(readers) == 1 and len(list(value.uses())) == 1 else None
+
+
+def _is_private(value: ir.Value) -> bool:
+    return _only_reader(value) is not None
+
+
+def _other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
+    return next((v for v in node.inputs if v is not value), None)
+
+
+def _channel_constant(value: ir.Value | None, outputs: int) -> npt.NDArray[np.float32] | None:
+    """(outputs,) where the constant adds one number to each output channel, the last axis."""
+    if value is None or value.const_value is None:
+        return None
+    constant = np.asarray(value.const_value.numpy(), dtype=np.float32)
+    if constant.size not in (1, outputs) or (constant.ndim and constant.shape[-1] != constant.size):
+        return None
+    return np.ascontiguousarray(np.broadcast_to(constant.reshape(-1), (outputs,)))
+
+
+def _same_shape(left: ir.Value, right: ir.Value) -> bool:
+    """Whether two shapes are known to be equal, free dimensions by name."""
+    if left.shape is None or right.shape is None or len(left.shape) != len(right.shape):
+        return False
+    return all(
+        a == b and (isinstance(a, int) or a.value is not None)
+        for a, b in zip(left.shape, right.shape, strict=True)
+    )

@@ -1,0 +1,60 @@
+"""Which levels the sparse kernels run, and whether there are kernels here at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from functools import cache
+
+from autosparse.errors import CompileError
+from autosparse.levels import NM, Dense, Level, Precision
+from autosparse.model_graph import Layer
+from backends.kernels.library import CCompiler
+from backends.kernels.lowering import INT8_RUN
+
+
+@cache
+def why_no_kernels() -> str:
+    """Why no sparse kernel can be built on this machine; empty where they can."""
+    if platform.machine() != "x86_64":
+        return f"the sparse kernels are not built for {platform.machine()} yet"
+    if importlib.util.find_spec("tvm") is None:
+        return "Apache TVM is not installed (pip install 'autosparse[kernels]')"
+    try:
+        CCompiler.find()
+    except CompileError as error:
+        return str(error)
+    return ""
+
+
+def why_not_sparse(layer: Layer, level: Level) -> str:
+    """Why no kernel runs this level of this layer faster than densely; empty where one may."""
+    if isinstance(level.pattern, Dense):
+        return f"{layer.name}: {level} has no zeros to skip"
+    if level.precision not in (Precision.FP32, Precision.INT8):
+        return f"{layer.name}: the sparse kernels compute in fp32 and int8, not {level.precision}"
+    if layer.operator == "Conv" and len(layer.weight_shape) != 4:
+        return f"{layer.name}: the sparse kernels know two-dimensional convolutions only"
+    if layer.is_depthwise:
+        return f"{layer.name}: a depthwise convolution has too few weights per output to skip any"
+    reason = _why_no_run(layer, level)
+    if reason:
+        return reason
+    missing = why_no_kernels()
+    return f"{layer.name}: {missing}" if missing else ""
+
+
+def _why_no_run(layer: Layer, level: Level) -> str:
+    """int8 kernels read 4 consecutive weights at once, which must not cross a border."""
+    if level.precision is not Precision.INT8:
+        return ""
+    inner = layer.weight_shape[1] if layer.operator == "Conv" else layer.reduction
+    step = level.pattern.group if isinstance(level.pattern, NM) else INT8_RUN
+    if inner % step:
+        return (
+            f"{layer.name}: {level} needs a multiple of {step} consecutive inputs, and it has "
+            f"{inner}"
+        )
+    if isinstance(level.pattern, NM) and layer.operator == "Conv":
+        return f"{layer.name}: int8 N:M kernels are for matrix products, not convolutions"
+    return ""
