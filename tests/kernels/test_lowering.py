@@ -1,0 +1,232 @@
+"""Sparse levels in a whole model: what the runtime executes, and that it computes the same."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autosparse.evaluation import ExecutedLayer, LoweredModel
+from autosparse.levels import Knobs, Level
+from backends.kernels.custom_ops import bundled_library
+from backends.onnxruntime_backend import OnnxRuntimeBackend
+from tests.lowering import Subject, request, subject
+from tests.models import Array, Net, images, residual_cnn
+
+BACKEND = OnnxRuntimeBackend()
+INT8 = Level.parse("dense:int8")
+BLOCKS = Level.parse("block1x4@0.5:int8")
+UNSTRUCTURED = Level.parse("unstructured@0.75:fp32")
+
+
+@pytest.fixture
+def cnn(tmp_path: Path) -> Subject:
+    path = residual_cnn().save(tmp_path / "cnn.onnx", "logits")
+    return subject(path, {"image": images(4)})
+
+
+def possible(what: Subject, level: Level) -> dict[str, Level]:
+    """The level for every layer whose kernel may win."""
+    from autosparse.evaluation import Target
+
+    return {
+        layer.name: level
+        for layer in what.graph.layers
+        if BACKEND.capability(layer, level, Target()).can_win
+    }
+
+
+def lowered(
+    what: Subject, levels: Mapping[str, Level], directory: Path, knobs: Knobs | None = None
+) -> tuple[LoweredModel, dict[str, ExecutedLayer]]:
+    model = BACKEND.lower(request(what, levels, knobs), directory)
+    return model, BACKEND.executed_layers(model, what.graph)
+
+
+def both_answers(
+    model: LoweredModel, inputs: Mapping[str, Array], directory: Path
+) -> tuple[Array, Array]:
+    """With the kernels, and from the same file in a runtime that has none."""
+    stock = LoweredModel(directory / "stock", "model.onnx")
+    stock.directory.mkdir()
+    shutil.copyfile(model.path, stock.path)
+    (with_kernels,) = BACKEND.open(model, threads=1).run(inputs).values()
+    (without,) = BACKEND.open(stock, threads=1).run(inputs).values()
+    return with_kernels, without
+
+
+@pytest.mark.parametrize(
+    "level", ["unstructured@0.75:fp32", "2:4:fp32", "block1x4@0.5:fp32", "unstructured@0.9:fp32"]
+)
+def test_fp32_layers_skip_their_zeros_and_mean_the_same(
+    cnn: Subject, level: str, tmp_path: Path
+) -> None:
+    levels = possible(cnn, Level.parse(level))
+    model, executed = lowered(cnn, levels, tmp_path / "sparse")
+    assert len(levels) >= 6
+    for name in levels:
+        assert executed[name].skips_zeros, name
+        assert executed[name].precision == "fp32"
+    with_kernels, without = both_answers(model, cnn.inputs, tmp_path)
+    np.testing.assert_allclose(with_kernels, without, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", ["block1x4@0.5:int8", "unstructured@0.75:int8"])
+def test_int8_layers_skip_their_zeros_and_stay_near(
+    cnn: Subject, level: str, tmp_path: Path
+) -> None:
+    levels = possible(cnn, Level.parse(level))
+    model, executed = lowered(cnn, levels, tmp_path / "sparse")
+    assert "stem" not in levels, "three channels do not fill a run of four"
+    assert {executed[name].precision for name in levels} == {"int8"}
+    assert all(executed[name].skips_zeros for name in levels)
+    with_kernels, without = both_answers(model, cnn.inputs, tmp_path)
+    # a few steps of the integer grids on the way may round to the other side
+    step = np.abs(without).max() / 127
+    assert np.abs(with_kernels.astype(np.float64) - without).max() <= 4 * step
+
+
+def test_consecutive_int8_layers_hand_integers_to_each_other(cnn: Subject, tmp_path: Path) -> None:
+    _, executed = lowered(cnn, possible(cnn, BLOCKS), tmp_path / "sparse")
+    assert executed["block2.a"].kernel == "QSparseConvRelu"
+    assert executed["block1.b"].kernel == "QSparseConv"
+
+
+def test_residuals_and_activations_are_computed_in_the_kernel(
+    cnn: Subject, tmp_path: Path
+) -> None:
+    _, executed = lowered(cnn, possible(cnn, UNSTRUCTURED), tmp_path / "sparse")
+    assert executed["stem"].kernel == "SparseConvRelu"
+    assert executed["block1.b"].kernel == "SparseConvAddRelu"
+    assert executed["block2.b"].kernel == "SparseConvAddRelu"
+    assert executed["block2.short"].kernel == "SparseConv"
+
+
+def test_sparse_int8_and_dense_layers_mix(cnn: Subject, tmp_path: Path) -> None:
+    levels = {"block1.a": BLOCKS, "block1.b": INT8, "block2.a": UNSTRUCTURED, "block2.b": BLOCKS}
+    model, executed = lowered(cnn, levels, tmp_path / "mixed")
+    told = {name: (layer.precision, layer.skips_zeros) for name, layer in executed.items()}
+    assert told["block1.a"] == ("int8", True)
+    assert told["block1.b"] == ("int8", False)
+    assert told["block2.a"] == ("fp32", True)
+    assert told["block2.b"] == ("int8", True)
+    assert told["classifier"] == ("fp32", False)
+    with_kernels, without = both_answers(model, cnn.inputs, tmp_path)
+    assert np.abs(with_kernels.astype(np.float64) - without).max() <= np.abs(without).max() / 30
+
+
+def test_the_library_lies_beside_the_model_only_where_it_is_used(
+    cnn: Subject, tmp_path: Path
+) -> None:
+    lowered(cnn, {"block1.a": UNSTRUCTURED}, tmp_path / "model")
+    assert bundled_library(tmp_path / "model") is not None
+    lowered(cnn, {"block1.a": INT8}, tmp_path / "model")
+    assert bundled_library(tmp_path / "model") is None
+
+
+def test_a_sparse_weight_is_small_on_disk(tmp_path: Path) -> None:
+    net = Net()
+    x = net.input("x", "batch", 256)
+    net.node("MatMul", x, net.weight("fc.weight", 256, 256), name="fc", to="y")
+    what = subject(net.save(tmp_path / "fc.onnx", "y"), {"x": images(2, shape=(256,))})
+    model, _ = lowered(what, {"fc.weight": Level.parse("unstructured@0.9:fp32")}
+                       if what.graph.layers[0].name == "fc.weight"
+                       else {what.graph.layers[0].name: Level.parse("unstructured@0.9:fp32")},
+                       tmp_path / "sparse")  # fmt: skip
+    dense = 256 * 256 * 4
+    assert model.path.stat().st_size < 0.2 * dense
+
+
+def test_signed_activations_stay_with_the_runtime(cnn: Subject, tmp_path: Path) -> None:
+    _, executed = lowered(
+        cnn, {"block1.a": BLOCKS}, tmp_path / "signed", Knobs(activation_type="int8")
+    )
+    assert not executed["block1.a"].skips_zeros
+
+
+def test_padding_that_depends_on_the_input_stays_with_the_runtime(tmp_path: Path) -> None:
+    net = Net()
+    x = net.input("x", "batch", 4, "height", "width")
+    net.node("Conv", x, net.weight("c.weight", 8, 4, 3, 3), name="c", to="y",
+             auto_pad="SAME_UPPER", strides=[2, 2])  # fmt: skip
+    what = subject(net.save(tmp_path / "c.onnx", "y"), {"x": images(2, shape=(4, 9, 9))})
+    model, executed = lowered(what, {"c": UNSTRUCTURED}, tmp_path / "sparse")
+    assert not executed["c"].skips_zeros
+    assert BACKEND.open(model, threads=1).run(what.inputs)["y"].shape == (2, 8, 5, 5)
+
+
+def gelu(net: Net, x: str) -> str:
+    scaled = net.node("Div", x, net.constant("root", np.float32(2**0.5)))
+    raised = net.node("Add", net.node("Erf", scaled), net.constant("unit", np.float32(1)))
+    weighted = net.node("Mul", x, raised)
+    return net.node("Mul", weighted, net.constant("half", np.float32(0.5)))
+
+
+def gelu_half_first(net: Net, x: str) -> str:
+    halved = net.node("Mul", x, net.constant("half", np.float32(0.5)))
+    scaled = net.node("Mul", x, net.constant("root", np.float32(0.5**0.5)))
+    raised = net.node("Add", net.node("Erf", scaled), net.constant("unit", np.float32(1)))
+    return net.node("Mul", halved, raised)
+
+
+def almost_gelu(net: Net, x: str) -> str:
+    scaled = net.node("Div", x, net.constant("root", np.float32(1.7)))
+    raised = net.node("Add", net.node("Erf", scaled), net.constant("unit", np.float32(1)))
+    return net.node("Mul", net.node("Mul", x, raised), net.constant("half", np.float32(0.5)))
+
+
+def silu(net: Net, x: str) -> str:
+    return net.node("Mul", x, net.node("Sigmoid", x))
+
+
+def clip(net: Net, x: str) -> str:
+    return net.node(
+        "Clip", x, net.constant("low", np.float32(-1)), net.constant("high", np.float32(1))
+    )
+
+
+def read_twice(net: Net, x: str) -> str:
+    return net.node("Add", net.node("Relu", x), x)
+
+
+@pytest.mark.parametrize(
+    ("follow", "kernel"),
+    [
+        (gelu, "SparseMatMulGelu"),
+        (gelu_half_first, "SparseMatMulGelu"),
+        (almost_gelu, "SparseMatMul"),
+        (silu, "SparseMatMulSilu"),
+        (clip, "SparseMatMulClip"),
+        (read_twice, "SparseMatMul"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_what_follows_a_matrix_product_joins_it(
+    follow: Callable[[Net, str], str], kernel: str, tmp_path: Path
+) -> None:
+    net = Net()
+    x = net.input("x", "batch", 5, 24)
+    product = net.node("MatMul", x, net.weight("fc", 24, 16), name="fc")
+    biased = net.node("Add", net.weight("bias", 16), product)
+    net.node("Identity", follow(net, biased), to="y")
+    what = subject(net.save(tmp_path / "fc.onnx", "y"), {"x": images(3, shape=(5, 24))})
+    model, executed = lowered(what, {what.graph.layers[0].name: UNSTRUCTURED}, tmp_path / "sparse")
+    assert executed[what.graph.layers[0].name].kernel == kernel
+    with_kernels, without = both_answers(model, what.inputs, tmp_path)
+    np.testing.assert_allclose(with_kernels, without, rtol=1e-4, atol=1e-5)
+
+
+def test_factors_of_a_gemm_are_folded(tmp_path: Path) -> None:
+    net = Net()
+    x = net.input("x", "batch", 24)
+    net.node("Gemm", x, net.weight("w", 24, 16), net.weight("b", 16), name="fc", to="y",
+             alpha=0.5, beta=3.0)  # fmt: skip
+    what = subject(net.save(tmp_path / "fc.onnx", "y"), {"x": images(3, shape=(24,))})
+    dense = Level.parse("unstructured@0.01:fp32")
+    model, executed = lowered(what, {what.graph.layers[0].name: dense}, tmp_path / "sparse")
+    assert executed[what.graph.layers[0].name].skips_zeros
+    (found,) = BACKEND.open(model, threads=1).run(what.inputs).values()
+    np.testing.assert_allclose(found, what.dense["y"], atol=0.02)

@@ -1,0 +1,191 @@
+"""The stored form of a sparse weight, and the dense meaning that travels with every operator."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from backends.kernels.operators import DOMAIN, VERSION, SparseOperator, store_runs
+from backends.kernels.sparse_layer import Activation, nonzero_runs
+
+OPSET = 17
+OPERATORS = [
+    SparseOperator(convolution, *types, adds, activation)
+    for convolution, types, adds, activation in itertools.product(
+        (False, True), ((False, False), (True, False), (True, True)), (False, True), Activation
+    )
+]
+
+
+@given(st.sets(st.integers(0, 3000), max_size=40))
+def test_positions_come_back_from_their_gaps(places: set[int]) -> None:
+    positions = np.array(sorted(places), np.int64)
+    values = np.arange(1, len(places) + 1, dtype=np.float32).reshape(-1, 1)
+    stored = store_runs(positions, values)
+    ends = np.cumsum(stored.gaps.astype(np.int64)) - 1
+    kept = stored.values.any(axis=1)
+    assert stored.gaps.min(initial=1) >= 1
+    np.testing.assert_array_equal(ends[kept], positions)
+    np.testing.assert_array_equal(stored.values[kept], values)
+
+
+def test_runs_that_hold_only_zeros_are_left_out() -> None:
+    weight = np.array([[0, 0, 1, 0], [0, 0, 0, 0]], np.int8)
+    positions, values = nonzero_runs(weight, 2)
+    np.testing.assert_array_equal(positions, [1])
+    np.testing.assert_array_equal(values, [[1, 0]])
+
+
+def test_every_operator_has_a_name_of_its_own() -> None:
+    assert len({operator.name for operator in OPERATORS}) == len(OPERATORS) == 60
+    assert SparseOperator(True, True, False, True, Activation.RELU).name == "QSparseConvToFloatAddRelu"
+
+
+def weights(operator: SparseOperator) -> npt.NDArray[np.float32]:
+    """(6, K): a convolution's K is 3 x 3 x 4."""
+    rng = np.random.default_rng(3)
+    depth = 36 if operator.convolution else 20
+    drawn = rng.integers(-9, 9, (6, depth)) * (rng.random((6, depth)) < 0.3)
+    return drawn.astype(np.float32)
+
+
+def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelProto:
+    """The operator alone, with its function; `x` and `residual` are inputs."""
+    weight = weights(operator)
+    run = 4 if operator.integer_input else 1
+    stored = (
+        store_runs(*nonzero_runs(weight.astype(np.int8), run))
+        if operator.integer_input
+        else store_runs(*nonzero_runs(weight, run))
+    )
+    shape = (6, 3, 3, 4) if operator.convolution else weight.shape
+    constants = {
+        "x_step": np.float32(0.5), "x_zero": np.uint8(3), "values": stored.values,
+        "gaps": stored.gaps, "runs_shape": np.array([weight.size // run, run], np.int64),
+        "weight_shape": np.array(shape, np.int64),
+        "weight_steps": np.linspace(0.1, 0.6, 6, dtype=np.float32),
+        "bias": np.arange(6, dtype=np.float32), "low": np.float32(-4), "high": np.float32(4),
+        "y_step": np.float32(0.25), "y_zero": np.uint8(100),
+    }  # fmt: skip
+    given_types = {"x": TensorProto.UINT8 if operator.integer_input else TensorProto.FLOAT}
+    if operator.adds:
+        given_types["residual"] = TensorProto.FLOAT
+    attributes = (
+        {"strides": [2, 1], "pads": [1, 0, 1, 2], "dilations": [1, 2], "group": 1}
+        if operator.convolution
+        else {}
+    )
+    dims = list("abcd") if operator.convolution else list("abc")
+    result = TensorProto.UINT8 if operator.integer_output else TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node(operator.name, operator.inputs, ["y"], domain=DOMAIN, **attributes)],
+        "net",
+        [helper.make_tensor_value_info(n, kind, dims) for n, kind in given_types.items()],
+        [helper.make_tensor_value_info("y", result, dims)],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()
+         if n in operator.inputs],
+    )  # fmt: skip
+    function = onnx.FunctionProto()
+    function.ParseFromString(serialized_function(operator, opset))
+    model = helper.make_model(
+        graph, functions=[function],
+        opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, VERSION)],
+    )  # fmt: skip
+    model.ir_version = 9
+    return model
+
+
+def serialized_function(operator: SparseOperator, opset: int) -> bytes:
+    import onnx_ir as ir
+
+    return bytes(ir.to_proto(operator.function(opset)).SerializeToString())
+
+
+def activated(operator: SparseOperator, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    from scipy.special import erf, expit
+
+    match operator.activation:
+        case Activation.RELU:
+            return np.maximum(values, 0)
+        case Activation.CLIP:
+            return np.clip(values, -4, 4)
+        case Activation.GELU:
+            return 0.5 * values * (1 + erf(values / np.sqrt(2)))
+        case Activation.SILU:
+            return values * expit(values)
+    return values
+
+
+def reference(
+    operator: SparseOperator, x: npt.NDArray[np.generic], residual: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float64]:
+    """The meaning in float64, before the result is quantized."""
+    import torch
+
+    weight = weights(operator).astype(np.float64)
+    real = x.astype(np.float64)
+    if operator.integer_input:
+        real = (real - 3) * 0.5
+        weight = weight * np.linspace(0.1, 0.6, 6, dtype=np.float32).astype(np.float64)[:, None]
+    bias = np.arange(6, dtype=np.float64)
+    if operator.convolution:
+        kernel = np.moveaxis(weight.reshape(6, 3, 3, 4), -1, 1)
+        padded = np.pad(real, ((0, 0), (0, 0), (1, 1), (0, 2)))
+        product = torch.nn.functional.conv2d(
+            torch.tensor(padded), torch.tensor(kernel), torch.tensor(bias), stride=(2, 1),
+            dilation=(1, 2),
+        ).numpy()  # fmt: skip
+    else:
+        product = real @ weight.T + bias
+    return activated(operator, product if residual is None else product + residual)
+
+
+def inputs_of(operator: SparseOperator) -> dict[str, npt.NDArray[np.generic]]:
+    """Random `x` and, where it is added, `residual`."""
+    rng = np.random.default_rng(4)
+    shape = (2, 4, 9, 8) if operator.convolution else (2, 5, 20)
+    x = rng.integers(0, 256, shape).astype(np.uint8)
+    given_x = x if operator.integer_input else (x / 64).astype(np.float32)
+    found: dict[str, npt.NDArray[np.generic]] = {"x": given_x}
+    if operator.adds:
+        empty = np.zeros_like(reference(operator, given_x, None))
+        found["residual"] = rng.standard_normal(empty.shape).astype(np.float32)
+    return found
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.name)
+@pytest.mark.parametrize("library", [False, True], ids=["stock", "kernels"])
+def test_the_stock_runtime_and_the_kernels_mean_the_same(
+    operator: SparseOperator, library: bool, kernel_path: Path
+) -> None:
+    options = ort.SessionOptions()
+    if library:
+        options.register_custom_ops_library(str(kernel_path))
+    session = ort.InferenceSession(one_node_model(operator).SerializeToString(), options)
+    given_inputs = inputs_of(operator)
+    (found,) = session.run(None, given_inputs)
+    residual = given_inputs.get("residual")
+    expected = reference(
+        operator, given_inputs["x"], None if residual is None else residual.astype(np.float32)
+    )
+    assert found.shape == expected.shape
+    if operator.integer_output:
+        grid = np.clip(np.rint(expected / 0.25) + 100, 0, 255)
+        assert np.abs(found.astype(int) - grid).max() <= 1
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("opset", [13, 17, 21])
+def test_the_functions_are_valid_in_old_and_new_opsets(opset: int) -> None:
+    for operator in OPERATORS:
+        onnx.checker.check_model(one_node_model(operator, opset))
