@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from autosparse.errors import ConfigError, StorageError, first_problem
 
 Record = TypeVar("Record", bound=BaseModel)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Journal(Generic[Record]):
@@ -82,10 +83,22 @@ class stored_safely:  # noqa: N801 - reads as a statement: with stored_safely(pa
         """Translate an OSError; let everything else through."""
         if not isinstance(error, OSError):
             return
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
-                f"the disk is full while writing {self._path}",
-                hint="free some space, then run the same command with --resume: nothing "
-                "finished is lost",
-            ) from error
-        raise StorageError(f"cannot write {self._path}: {error.strerror or error}") from error
+        if is_full(error):
+            raise full_disk(self._path) from error
+        raise StorageError(
+            f"cannot write {self._path}: {error.strerror or error}",
+            hint="make its directory writable, or give another --output-dir",
+        ) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room for what was to be written: a disk, a quota, a limit of a file."""
+    return error.errno in _NO_ROOM
+
+
+def full_disk(path: Path | str) -> StorageError:
+    """What a person is told who can make room."""
+    return StorageError(
+        f"the disk is full while writing {path}",
+        hint="free some space, then run the same command with --resume: nothing finished is lost",
+    )

@@ -39,7 +39,7 @@ def flag(field: str) -> str:
 def command_parser(command: str) -> argparse.ArgumentParser:
     """The parser of one command."""
     parser = argparse.ArgumentParser(prog=f"autosparse {command}")
-    importlib.import_module(COMMANDS[command]).add_arguments(parser)
+    importlib.import_module(COMMANDS[command].module).add_arguments(parser)
     return parser
 
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import LoweredModel, Measurement, Target, TimingSettings
 from autosparse.evaluation.backend import NodeTime
+from autosparse.journal import full_disk
 from workers.messages import FileToOpen, MeasureRequest, ProfileRequest, Reply
 
 # Opening a large model, and rounds that overrun: beyond this a measurement hangs.
@@ -109,10 +110,13 @@ class IsolatedLane:
         if not line:
             raise MeasurementError(self._describe_death(child))
         try:
-            return Reply.model_validate_json(line)
+            reply = Reply.model_validate_json(line)
         except ValidationError as error:
             self.close()
             raise MeasurementError("the measuring process answered nonsense") from error
+        if reply.no_room:
+            raise full_disk(f"the measuring process's files in {tempfile.gettempdir()}")
+        return reply
 
     def _start(self, threads: int) -> subprocess.Popen[bytes]:
         """Start the child where no folder of the user's can shadow our packages."""

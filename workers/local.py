@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autosparse.errors import ConfigError
 from autosparse.pipeline.config import read_config
-from autosparse.pipeline.job import Engines
+from autosparse.pipeline.job import Engines, target_of
 from autosparse.pipeline.optimize import Result, run_job
 from autosparse.pipeline.progress import Progress, Silent
 from autosparse.pipeline.verify import Verification, run_verify
@@ -73,7 +73,7 @@ def optimize(
         request = ModuleRequest(model, example_inputs, dynamic_shapes)
         job_config = take_in_module(asked, request, progress, resume=resume)
         resume = True  # the directory is this job's by now
-    with local_engines(job_config.backend, progress) as engines:
+    with local_engines(target_of(job_config).backend, progress) as engines:
         return run_job(job_config, engines, resume=resume)
 
 

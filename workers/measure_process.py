@@ -5,6 +5,7 @@ It imports no torch, so that nothing but the runtime under test owns threads and
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from autosparse.evaluation import Measurement, read_environment
 from autosparse.evaluation.backend import Array
 from autosparse.evaluation.canaries import Canaries
 from autosparse.evaluation.timing import time_interleaved
+from autosparse.journal import is_full
 from backends import BACKENDS
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 
@@ -50,6 +52,13 @@ def _answer(line: str, canaries: Canaries, cores: list[int]) -> Reply:
         return Reply(measurements=_measure(request, canaries))
     except AutoSparseError as error:
         return Reply(error=str(error))
+    except json.JSONDecodeError as error:
+        # a runtime does not say so when there is no room for its trace: it ends in the middle
+        return Reply(error=f"the runtime's trace is not whole: {error}", no_room=True)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return Reply(error=str(error), no_room=True)
 
 
 def _measure(request: MeasureRequest, canaries: Canaries) -> dict[str, Measurement]:

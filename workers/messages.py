@@ -59,8 +59,10 @@ class ProfileRequest(BaseModel):
 class Reply(BaseModel):
     """Measurements or node times, or the sentence that says why there are none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     measurements: dict[str, Measurement] | None = None
     node_times: tuple[NodeTime, ...] | None = None
     error: str = ""
+    no_room: bool = False
+    """Whether the reason is a full disk, which is no fault of the files."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from autosparse.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -40,9 +41,9 @@ def write_bundle(
         StorageError: the disk is full or not writable; an older bundle is still there then.
     """
     partial = directory.with_name(directory.name + ".partial")
-    with stored_safely(directory):
+    with stored_safely(directory), _removed_unless_renamed(partial):
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(model.directory, partial)
+        _copy_files(model.directory, partial)
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8")
         files = {
@@ -61,6 +62,26 @@ def write_bundle(
         partial.rename(directory)
         shutil.rmtree(old, ignore_errors=True)
     return complete
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copy a directory; unlike `shutil.copytree`, the first error ends it, and is told as it is."""
+    target.mkdir()
+    for path in sorted(source.rglob("*")):
+        copy = target / path.relative_to(source)
+        if path.is_dir():
+            copy.mkdir()
+        else:
+            shutil.copy(path, copy)
+
+
+@contextmanager
+def _removed_unless_renamed(partial: Path) -> Iterator[None]:
+    """Half a bundle is of no use, and on a full disk in the way."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_bundle(bundle: Path) -> Manifest:

@@ -42,7 +42,7 @@ class LatencySummary(_Record):
     samples: int
     """Samples of the delivered file that count."""
     discarded_samples: int
-    """Samples of the delivered file that a canary disqualified."""
+    """Samples of the delivered file that a canary or an interruption disqualified."""
 
 
 class Offer(_Record):
@@ -67,7 +67,7 @@ class SearchSummary(_Record):
     failed: int
     """Recipes that could not be lowered, run or timed."""
     seconds: float
-    """Time of the search, table building included."""
+    """Time of the job up to its conclusion."""
     seed: int
 
 

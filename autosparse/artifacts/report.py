@@ -25,7 +25,7 @@ from autosparse.artifacts.report_evidence import (
     quality_view,
 )
 from autosparse.artifacts.report_front import front_view
-from autosparse.artifacts.report_layers import layers_view
+from autosparse.artifacts.report_layers import correction_views, layers_view
 from autosparse.artifacts.report_verdict import verdict_view
 from autosparse.artifacts.report_words import QualityWords, bytes_size, count, duration, short
 
@@ -68,6 +68,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "verdict": verdict_view(data),
         "front": front_view(data),
         "layers": layers_view(data.layers),
+        "corrections": correction_views(data.corrections),
         "latency": latency_view(data),
         "predictor": None if data.predictor is None else predictor_view(data.predictor),
         "rails": None if data.guard_rails is None else guard_rails_view(data.guard_rails),

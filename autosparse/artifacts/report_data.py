@@ -65,6 +65,18 @@ class PredictorReport(_Record):
     """(measured, predicted) ratios."""
 
 
+class CorrectionRow(_Record):
+    """What the correction of channel statistics does to one kind of level."""
+
+    level: str
+    plain: float
+    """Divergence without it, every layer that may have the level being at it."""
+    corrected: float
+    """Divergence with it."""
+    used: bool
+    """Whether recipes are corrected at this level."""
+
+
 class ReportData(_Record):
     """The whole report."""
 
@@ -80,3 +92,5 @@ class ReportData(_Record):
     noise_floor: float
     """Half width of the verifying run's interval: smaller differences are not told apart."""
     notes: tuple[str, ...]
+    corrections: tuple[CorrectionRow, ...] = ()
+    """Measured effects of the correction; none where it was not tried."""

@@ -28,7 +28,7 @@ from autosparse.artifacts.report_words import (
     share,
     share_range,
 )
-from autosparse.evaluation import Measurement, Percentile, Quality
+from autosparse.evaluation import Comparison, Measurement, Percentile, Quality
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def latency_view(data: ReportData) -> LatencyView:
             (
                 f"round {i}",
                 f"{share(ratio)} of the baseline",
-                "counts" if accepted else "discarded: a canary ran slow",
+                "counts" if accepted else f"discarded: {_why_discarded(comparison, i - 1)}",
             )
             for i, (ratio, accepted) in enumerate(pairs, start=1)
         ),
@@ -89,10 +89,24 @@ def latency_view(data: ReportData) -> LatencyView:
             ("95 % interval of the ratio", share_range(latency.ratio_interval)),
             ("Noise floor", f"\N{PLUS-MINUS SIGN}{share(data.noise_floor)}"),
             ("Undisturbed rounds", f"{kept} of {len(pairs)}"),
+            *_interruptions(comparison),
         ),
         beyond=beyond,
         percentile=percentile,
     )
+
+
+def _why_discarded(comparison: Comparison, number: int) -> str:
+    blocks = (comparison.baseline.blocks[number], comparison.candidate.blocks[number])
+    if any(block.interruptions and not block.accepted for block in blocks):
+        return "another process took the core"
+    return "a canary ran slow"
+
+
+def _interruptions(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    """Samples that only a percentile above the median discards; nothing where there are none."""
+    gone = comparison.baseline.interrupted_samples + comparison.candidate.interrupted_samples
+    return (("Interrupted samples, discarded", count(gone)),) if gone else ()
 
 
 def _file(title: str, role: str, measurement: Measurement, percentile: Percentile) -> FileLatency:

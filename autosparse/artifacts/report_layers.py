@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from autosparse.artifacts.layer_rows import Alternative, LayerRow
+from autosparse.artifacts.report_data import CorrectionRow
 from autosparse.artifacts.report_words import (
     MINUS,
     UNKNOWN,
@@ -65,6 +66,8 @@ class LayerView:
     divergence: Number
     sparsity: Number
     parameters: Number
+    macs: Number
+    """Multiply-accumulates of one inference of the dense layer."""
     alternatives: tuple[AlternativeView, ...]
 
 
@@ -113,6 +116,33 @@ def layers_view(rows: Sequence[LayerRow]) -> LayersView:
     )
 
 
+@dataclass(frozen=True)
+class CorrectionView:
+    """What the correction does to one level."""
+
+    level: str
+    meaning: str
+    plain: str
+    corrected: str
+    change: str
+    used: bool
+
+
+def correction_views(rows: Sequence[CorrectionRow]) -> tuple[CorrectionView, ...]:
+    """Word every measured effect."""
+    return tuple(
+        CorrectionView(
+            level=row.level,
+            meaning=level_meaning(row.level),
+            plain=_divergence(row.plain),
+            corrected=_divergence(row.corrected),
+            change=share(row.corrected / row.plain - 1.0) if row.plain > 0 else UNKNOWN,
+            used=row.used,
+        )
+        for row in rows
+    )
+
+
 Speller = Callable[[float | None], str]
 
 
@@ -151,6 +181,7 @@ def _row(row: LayerRow, spell: Speller, longest_saved: float) -> LayerView:
         divergence=Number(_divergence(row.divergence), row.divergence),
         sparsity=Number(share(row.sparsity), row.sparsity),
         parameters=Number(count(row.parameters), float(row.parameters)),
+        macs=Number(UNKNOWN if row.macs is None else count(row.macs), row.macs),
         alternatives=tuple(_alternative(a, row, spell) for a in row.alternatives),
     )
 

@@ -7,10 +7,11 @@ import tempfile
 from pathlib import Path
 
 from autosparse.cli.terminal import print_json, print_table
-from autosparse.errors import ConfigError, ModelError
+from autosparse.errors import ConfigError, MeasurementError, ModelError
 from autosparse.evaluation import Comparison, LoweredModel, Target, TimingSettings
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.model_graph import load_model
+from autosparse.model_graph.intake import check_file
 from autosparse.pipeline.benchmark_inputs import write_inputs
 from workers.isolated_lane import IsolatedLane
 
@@ -34,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not path.is_file():
             raise ModelError(f"there is no model file {path}")
     base = load_model(arguments.models[0])
+    for path in arguments.models[1:]:
+        check_file(path)
     target = Target(
         threads=arguments.threads,
         batch_size=arguments.batch_size,
@@ -46,9 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as directory, IsolatedLane() as lane:
         inputs = Path(directory) / "inputs.npz"
         write_inputs(inputs, base, target, arguments.inputs)
-        measured = lane.measure(
-            files, inputs, target, TimingSettings(rounds=arguments.rounds, max_seconds=60.0)
-        )
+        settings = TimingSettings(rounds=arguments.rounds, max_seconds=60.0)
+        try:
+            measured = lane.measure(files, inputs, target, settings)
+        except MeasurementError as error:
+            raise ModelError(
+                f"the files do not run side by side: {error.message}",
+                hint="each must open in ONNX Runtime and take the inputs of the first",
+            ) from error
     if arguments.json:
         print_json({label: m.model_dump(mode="json") for label, m in measured.items()})
         return 0

@@ -6,31 +6,34 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NamedTuple
 
 from rich.console import Console
 
 import autosparse
 from autosparse.errors import AutoSparseError
 
+
+class Command(NamedTuple):
+    """Where a command lies, and what it does in a line."""
+
+    module: str
+    """Has `add_arguments` and `run`; imported when the command is asked for."""
+    summary: str
+
+
 COMMANDS = {
-    "optimize": "autosparse.cli.optimize",
-    "verify": "autosparse.cli.verify",
-    "benchmark": "autosparse.cli.benchmark",
-    "methods": "autosparse.cli.catalog",
-    "strategies": "autosparse.cli.catalog",
-    "backends": "autosparse.cli.catalog",
-    "spaces": "autosparse.cli.catalog",
-    "demo": "autosparse.cli.demo",
-}
-_SUMMARIES = {
-    "optimize": "find the most accurate model that meets a latency budget",
-    "verify": "measure and evaluate a delivered bundle again",
-    "benchmark": "time model files against each other",
-    "methods": "list the methods that make levels",
-    "strategies": "list the strategies that propose recipes",
-    "backends": "list the backends that run models",
-    "spaces": "list the search spaces",
-    "demo": "train a small model, optimize it, verify it",
+    "optimize": Command(
+        "autosparse.cli.optimize", "find the most accurate model that meets a latency budget"
+    ),
+    "verify": Command("autosparse.cli.verify", "measure and evaluate a delivered bundle again"),
+    "benchmark": Command("autosparse.cli.benchmark", "time model files against each other"),
+    "methods": Command("autosparse.cli.catalog", "list the methods that make levels"),
+    "strategies": Command("autosparse.cli.catalog", "list the strategies that propose recipes"),
+    "backends": Command("autosparse.cli.catalog", "list the backends that run models"),
+    "spaces": Command("autosparse.cli.catalog", "list the search spaces"),
+    "demo": Command("autosparse.cli.demo", "train a small model, optimize it, verify it"),
 }
 _INTERRUPTED = 130
 
@@ -49,7 +52,7 @@ def run(argv: Sequence[str]) -> int:
     """
     try:
         arguments = _parse(argv)
-        return int(importlib.import_module(COMMANDS[arguments.command]).run(arguments))
+        return int(importlib.import_module(COMMANDS[arguments.command].module).run(arguments))
     except ImportError as error:
         if "shadowed" not in str(error):
             raise
@@ -70,13 +73,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         description="From a trained model and a latency budget to the most accurate model that "
         "measurably meets it.",
     )
+    parser.add_argument(
+        "--version", action="version", version=f"autosparse {version('autosparse')}"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = next((word for word in argv if word in COMMANDS), None)
-    for name, summary in _SUMMARIES.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+    for name, command in COMMANDS.items():
+        described = commands.add_parser(name, help=command.summary, description=command.summary)
         if name == asked:
             autosparse.check_siblings()
-            importlib.import_module(COMMANDS[name]).add_arguments(command)
+            importlib.import_module(command.module).add_arguments(described)
     return parser.parse_args(argv)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections import Counter
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.cli.flags import add_config_flags, given_fields
@@ -10,8 +12,11 @@ from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_
 from autosparse.evaluation import Verdict
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.dry_run import DryRun, run_dry
+from autosparse.pipeline.job import target_of
 from autosparse.pipeline.optimize import Result, run_job
 from workers.local import local_engines
+
+_NUMBERS = re.compile(r"\d+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the job; the exit code is the verdict's."""
     config = read_config(given_fields(arguments), arguments.config)
     progress = TerminalProgress()
-    with local_engines(config.backend, progress) as engines:
+    with local_engines(target_of(config).backend, progress) as engines:
         if arguments.dry_run:
             _print_dry_run(run_dry(config, engines.backend), as_json=arguments.json)
             return 0
@@ -94,17 +99,40 @@ def _print_dry_run(dry: DryRun, *, as_json: bool) -> None:
             ]
         )  # fmt: skip
         return
-    rows = [
-        (c.layer.name, c.layer.operator, f"{c.layer.parameters:,}",
-         _count(dry.costs[c.layer.name].macs), str(c.level), "yes" if c.searched else "no",
-         c.reason)
-        for c in dry.choices
-    ]  # fmt: skip
     title = (
         f"{len(dry.graph.layers)} layers, {dry.parameters:,} parameters, {_count(dry.macs)} MACs"
     )
-    columns = ("layer", "operator", "parameters", "MACs", "level", "searched", "why not")
-    print_table(title, columns, rows)
+    levels = Counter(choice.layer.name for choice in dry.choices if choice.searched)
+    rows = [
+        (la.name, la.operator, f"{la.parameters:,}", _count(dry.costs[la.name].macs),
+         str(levels[la.name]))
+        for la in dry.graph.layers
+    ]  # fmt: skip
+    print_table(title, ("layer", "operator", "parameters", "MACs", "levels"), rows)
+    columns = ("level", "layers", "not searched elsewhere, because")
+    print_table("levels (--json tells them layer by layer)", columns, _levels(dry))
+
+
+def _levels(dry: DryRun) -> list[tuple[str, str, str]]:
+    """One row a level: where it is searched, and one example for each kind of reason against it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for choice in dry.choices:
+        # two reasons are of one kind where they differ in the layer's name and numbers only
+        kind = _NUMBERS.sub("", choice.reason.replace(choice.layer.name, ""))
+        own = found.setdefault(str(choice.level), {})
+        own.setdefault("" if choice.searched else kind, []).append(choice.reason)
+    return [
+        (
+            level,
+            f"{len(kinds.get('', []))} of {len(dry.graph.layers)}",
+            "\n".join(_example(told) for kind, told in kinds.items() if kind),
+        )
+        for level, kinds in found.items()
+    ]
+
+
+def _example(told: list[str]) -> str:
+    return told[0] if len(told) == 1 else f"{told[0]} (and {len(told) - 1} more like this)"
 
 
 def _count(number: int | None) -> str:

@@ -20,6 +20,7 @@ Samples = npt.NDArray[np.float64]
 
 _CONFIDENCE = 0.95
 _RESAMPLES = 500
+_QUIET = "stop other work on this machine and try again"
 
 
 class Interval(BaseModel):
@@ -60,7 +61,10 @@ class Block(BaseModel):
     slowdown: float
     """The worse of the two canary readings beside the block, against the best readings."""
     accepted: bool
-    """False where a canary was more than 5 % off: the samples are kept, and counted nowhere."""
+    """False where a canary was more than 5 % off, or, where a percentile above the median was
+    asked for, where the block was interrupted: the samples are kept, and counted nowhere."""
+    interruptions: int | None = None
+    """How often another process took the core within the block; None where it was not counted."""
 
 
 class Measurement(BaseModel):
@@ -92,8 +96,15 @@ class Measurement(BaseModel):
 
     @property
     def discarded_samples(self) -> int:
-        """Samples that a canary disqualified."""
+        """Samples that a canary or an interruption disqualified."""
         return sum(len(b.samples_seconds) for b in self.blocks if not b.accepted)
+
+    @property
+    def interrupted_samples(self) -> int:
+        """Discarded samples of blocks within which another process took the core."""
+        return sum(
+            len(b.samples_seconds) for b in self.blocks if not b.accepted and b.interruptions
+        )
 
     def percentile_seconds(self, percentile: Percentile) -> float:
         """The p50 or p95 of the accepted samples, in seconds."""
@@ -152,9 +163,21 @@ class Comparison(BaseModel):
             for a, b in zip(self.baseline.blocks, self.candidate.blocks, strict=True)
             if a.accepted and b.accepted
         ]
+        if not rounds:
+            raise MeasurementError(self._why_no_round(), hint=_QUIET)
         return (
             _stacked([base for base, _ in rounds], self.candidate),
             _stacked([mine for _, mine in rounds], self.candidate),
+        )
+
+    def _why_no_round(self) -> str:
+        """Each file may have undisturbed blocks; a ratio needs both in one round."""
+        blocks = self.baseline.blocks, self.candidate.blocks
+        mine, theirs = (sum(b.accepted for b in own) for own in blocks)
+        return (
+            f"{self.baseline.label} and {self.candidate.label} were never undisturbed in the same "
+            f"round: of {len(self.baseline.blocks)} rounds, {mine} count for the one and {theirs} "
+            "for the other"
         )
 
 
@@ -164,7 +187,7 @@ def _stacked(blocks: Sequence[Sequence[float]], measurement: Measurement) -> Sam
         raise MeasurementError(
             f"{measurement.label}: every one of {measurement.discarded_samples} samples was "
             "disturbed",
-            hint="stop other work on this machine and try again",
+            hint=_QUIET,
         )
     stacked = np.full((len(blocks), max(map(len, blocks))), np.nan)
     for row, block in zip(stacked, blocks, strict=True):

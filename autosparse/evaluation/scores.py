@@ -95,7 +95,8 @@ def _check_classes(labels: Array, classes: int) -> None:
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
             f"labels reach from {labels.min()} to {labels.max()}, the model's first output has "
-            f"{classes} classes"
+            f"{classes} classes",
+            hint=f"save class indices from 0 to {classes - 1}",
         )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import resource
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +30,9 @@ class TimingSettings(BaseModel):
     """Untimed inferences before each block."""
     max_seconds: Annotated[float, Field(gt=0)] = 20.0
     """Stop collecting after this long, disturbed or not."""
+    discard_interrupted: bool = False
+    """Whether a block counts only if no other process took the core meanwhile: for percentiles
+    above the median. Canaries stand beside a block, and see nothing of a moment within it."""
 
 
 class CanarySource(Protocol):
@@ -43,11 +48,34 @@ class CanarySource(Protocol):
 _MIN_SAMPLES, _MAX_SAMPLES = 3, 200
 
 
+def involuntary_switches() -> int:
+    """How often this process, all its threads, was interrupted in favour of another so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """One block as it was taken; whether it counts depends on the canaries' best, known later."""
+
+    samples: tuple[float, ...]
+    interruptions: int
+    before: CanaryReading
+    after: CanaryReading
+
+    def slowdown(self, best: CanaryReading) -> float:
+        return max(reading.slowdown(best) for reading in (self.before, self.after))
+
+    def counts(self, best: CanaryReading, settings: TimingSettings) -> bool:
+        interrupted = settings.discard_interrupted and self.interruptions > 0
+        return self.slowdown(best) <= TOLERANCE and not interrupted
+
+
 def time_interleaved(
     runs: Mapping[str, Callable[[], object]],
     settings: TimingSettings,
     canaries: CanarySource,
     clock: Clock = time.perf_counter,
+    interruptions: Callable[[], int] = involuntary_switches,
 ) -> dict[str, tuple[Block, ...]]:
     """Time every callable in rounds until enough rounds were undisturbed, or time is up.
 
@@ -60,26 +88,32 @@ def time_interleaved(
     start = clock()
     counts = {label: _samples_per_block(run, settings, clock) for label, run in runs.items()}
     labels = list(runs)
-    samples: dict[str, list[tuple[float, ...]]] = {label: [] for label in labels}
-    beside: dict[str, list[tuple[CanaryReading, CanaryReading]]] = {label: [] for label in labels}
+    blocks: dict[str, list[_Taken]] = {label: [] for label in labels}
     before = canaries.read()
     rounds = 0
-    while _undisturbed(beside, canaries.best()) < settings.rounds:
+    while _undisturbed(blocks, canaries.best(), settings) < settings.rounds:
         if rounds and clock() - start > settings.max_seconds:
             break
         shift = rounds % len(labels)
         for label in labels[shift:] + labels[:shift]:
-            taken = _take_block(runs[label], counts[label], settings.warmup_runs, clock)
+            _warm_up(runs[label], settings)
+            so_far = interruptions()
+            samples = _take_samples(runs[label], counts[label], clock)
+            interrupted = interruptions() - so_far
             after = canaries.read()
-            samples[label].append(taken)
-            beside[label].append((before, after))
+            blocks[label].append(_Taken(samples, interrupted, before, after))
             before = after
         rounds += 1
     best = canaries.best()
     return {
         label: tuple(
-            _block(taken, pair, best)
-            for taken, pair in zip(samples[label], beside[label], strict=True)
+            Block(
+                samples_seconds=taken.samples,
+                slowdown=taken.slowdown(best),
+                interruptions=taken.interruptions,
+                accepted=taken.counts(best, settings),
+            )
+            for taken in blocks[label]
         )
         for label in labels
     }
@@ -87,16 +121,18 @@ def time_interleaved(
 
 def _samples_per_block(run: Callable[[], object], settings: TimingSettings, clock: Clock) -> int:
     """How many samples fill a block; the first runs also warm the file up."""
-    taken = _take_block(run, _MIN_SAMPLES, settings.warmup_runs, clock)
+    _warm_up(run, settings)
+    taken = _take_samples(run, _MIN_SAMPLES, clock)
     fastest = max(min(taken), 1e-9)
     return min(max(math.ceil(settings.block_seconds / fastest), _MIN_SAMPLES), _MAX_SAMPLES)
 
 
-def _take_block(
-    run: Callable[[], object], count: int, warmup_runs: int, clock: Clock
-) -> tuple[float, ...]:
-    for _ in range(warmup_runs):
+def _warm_up(run: Callable[[], object], settings: TimingSettings) -> None:
+    for _ in range(settings.warmup_runs):
         run()
+
+
+def _take_samples(run: Callable[[], object], count: int, clock: Clock) -> tuple[float, ...]:
     taken: list[float] = []
     for _ in range(count):
         start = clock()
@@ -105,20 +141,9 @@ def _take_block(
     return tuple(taken)
 
 
-def _slowdown(pair: tuple[CanaryReading, CanaryReading], best: CanaryReading) -> float:
-    return max(reading.slowdown(best) for reading in pair)
-
-
 def _undisturbed(
-    beside: Mapping[str, list[tuple[CanaryReading, CanaryReading]]], best: CanaryReading
+    blocks: Mapping[str, list[_Taken]], best: CanaryReading, settings: TimingSettings
 ) -> int:
     """Rounds in which no block of any file was disturbed."""
-    rounds = zip(*beside.values(), strict=True)
-    return sum(all(_slowdown(pair, best) <= TOLERANCE for pair in pairs) for pairs in rounds)
-
-
-def _block(
-    taken: tuple[float, ...], pair: tuple[CanaryReading, CanaryReading], best: CanaryReading
-) -> Block:
-    slowdown = _slowdown(pair, best)
-    return Block(samples_seconds=taken, slowdown=slowdown, accepted=slowdown <= TOLERANCE)
+    rounds = zip(*blocks.values(), strict=True)
+    return sum(all(taken.counts(best, settings) for taken in one) for one in rounds)

@@ -61,6 +61,15 @@ def load_model(path: Path) -> ModelGraph:
     )
 
 
+def check_file(path: Path) -> None:
+    """Make sure that a file is an ONNX model with all its weights; what is in it may be anything.
+
+    Raises:
+        ModelError: it is none, or its external data are missing, truncated or elsewhere.
+    """
+    check_external_data(_parse(path), path.parent)
+
+
 def _parse(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")

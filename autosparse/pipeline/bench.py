@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autosparse.calibration import ActivationRanges
@@ -15,9 +14,10 @@ from autosparse.levels.table import LevelTable
 from autosparse.pipeline.activation_type import choose_knobs
 from autosparse.pipeline.baseline import Baseline
 from autosparse.pipeline.calibrate import Calibration
-from autosparse.pipeline.correction import Correction, CorrectionTest
+from autosparse.pipeline.correction import Correction, CorrectionEffect, CorrectionTest
 from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.layer_choices import Choice
+from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.table_building import TableBuilder, choose_ranges
 
@@ -40,10 +40,12 @@ class Bench:
     """The dense model's answers on them."""
     raw: Journal[MeasuredTrial]
     """Raw samples of every trial."""
-    elapsed: Callable[[], float]
-    """Seconds since the search began."""
     knobs: Knobs = field(default_factory=Knobs)
     """Runtime settings of every recipe of the job."""
+    correction_effects: tuple[CorrectionEffect, ...] = ()
+    """What the correction was found to do; told in the report."""
+    notes: tuple[str, ...] = ()
+    """What the report must tell of the stages before the search."""
 
     @property
     def latency_bound(self) -> float:
@@ -61,10 +63,22 @@ class Bench:
 
 
 def build_bench(
-    job: Job, baseline: Baseline, choices: Sequence[Choice], calibration: Calibration
+    job: Job,
+    baseline: Baseline,
+    choices: Sequence[Choice],
+    calibration: Calibration,
+    parity: Parity | None = None,
 ) -> Bench:
-    """Choose how INT8 is run and build the level table; what is on disk already is kept."""
-    started = time.monotonic()
+    """Choose how INT8 is run and build the level table; what is on disk already is kept.
+
+    Args:
+        job: what all stages share.
+        baseline: what every candidate is held against.
+        choices: which levels are there.
+        calibration: what the pass over the data told.
+        parity: whether torch computes what the runtime does; None to find out here.
+    """
+    parity = parity or check_parity(job)
     few = first_rows(job.selecting, _FEW_ROWS)
     few_outputs = job.answer(job.original, few)
     ranges = choose_ranges(job, choices, calibration, few, few_outputs)
@@ -72,17 +86,31 @@ def build_bench(
     # a table's seconds belong to the environment they were measured in
     directory = job.workspace.table / baseline.environment.id
     table = LevelTable(directory)
-    TableBuilder(job, table, calibration, ranges, few, few_outputs, knobs).build(choices)
-    test = CorrectionTest(job, table, ranges, few, few_outputs, knobs)
+    builder = TableBuilder(job, table, calibration, ranges, few, few_outputs, knobs)
+    left_out = builder.build(choices)
+    notes = (
+        [f"the time limit left no time for the levels {', '.join(left_out)}"] if left_out else []
+    )
+    correction: Correction | None = None
+    effects: tuple[CorrectionEffect, ...] = ()
+    if parity.holds:
+        test = CorrectionTest(job, table, ranges, few, few_outputs, knobs)
+        correction = test.decide(directory / "correction.jsonl")
+        effects = Journal(directory / "correction.jsonl", CorrectionEffect).records
+    else:
+        # its statistics come from torch, which does not compute what the file does
+        notes.append(f"no correction of channel statistics: {parity.note}")
+        job.engines.progress.note(notes[-1])
     return Bench(
         job=job,
         baseline=baseline,
         ranges=ranges,
         table=table,
-        correction=test.decide(directory / "correction.jsonl"),
+        correction=correction,
         few=few,
         few_outputs=few_outputs,
         raw=Journal(job.workspace.measurements, MeasuredTrial),
-        elapsed=lambda: time.monotonic() - started,
         knobs=knobs,
+        correction_effects=effects,
+        notes=tuple(notes),
     )

@@ -62,17 +62,25 @@ class JobConfig(BaseModel):
     keep: tuple[str, ...] = ()
     """Layers to fix at a level: "PATTERN=LEVEL". May be repeated."""
     trials: Annotated[int, Field(ge=1)] = 40
-    """Recipes to measure on the target, at most."""
+    """Recipes to measure on the target, at most; those that anyone would try first count, too."""
     time_limit: Annotated[float, Field(gt=0)] = 1800.0
-    """Time for the search: 90s, 30m, 2h."""
+    """Time for everything up to the verification: 90s, 30m, 2h. When it is up, the best so far is
+    verified and delivered."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random choice."""
     output_dir: Path = Path("autosparse-out")
     """Directory for the bundle and the job's own files."""
 
+    @field_validator("exclude", "keep", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
     @field_validator("input_shape", mode="before")
     @classmethod
     def _read_shapes(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
         if isinstance(value, list | tuple):
             return dict(parse_input_shape(str(item)) for item in value)
         return value

@@ -16,7 +16,7 @@ from autosparse.artifacts.manifest import (
     SearchSummary,
 )
 from autosparse.artifacts.report import render_report
-from autosparse.artifacts.report_data import PredictorReport, ReportData, TrialPoint
+from autosparse.artifacts.report_data import CorrectionRow, PredictorReport, ReportData, TrialPoint
 from autosparse.evaluation import Comparison, Contract, Verdict
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.baseline import Baseline
@@ -48,6 +48,7 @@ class Answer:
 def deliver(bench: Bench, answer: Answer) -> Manifest:
     """Write the bundle and return its manifest."""
     job, verified = bench.job, answer.verified
+    job.engines.progress.stage("bundle", str(job.workspace.bundle))
     executed = job.engines.backend.executed_layers(verified.model, job.graph)
     costs = layer_costs(job.graph, job.target.input_shapes)
     rows = layer_rows(job.graph, bench.table, verified.recipe, executed, costs)
@@ -64,7 +65,14 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         predictor=answer.predictor,
         noise_floor=(interval.high - interval.low) / 2,
         notes=answer.notes,
-    )
+        corrections=tuple(
+            CorrectionRow(
+                level=str(effect.kind), plain=effect.plain, corrected=effect.corrected,
+                used=effect.helps,
+            )
+            for effect in bench.correction_effects
+        ),
+    )  # fmt: skip
     texts = {
         "recipe.yaml": verified.recipe.to_yaml(),
         "layers.csv": to_csv(rows),
@@ -120,9 +128,13 @@ def nearest_offers(trials: tuple[TrialRecord, ...], contract: Contract) -> tuple
 
 def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
     config, verified = job.config, answer.verified
-    given = {"calibration": config.calibration, "validation": config.validation}
-    if config.test is not None:
-        given["test"] = config.test
+    rows = len(job.selecting) + len(job.gating)
+    given = {
+        "calibration": (config.calibration, len(job.calibration)),
+        "validation": (config.validation, rows),
+    }
+    if config.test is not None and job.test is not None:
+        given["test"] = (config.test, len(job.test))
     return Manifest(
         product=f"autosparse {version('autosparse')}",
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -132,8 +144,8 @@ def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
         environment=baseline.environment.id,
         model=GivenFile(path=str(config.model), sha256=job.graph.sha256),
         data={
-            role: GivenFile(path=str(path), sha256=file_sha256(path))
-            for role, path in given.items()
+            role: GivenFile(path=str(path), sha256=file_sha256(path), rows=rows)
+            for role, (path, rows) in given.items()
         },
         inputs=tuple(str(spec) for spec in job.graph.inputs),
         outputs=tuple(str(spec) for spec in job.graph.outputs),

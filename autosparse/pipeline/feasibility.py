@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import Comparison
@@ -23,6 +23,8 @@ class Fastest:
 
     recipe: Recipe
     comparison: Comparison
+    is_final: bool = True
+    """False where the time limit ended the descent: there may be a faster one."""
 
 
 def find_fastest(bench: Bench, space: RecipeSpace, bound: float) -> Fastest:
@@ -50,11 +52,13 @@ def find_fastest(bench: Bench, space: RecipeSpace, bound: float) -> Fastest:
     for _ in range(_SWEEPS):
         if best.comparison.ratio(percentile) <= bound:
             break
+        if bench.job.time_is_up:
+            return replace(best, is_final=False)
         better = _sweep(bench, space, best)
         if better is None:
             break
         best = better
-    return best
+    return replace(best, is_final=not bench.job.time_is_up)
 
 
 def _sweep(bench: Bench, space: RecipeSpace, best: Fastest) -> Fastest | None:

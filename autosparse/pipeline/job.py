@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from autosparse.artifacts.bundle import file_sha256
 from autosparse.datasets import Dataset, load_dataset
-from autosparse.errors import ConfigError, DataError
+from autosparse.errors import ConfigError
 from autosparse.evaluation import Backend, LoweredModel, MeasurementLane, Target
 from autosparse.evaluation.backend import Array
 from autosparse.evaluation.metrics import Metric, Outputs, default_metric, load_metric
@@ -18,6 +19,7 @@ from autosparse.evaluation.quality import run_dataset
 from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.label_check import check_labels
 from autosparse.pipeline.progress import Progress
 from autosparse.pipeline.workspace import Workspace, remember_inputs
 from autosparse.search.strategies import STRATEGIES
@@ -46,10 +48,24 @@ class Job:
     metric: Metric
     calibration: Dataset
     selecting: Dataset
+    """Rows of the validation file that the search looks at."""
     gating: Dataset
+    """Its other rows, on which the answer is judged."""
     test: Dataset | None
     workspace: Workspace
     engines: Engines
+    started: float = field(default_factory=time.monotonic)
+    """When intake was complete; a resumed job begins to count anew."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the job began."""
+        return time.monotonic() - self.started
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether what can be left out must be: an answer comes first."""
+        return self.elapsed > self.config.time_limit
 
     @property
     def original(self) -> LoweredModel:
@@ -93,8 +109,13 @@ def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Jo
     validation = load_dataset(config.validation, graph.inputs, "validation")
     test = None if config.test is None else load_dataset(config.test, graph.inputs, "test")
     metric = _metric(config, graph, validation)
+    for role, judged in (("validation", validation), ("test", test)):
+        if judged is not None:
+            check_labels(metric, graph.outputs[0], judged, role)
     selecting, gating = validation.split(config.seed)
     given = {"calibration": config.calibration, "validation": config.validation}
+    if config.target is not None:
+        given["target"] = Path(config.target)
     digests = {role: file_sha256(path) for role, path in given.items()}
     remember_inputs(workspace, {"model": graph.sha256, **digests})
     write_timing_inputs(workspace.inputs, calibration, target)
@@ -112,13 +133,62 @@ def first_rows(data: Dataset, count: int) -> Dataset:
 
 
 def target_of(config: JobConfig) -> Target:
-    """The target file, or this machine with the flags given."""
+    """The target file, or this machine with the flags given.
+
+    Raises:
+        ConfigError: a flag says something else than the target file.
+    """
     if config.target is not None:
-        return Target.load(Path(config.target))
+        return _completed(Target.load(Path(config.target)), config)
     return Target(
         backend=config.backend, threads=config.threads, batch_size=config.batch_size,
         input_shapes=config.input_shape,
     )  # fmt: skip
+
+
+def settled(config: JobConfig) -> JobConfig:
+    """The configuration with what its target file decides: it can be stored, and given again.
+
+    Raises:
+        ConfigError: a flag says something else than the target file.
+    """
+    if config.target is None:
+        return config
+    target = target_of(config)
+    return config.model_copy(
+        update={
+            "backend": target.backend, "threads": target.threads,
+            "batch_size": target.batch_size, "input_shape": target.input_shapes,
+        }
+    )  # fmt: skip
+
+
+def _completed(target: Target, config: JobConfig) -> Target:
+    """The target with the shapes that only the configuration tells; nothing else may differ."""
+    for name in ("backend", "threads", "batch_size"):
+        asked, fixed = getattr(config, name), getattr(target, name)
+        if name in config.model_fields_set and asked != fixed:
+            raise _contradiction("--" + name.replace("_", "-"), asked, config.target, fixed)
+    for name, shape in config.input_shape.items():
+        fixed = target.input_shapes.get(name, shape)
+        if fixed != shape:
+            flag = f"--input-shape {name}="
+            raise _contradiction(flag, _spelled(shape), config.target, _spelled(fixed))
+    shapes = {**config.input_shape, **target.input_shapes}
+    return target.model_copy(update={"input_shapes": shapes})
+
+
+def _contradiction(flag: str, asked: object, path: str | None, fixed: object) -> ConfigError:
+    given = f"{flag}{asked}" if flag.endswith("=") else f"{flag} {asked}"
+    return ConfigError(
+        f"{given} contradicts the target file {path}, which says {fixed}",
+        hint="leave the flag away, or change the target file: what a latency depends on belongs "
+        "to the target",
+    )
+
+
+def _spelled(shape: tuple[int, ...]) -> str:
+    return ",".join(map(str, shape))
 
 
 def _metric(config: JobConfig, graph: ModelGraph, validation: Dataset) -> Metric:
@@ -130,16 +200,6 @@ def _metric(config: JobConfig, graph: ModelGraph, validation: Dataset) -> Metric
         if config.metric is None
         else load_metric(config.metric)
     )
-    if metric.needs_pairs and not paired:
-        raise DataError(
-            f"the metric {metric.name} compares pairs, and the validation file has none",
-            hint="save the second half of each pair as NAME_b beside NAME, and scores=...",
-        )
-    if metric.needs_labels and labels is None:
-        raise DataError(
-            f"the metric {metric.name} needs labels, and the validation file has none",
-            hint="save them as labels=..., or leave --metric away to judge by divergence",
-        )
     if config.max_drop.unit == "%" and metric.is_divergence:
         raise ConfigError(
             f"--max-drop {config.max_drop} is relative, but {metric.name} of the dense model is 0",

@@ -60,7 +60,11 @@ def training_samples(bench: Bench, space: RecipeSpace) -> list[tuple[Recipe, flo
     environment = bench.baseline.environment.id
     known = {s.recipe.id: s for s in journal.records if s.environment == environment}
     choices = len(space.distributions())
-    wanted = 0 if choices < 2 else min(max(choices, _FEWEST), _MOST, space.size // 2)
+    wanted = (
+        0
+        if choices < 2 or bench.job.time_is_up
+        else min(max(choices, _FEWEST), _MOST, space.size // 2)
+    )
     recipes = {r.id: r for r in draw_recipes(space, wanted, bench.job.config.seed)}
     missing = [recipe for recipe in recipes.values() if recipe.id not in known]
     if missing:
@@ -99,12 +103,17 @@ def draw_recipes(space: RecipeSpace, count: int, seed: int) -> list[Recipe]:
 def measure_recipes(
     bench: Bench, recipes: Sequence[Recipe], settings: TimingSettings
 ) -> dict[str, Comparison]:
-    """Comparisons by recipe id, a few files to a run, each run beside the baseline."""
+    """Comparisons by recipe id, a few files to a run, each run beside the baseline.
+
+    When the job's time is up, the first run is the last.
+    """
     compared: dict[str, Comparison] = {}
     job = bench.job
     size = max(job.original.path.stat().st_size, 1)
     at_once = min(max(_BYTES_AT_ONCE // size, 1), _FILES_AT_ONCE)
     for start in range(0, len(recipes), at_once):
+        if start and job.time_is_up:
+            break
         files: dict[str, LoweredModel] = {}
         for recipe in recipes[start : start + at_once]:
             try:

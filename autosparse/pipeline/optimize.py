@@ -12,7 +12,7 @@ from autosparse.pipeline.calibrate import calibrate
 from autosparse.pipeline.conclusion import conclude
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.delivery import deliver
-from autosparse.pipeline.job import Engines, prepare_job
+from autosparse.pipeline.job import Engines, prepare_job, settled
 from autosparse.pipeline.layer_choices import layer_choices
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.parity import check_parity
@@ -48,16 +48,17 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
     Raises:
         UserInputError: something given is wrong; nothing is lost, the hint says what to do.
     """
+    config = settled(config)
     with open_workspace(config, resume=resume) as workspace:
         job = prepare_job(config, workspace, engines)
         baseline = measure_baseline(job)
-        check_parity(job)
+        parity = check_parity(job)
         choices = layer_choices(
             job.graph, load_space(config.space).levels, engines.backend, job.target,
             exclude=config.exclude, keep=config.keep,
         )  # fmt: skip
         calibration = calibrate(job, choices)
-        bench = build_bench(job, baseline, choices, calibration)
+        bench = build_bench(job, baseline, choices, calibration, parity)
         search = Search(bench, resolve_space(bench), Ledger(workspace.study))
         starts = run_starts(bench, search)
         if not starts.infeasible:

@@ -32,7 +32,7 @@ class TrialRecord(BaseModel):
     proposed_by: str
     """Strategy, or `start`."""
     seconds_since_start: float
-    """When it was complete, from the start of the search."""
+    """When it was complete, from the start of the job."""
 
 
 class MeasuredTrial(BaseModel):

@@ -60,6 +60,11 @@ class Search:
         """Recipes that could not be lowered, run or timed."""
         return len(self._race.failed)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many recipes were measured as may be."""
+        return len(self._done) >= self._bench.job.config.trials
+
     def best(self) -> TrialRecord | None:
         """The best deliverable trial so far."""
         deliverable = rank((t.evidence for t in self.trials), self._bench.baseline.contract)
@@ -87,12 +92,14 @@ class Search:
 
     def run(self) -> None:
         """Let the strategy propose until trials, time or worthwhile candidates run out."""
-        name = self._bench.job.config.strategy
-        fruitless = 0
+        config, progress = self._bench.job.config, self._bench.job.engines.progress
+        name, fruitless = config.strategy, 0
+        if not self._is_over():
+            progress.stage("search", f"{name}, up to {config.trials} trials in all")
         while not self._is_over() and fruitless < _FRUITLESS_ROUNDS:
             new = 0
             for _ in range(_PROPOSALS_PER_TRIAL):
-                if self._time_is_up() or self._race.is_exhausted:
+                if self._bench.job.time_is_up or self._race.is_exhausted:
                     break
                 new += self._race.propose()
             recipe = self._race.most_promising()
@@ -103,11 +110,8 @@ class Search:
                 break
 
     def _is_over(self) -> bool:
-        limit = min(self._bench.job.config.trials, self.space.size)
-        return len(self._done) >= limit or self._time_is_up()
-
-    def _time_is_up(self) -> bool:
-        return self._bench.elapsed() > self._bench.job.config.time_limit
+        everything = len(self._done) >= self.space.size
+        return self.is_full or everything or self._bench.job.time_is_up
 
     def _learn(self) -> None:
         """Refit the predictor to everything that was timed."""

@@ -11,6 +11,7 @@ from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.table_building import PLAIN_INT8
 
 START = "start"
+_AT_LEAST = 2
 
 
 @dataclass(frozen=True)
@@ -20,21 +21,35 @@ class Starts:
     fastest: Fastest
     infeasible: bool
     """The fastest recipe misses the budget beyond its interval."""
+    notes: tuple[str, ...] = ()
+    """What the report must tell of them."""
 
 
 def run_starts(bench: Bench, search: Search) -> Starts:
-    """Try the model as it is, each level everywhere, and the fastest recipe there is."""
+    """Try the fastest recipe there is, plain INT8, and each level everywhere.
+
+    They count as trials. The first two are tried even when the time is up: there must be an answer.
+    """
     bench.job.engines.progress.stage("feasibility", "how fast can this model get?")
     percentile = bench.job.config.percentile
     fastest = find_fastest(bench, search.space, bench.latency_bound)
-    infeasible = fastest.comparison.ratio_interval(percentile).low > bench.latency_bound
-    bench.job.engines.progress.stage("search", f"up to {bench.job.config.trials} trials")
-    for recipe in [*_uniform_recipes(search), plain_int8(bench), fastest.recipe]:
+    over = fastest.comparison.ratio_interval(percentile).low > bench.latency_bound
+    bench.job.engines.progress.stage("starts", "what anyone would try first")
+    for number, recipe in enumerate([fastest.recipe, plain_int8(bench), *_uniform(search)]):
+        if search.is_full or (bench.job.time_is_up and number >= _AT_LEAST):
+            break
         search.try_recipe(recipe, START)
-    return Starts(fastest, infeasible)
+    notes = []
+    if bench.job.time_is_up:
+        notes.append(
+            f"the time limit of {bench.job.config.time_limit:.0f} s was used up before the search: "
+            "the best of the first trials is delivered"
+        )
+        bench.job.engines.progress.note(notes[0])
+    return Starts(fastest, over and fastest.is_final, tuple(notes))
 
 
-def _uniform_recipes(search: Search) -> list[Recipe]:
+def _uniform(search: Search) -> list[Recipe]:
     """Every level at every layer that may have it; the others at their slowest one."""
     space = search.space
     kinds = dict.fromkeys(

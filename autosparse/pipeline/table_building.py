@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,10 +24,12 @@ from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
+from autosparse.pipeline.outrun import why_outrun
 
 _PROFILE_RUNS = 100
 _QUICK = TimingSettings(rounds=4, block_seconds=0.02, max_seconds=10.0)
 PLAIN_INT8 = Level.parse("dense:int8+round_to_nearest")
+_PILOT_METHOD = "magnitude"
 
 
 class Corrector(Protocol):
@@ -51,27 +53,37 @@ class TableBuilder:
     few_outputs: Outputs
     knobs: Knobs = field(default_factory=Knobs)
 
-    def build(self, choices: Sequence[Choice]) -> None:
+    def build(self, choices: Sequence[Choice]) -> list[str]:
         """Fill the table's missing cells; cells that are on disk already are kept.
 
         Each level is lowered once with every layer at it that can take it: what the runtime
         makes of a layer among its like is what decides whether the level is real.
+
+        Returns:
+            Levels that the time limit left out. A resumed job builds them.
         """
+        left_out: list[str] = []
+        indispensable = _indispensable(choices)
         for level in dict.fromkeys(choice.level for choice in choices):
             missing = [
                 c
                 for c in choices
                 if c.level == level and self.table.find(c.layer.name, level) is None
             ]
-            if missing:
+            if missing and self.job.time_is_up and level not in indispensable:
+                left_out.append(str(level))
+            elif missing:
                 self.job.engines.progress.stage("levels", f"{level}: {len(missing)} layers")
                 self._build_level(level, missing)
+        return left_out
 
     def _build_level(self, level: Level, choices: Sequence[Choice]) -> None:
         running = [choice for choice in choices if choice.runs]
         for choice in choices:
             if not choice.runs:
                 self.table.put(refused(choice))
+        if level.sparsity > 0:
+            running = self._promising(level, running)
         if not running:
             return
         weights = {c.layer.name: compress(self.job, c.layer, level, self.calibration)
@@ -87,6 +99,41 @@ class TableBuilder:
             self.table.put(cell, weights[name] if keep else None)
             self.job.engines.progress.step(number, len(running), name)
 
+    def _promising(self, level: Level, choices: Sequence[Choice]) -> list[Choice]:
+        """The choices whose sparse kernel is worth a costly method; the others are refused.
+
+        How fast a sparse kernel is depends on how many zeros there are and hardly on where: the
+        zeros of the plainest method tell, before a better one is asked for.
+        """
+        asked = [choice for choice in choices if choice.searched]
+        quick = level.model_copy(update={"method": _PILOT_METHOD})
+        weights = {
+            c.layer.name: compress(self.job, c.layer, quick, self.calibration) for c in asked
+        }
+        if not weights:
+            return list(choices)
+        try:
+            pilot = lower_layers(
+                self.job, dict.fromkeys(weights, quick), weights, self.ranges, self.knobs
+            )
+            executed = self.job.engines.backend.executed_layers(pilot, self.job.graph)
+            seconds = self._attributed_seconds(pilot)
+        except CandidateError as error:
+            for choice in choices:
+                self.table.put(refused(replace(choice, reason=f"{choice.layer.name}: {error}")))
+            return []
+        promising = [choice for choice in choices if not choice.searched]
+        for choice in asked:
+            name = choice.layer.name
+            cell = self._timed_cell(choice, weights[name], executed.get(name), seconds)
+            if not cell.reason:
+                cell = _unless_outrun(cell, self.table.cells())
+            if cell.reason:
+                self.table.put(cell)
+            else:
+                promising.append(choice)
+        return promising
+
     def _cell(
         self,
         choice: Choice,
@@ -94,11 +141,26 @@ class TableBuilder:
         runs_as: ExecutedLayer | None,
         seconds: Mapping[str, float],
     ) -> Cell:
+        cell = self._timed_cell(choice, weight, runs_as, seconds)
+        if cell.searched:
+            cell = _unless_outrun(cell, self.table.cells())
+        name, level = choice.layer.name, choice.level
+        divergence = self._divergence(name, level, weight) if cell.searched else None
+        return cell.model_copy(update={"divergence": divergence})
+
+    def _timed_cell(
+        self,
+        choice: Choice,
+        weight: CompressedWeight,
+        runs_as: ExecutedLayer | None,
+        seconds: Mapping[str, float],
+    ) -> Cell:
+        """What the runtime makes of a layer at a level, and how long it takes."""
         name, level = choice.layer.name, choice.level
         reason = choice.reason
-        if not reason and runs_as is not None and _arithmetic(level) != runs_as.precision:
+        if not reason and runs_as is not None and not _runs_at(level, runs_as):
             reason = f"{name}: the runtime executes {level} as {runs_as.kernel}, no faster"
-        cell = Cell(
+        return Cell(
             layer=name,
             level=level,
             searched=choice.searched and not reason,
@@ -110,11 +172,6 @@ class TableBuilder:
             seconds=seconds.get(runs_as.node) if runs_as else None,
             kernel=runs_as.kernel if runs_as else "",
         )
-        outrun = why_outrun(cell, self.table.cells()) if cell.searched else ""
-        if outrun:
-            return cell.model_copy(update={"searched": False, "reason": outrun})
-        divergence = self._divergence(name, level, weight) if cell.searched else None
-        return cell.model_copy(update={"divergence": divergence})
 
     def _divergence(self, name: str, level: Level, weight: CompressedWeight) -> float:
         """Divergence of the outputs with only this layer at this level."""
@@ -141,29 +198,26 @@ class TableBuilder:
         return {time.node: time.seconds * scale for time in times}
 
 
-def why_outrun(cell: Cell, others: Sequence[Cell]) -> str:
-    """Why 4-bit weights are not worth a search: a level with less error takes no more time.
+def _indispensable(choices: Sequence[Choice]) -> set[Level]:
+    """What an answer at any time needs: what anyone would try first, and what is a layer's only."""
+    options: dict[str, list[Level]] = {}
+    for choice in choices:
+        if choice.searched:
+            options.setdefault(choice.layer.name, []).append(choice.level)
+    return {BASELINE, PLAIN_INT8, *(own[0] for own in options.values() if len(own) == 1)}
 
-    Their kernels win on a row or two and lose to int8 on more, so only the clock can tell. Other
-    levels stay, whatever their time: what they save may be conversions at their borders, and
-    4-bit weights have none.
-    """
-    if cell.level.precision is not Precision.INT4 or cell.seconds is None:
-        return ""
-    for other in others:
-        if (
-            (other.layer, other.searched) == (cell.layer, True)
-            # methods run equally fast; which one is nearer, the divergence tells
-            and other.level.precision is not Precision.INT4
-            and other.seconds is not None
-            and other.seconds <= cell.seconds
-            and other.weight_error < cell.weight_error
-        ):
-            return (
-                f"{cell.layer}: {cell.level} takes {cell.seconds * 1e6:.1f} us, and "
-                f"{other.level} {other.seconds * 1e6:.1f} us with less error"
-            )
-    return ""
+
+def _unless_outrun(cell: Cell, others: Sequence[Cell]) -> Cell:
+    """The cell, out of the search where another level of the layer is better in every way."""
+    reason = why_outrun(cell, others)
+    return cell.model_copy(update={"searched": False, "reason": reason}) if reason else cell
+
+
+def _runs_at(level: Level, runs_as: ExecutedLayer) -> bool:
+    """Whether the runtime does what makes the level fast."""
+    integer = level.precision in (Precision.INT8, Precision.INT4)
+    arithmetic = level.precision.value if integer else "fp32"
+    return arithmetic == runs_as.precision and (level.sparsity == 0 or runs_as.skips_zeros)
 
 
 def refused(choice: Choice) -> Cell:
@@ -275,11 +329,6 @@ def lower_recipe(
         weights = correction.apply(recipe.levels, weights)
     request = LoweringRequest(job.graph, recipe, weights, ranges)
     return job.engines.backend.lower(request, job.workspace.scratch(name))
-
-
-def _arithmetic(level: Level) -> str:
-    integer = level.precision in (Precision.INT8, Precision.INT4)
-    return level.precision.value if integer else "fp32"
 
 
 def _relative_error(weight: CompressedWeight, dense: FloatMatrix) -> float:

@@ -41,5 +41,5 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         baseline_seconds=comparison.baseline.percentile_seconds(percentile),
         environment=comparison.candidate.environment,
         proposed_by=proposed_by,
-        seconds_since_start=bench.elapsed(),
+        seconds_since_start=job.elapsed,
     )

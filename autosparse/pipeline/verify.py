@@ -85,7 +85,13 @@ def run_verify(
 
 
 def _config(manifest: Manifest, model: Path | None, validation: Path | None) -> JobConfig:
-    fields = dict(manifest.config)
+    target = manifest.target
+    # the target's own file need not be there any more: the manifest has all of it
+    fields = {
+        **manifest.config,
+        "target": None, "backend": target.backend, "threads": target.threads,
+        "batch_size": target.batch_size, "input_shape": target.input_shapes,
+    }  # fmt: skip
     if model is not None:
         fields["model"] = model
     if validation is not None:

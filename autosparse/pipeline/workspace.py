@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autosparse.errors import ConfigError, StorageError, UserInputError
-from autosparse.journal import stored_safely
+from autosparse.journal import full_disk, is_full, stored_safely
 from autosparse.pipeline.config import JobConfig
 
 # Changing one of these changes what earlier evidence means; the others only say when to stop.
@@ -19,6 +19,9 @@ _MUST_NOT_CHANGE = (
     "model", "calibration", "validation", "metric", "percentile", "backend", "threads",
     "batch_size", "input_shape", "space", "seed", "target", "exclude", "keep",
 )  # fmt: skip
+# With a target file these come from there, and whether the file changed, its digest tells. Earlier
+# jobs stored what the flags said, which did not count.
+_TARGET_DECIDES = ("backend", "threads", "batch_size", "input_shape")
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,28 @@ def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
             raise StorageError(
                 f"another process works in {root}", hint="wait for it, or give another directory"
             ) from error
-        _remember_config(workspace, config)
         try:
-            yield workspace
+            with _room_is_needed(root):
+                _remember_config(workspace, config)
+                yield workspace
         except UserInputError:
             if was_empty and not workspace.table.exists():
                 shutil.rmtree(root if not existed else workspace.job, ignore_errors=True)
             raise
-        shutil.rmtree(workspace.job / "scratch", ignore_errors=True)
+        finally:
+            # what failed for want of room must not keep occupying it
+            shutil.rmtree(workspace.job / "scratch", ignore_errors=True)
+
+
+@contextmanager
+def _room_is_needed(root: Path) -> Iterator[None]:
+    """Whatever a job writes, and wherever: that there is no room is the user's to know."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise full_disk(error.filename or root) from error
+        raise
 
 
 def remember_inputs(workspace: Workspace, digests: dict[str, str]) -> None:
@@ -149,6 +166,8 @@ def _remember_config(workspace: Workspace, config: JobConfig) -> None:
         with stored_safely(workspace.config):
             stored = JobConfig.model_validate_json(workspace.config.read_bytes())
         for field in _MUST_NOT_CHANGE:
+            if config.target is not None and field in _TARGET_DECIDES:
+                continue
             if getattr(stored, field) != getattr(config, field):
                 flag = "--" + field.replace("_", "-")
                 raise ConfigError(

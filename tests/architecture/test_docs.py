@@ -79,7 +79,7 @@ def writer() -> ModuleType:
 
 def parser_of(command: str) -> ArgumentParser:
     parser = ArgumentParser(prog=command, exit_on_error=False)
-    importlib.import_module(COMMANDS[command]).add_arguments(parser)
+    importlib.import_module(COMMANDS[command].module).add_arguments(parser)
     return parser
 
 

@@ -4,49 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autosparse.cli.main import COMMANDS, run
+from tests.cli.conftest import Complain
 from tests.models import images
-
-Complain = Callable[[Sequence[str]], list[str]]
-
-
-@pytest.fixture
-def job(residual_model: Path, tmp_path: Path) -> list[str]:
-    """A job that would start: files and a budget."""
-    labels = np.arange(8) % 10
-    np.savez(tmp_path / "calibration.npz", image=images(8))
-    np.savez(tmp_path / "validation.npz", image=images(8), labels=labels)
-    return [
-        "optimize", str(residual_model), "--latency-budget", "60%",
-        "--calibration", str(tmp_path / "calibration.npz"),
-        "--validation", str(tmp_path / "validation.npz"),
-        "--output-dir", str(tmp_path / "out"),
-    ]  # fmt: skip
-
-
-@pytest.fixture
-def complain(capsys: pytest.CaptureFixture[str]) -> Complain:
-    """Run a command that fails: the sentence, and the hint if there is one."""
-
-    def check(argv: Sequence[str]) -> list[str]:
-        assert run(argv) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert "Traceback" not in err
-        lines = err.splitlines()
-        (start,) = (n for n, line in enumerate(lines) if line.startswith("error: "))
-        assert len(lines) - start <= 2
-        assert all(line.startswith("  -> ") for line in lines[start + 1 :])
-        return lines[start:]
-
-    return check
-
 
 FLAGS: list[tuple[list[str], str]] = [
     (["--latency-budget", "fast"], "'fast' is no latency budget"),
@@ -124,7 +89,12 @@ def test_a_wrong_model_is_told(
         ("validation", {"image": images(4).astype(np.float64)}, "float64"),
         ("validation", {"image": images(1), "labels": np.zeros(1, np.int64)}, "has one row"),
         ("validation", {"image": images(4) * np.nan}, "NaN or infinite"),
+        ("calibration", {"image": images(4)[:, :2]}, "has the shape (4, 2, 8, 8)"),
+        ("calibration", {"image": images(0)}, "has no rows"),
+        ("calibration", {"labels": np.arange(4)}, "has no array 'image'"),
         ("validation", {"image": images(4), "labels": np.full(4, 77)}, "from 77 to 77"),
+        ("validation", {"image": images(4), "labels": np.full((4, 2), 1)}, "of shape (rows,)"),
+        ("validation", {"image": images(4), "labels": images(4)[:, 0, 0, :3]}, "percentage points"),
         ("validation", {"image": images(4), "labels": np.arange(3)}, "different numbers of rows"),
         ("validation", {"image": images(4)}, "percentage points"),
     ],
@@ -137,6 +107,68 @@ def test_wrong_data_are_told(
     if isinstance(arrays, dict):
         np.savez(path, **arrays)
     assert told in complain(job)[0]
+
+
+def test_labels_are_checked_before_the_baseline_is_timed(
+    job: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "validation.npz", image=images(4), labels=np.array([0, 3, 10, 2]))
+    assert run(job) == 2
+    err = capsys.readouterr().err
+    assert "labels reach from 0 to 10" in err
+    assert "save class indices from 0 to 9" in err
+    assert "baseline" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_test_file_without_labels_is_told_at_once(
+    job: list[str], complain: Complain, tmp_path: Path
+) -> None:
+    test = str(tmp_path / "calibration.npz")
+    told = complain([*job, "--test", test])
+    assert "the metric top1 needs labels, and the test file has none" in told[0]
+
+
+def test_a_metric_without_its_labels_is_told(
+    job: list[str], complain: Complain, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "validation.npz", image=images(4))
+    error, hint = complain([*job, "--metric", "top1"])
+    assert "the metric top1 needs labels, and the validation file has none" in error
+    assert "labels=..." in hint
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--threads", "2"], "--threads 2 contradicts the target file"),
+        (["--batch-size", "8"], "--batch-size 8 contradicts the target file"),
+        (["--backend", "tvm"], "--backend tvm contradicts the target file"),
+        (["--input-shape", "image=4,3,8,8"], "--input-shape image=4,3,8,8 contradicts the target"),
+    ],
+)
+def test_a_flag_that_contradicts_the_target_is_told(
+    job: list[str], complain: Complain, tmp_path: Path, flags: list[str], told: str
+) -> None:
+    path = tmp_path / "device.yaml"
+    path.write_text("threads: 1\nbatch_size: 2\ninput_shapes: {image: [2, 3, 8, 8]}\n")
+    error, hint = complain([*job, "--target", str(path), *flags, "--dry-run"])
+    assert told in error
+    assert "which says" in error
+    assert "leave the flag away" in hint
+
+
+def test_a_flag_that_says_the_same_as_the_target_is_none(job: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "device.yaml"
+    path.write_text("threads: 2\n")
+    flags = ["--threads", "2", "--input-shape", "image=1,3,8,8", "--dry-run"]
+    assert run([*job, "--target", str(path), *flags]) == 0
+
+
+def test_the_backend_is_the_targets(job: list[str], complain: Complain, tmp_path: Path) -> None:
+    path = tmp_path / "device.yaml"
+    path.write_text("backend: moon\n")
+    assert "no backend is called 'moon'" in complain([*job, "--target", str(path), "--dry-run"])[0]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +237,23 @@ def test_a_wrong_benchmark_is_told(
     residual_model: Path, complain: Complain, arguments: list[str], told: str
 ) -> None:
     assert told in complain(["benchmark", str(residual_model), *arguments])[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x09\x3a\xff"])
+def test_what_is_no_model_is_told_whichever_place_it_has(
+    residual_model: Path, complain: Complain, tmp_path: Path, content: bytes
+) -> None:
+    other = tmp_path / "other.onnx"
+    other.write_bytes(content)
+    assert "other.onnx" in complain(["benchmark", str(residual_model), str(other)])[0]
+
+
+def test_a_model_that_takes_other_inputs_is_told(
+    residual_model: Path, classifier_model: Path, complain: Complain
+) -> None:
+    error, hint = complain(["benchmark", str(residual_model), str(classifier_model)])
+    assert "the files do not run side by side: ONNX Runtime" in error
+    assert "take the inputs of the first" in hint
 
 
 @pytest.mark.parametrize("manifest", [None, "", "{}", "[]", '{"schema_version": 2}'])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_help_names_every_command(capsys: Capture) -> None:
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert all(f"    {command}" in out for command in COMMANDS)
+
+
+def test_the_version_is_told(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"autosparse {version('autosparse')}\n"
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))
@@ -130,6 +138,16 @@ def test_what_is_given_goes_before_the_configuration_file(
     rows = json.loads(capsys.readouterr().out)
     fixed = {row["layer"] for row in rows if row["reason"].endswith("kept at dense:fp32")}
     assert fixed == {"block1.a", "block1.b"}
+
+
+def test_one_pattern_needs_no_list(dry: list[str], capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    text = "space: int8\nexclude: stem\nkeep: block1=dense:fp32\ninput_shape: image=1,3,8,8\n"
+    path.write_text(text)
+    assert run([*dry, "--config", str(path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    fixed = {row["layer"] for row in rows if row["reason"].endswith("kept at dense:fp32")}
+    assert fixed == {"stem", "block1.a", "block1.b"}
 
 
 def test_markup_in_names_is_printed_as_it_is(dry: list[str], capsys: Capture) -> None:

@@ -101,8 +101,29 @@ def test_without_an_undisturbed_round_a_comparison_raises() -> None:
         baseline=measurement(block(1), block(1, accepted=False)),
         candidate=measurement(block(1, accepted=False), block(1), label="candidate"),
     )
-    with pytest.raises(MeasurementError, match=r"candidate: .*disturbed"):
+    with pytest.raises(
+        MeasurementError, match="file and candidate were never undisturbed in"
+    ) as caught:
         comparison.ratio_interval("p50")
+    assert "of 2 rounds, 1 count for the one and 1 for the other" in caught.value.message
+
+
+def test_interrupted_samples_are_those_that_were_discarded() -> None:
+    blocks = (
+        Block(samples_seconds=(1.0, 1.0), slowdown=0.0, accepted=False, interruptions=2),
+        Block(samples_seconds=(1.0,), slowdown=0.0, accepted=True, interruptions=1),
+        Block(samples_seconds=(1.0,), slowdown=0.5, accepted=False, interruptions=0),
+        Block(samples_seconds=(1.0,), slowdown=0.5, accepted=False),
+    )
+    found = measurement(*blocks)
+    assert found.interrupted_samples == 2
+    assert found.discarded_samples == 4
+
+
+def test_a_block_from_before_interruptions_were_counted_is_read() -> None:
+    old = Block.model_validate_json('{"samples_seconds":[1.0],"slowdown":0.01,"accepted":true}')
+    assert old.interruptions is None
+    assert measurement(old).interrupted_samples == 0
 
 
 def test_measurements_of_different_runs_cannot_be_paired() -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,7 +15,7 @@ from pydantic import ValidationError
 from autosparse.evaluation import TimingSettings
 from autosparse.evaluation.canaries import Canaries
 from autosparse.evaluation.measurement import Block, CanaryReading
-from autosparse.evaluation.timing import time_interleaved
+from autosparse.evaluation.timing import involuntary_switches, time_interleaved
 
 TICK = 1 / 64  # sums of it are exact
 DISTURBED = [1.0, 1.0, 1.0, 1.0, 1.0, 2.5, 2.5, 1.0]
@@ -31,6 +36,7 @@ class FakeMachine:
         self._slowdowns: Iterator[float] = iter(slowdowns or [])
         self._factor = 1.0
         self._fastest = float("inf")
+        self.interruptions = 0
 
     def clock(self) -> float:
         return self.now
@@ -58,8 +64,9 @@ class FakeMachine:
     def time(self, **settings: float) -> dict[str, tuple[Block, ...]]:
         given = {"rounds": 4, "block_seconds": 3 * TICK, "warmup_runs": 1, **settings}
         return time_interleaved(
-            self.runs(), TimingSettings.model_validate(given), self, clock=self.clock
-        )
+            self.runs(), TimingSettings.model_validate(given), self, clock=self.clock,
+            interruptions=lambda: self.interruptions,
+        )  # fmt: skip
 
     def blocks_in_order(self) -> list[str]:
         """The file of each block, the settling in at the start left out."""
@@ -159,6 +166,53 @@ def test_one_round_is_taken_however_short_the_time_limit() -> None:
     machine = FakeMachine({"a": 5.0, "b": 5.0})
     blocks = machine.time(rounds=10, max_seconds=0.1)
     assert {label: len(taken) for label, taken in blocks.items()} == {"a": 1, "b": 1}
+
+
+def interrupted_in_round(machine: FakeMachine, number: int) -> dict[str, Callable[[], None]]:
+    """Files of a machine; another process takes the core within one block of the second."""
+    runs = machine.runs()
+    calls = itertools.count()
+
+    def interrupted() -> None:
+        runs["b"]()
+        # settling in: 1 + 3 runs; then one to warm up and three samples a round
+        machine.interruptions += next(calls) == 4 + 4 * number + 2
+
+    return {"a": runs["a"], "b": interrupted}
+
+
+@pytest.mark.parametrize("discard", [True, False])
+def test_an_interrupted_block_counts_for_the_median_only(discard: bool) -> None:
+    machine = FakeMachine({"a": TICK, "b": TICK})
+    blocks = time_interleaved(
+        interrupted_in_round(machine, 2),
+        TimingSettings(
+            rounds=4, block_seconds=3 * TICK, warmup_runs=1, discard_interrupted=discard
+        ),
+        machine, clock=machine.clock, interruptions=lambda: machine.interruptions,
+    )  # fmt: skip
+    assert [b.interruptions for b in blocks["b"][:4]] == [0, 0, 1, 0]
+    assert all(b.interruptions == 0 and b.accepted for b in blocks["a"])
+    assert [b.accepted for b in blocks["b"][:4]] == [True, True, not discard, True]
+    # what is discarded is made up for
+    assert len(blocks["a"]) == len(blocks["b"]) == (5 if discard else 4)
+
+
+def test_an_interruption_of_this_process_is_counted() -> None:
+    before = involuntary_switches()
+    end = time.monotonic() + 30
+    core = min(os.sched_getaffinity(0))
+    busy = f"import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"
+    mine = os.sched_getaffinity(0)
+    with subprocess.Popen([sys.executable, "-c", busy]) as rival:
+        try:
+            os.sched_setaffinity(0, {core})
+            while involuntary_switches() == before and time.monotonic() < end:
+                sum(range(1000))
+        finally:
+            os.sched_setaffinity(0, mine)
+            rival.kill()
+    assert involuntary_switches() > before
 
 
 def test_a_file_that_fails_ends_the_timing() -> None:

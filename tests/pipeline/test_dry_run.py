@@ -9,6 +9,7 @@ import pytest
 from autosparse.cli import main
 from autosparse.pipeline.config import read_config
 from autosparse.pipeline.dry_run import run_dry
+from search_spaces import load_space
 from tests.fakes.fake_backend import FakeBackend, Planted
 from tests.models import images, residual_cnn
 from tests.pipeline.worlds import layer_seconds, summed_error
@@ -64,6 +65,29 @@ def test_the_table_shows_costs_and_their_totals(
     row = next(line for line in out.splitlines() if "block2.short" in line)
     assert "128" in row
     assert "2,048" in row
+
+
+def test_the_table_fits_a_narrow_terminal(
+    arguments: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    dry_run({**arguments, "space": "cpu"})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    # names, numbers and levels stand unbroken
+    levels = [str(level) for level in load_space("cpu").levels]
+    for whole in (*MACS, "parameters", "36,864", "7 of 7", *levels):
+        assert any(f" {whole} " in line for line in lines), whole
+
+
+def test_why_a_level_is_not_searched_is_told_once_for_all_layers(
+    arguments: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    dry_run(arguments, "--exclude", "block", "--exclude", "stem")
+    (row,) = (li for li in capsys.readouterr().out.splitlines() if "dense:int8+gptq" in li)
+    assert "1 of 7" in row
+    assert "stem: kept at dense:fp32 (and 5 more like this)" in row
 
 
 def test_json_has_them_too(arguments: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ from autosparse.evaluation import LoweredModel, LoweringRequest
 from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.table import Cell
 from autosparse.pipeline.job import Engines
+from autosparse.pipeline.outrun import why_outrun
 from autosparse.pipeline.progress import Silent
-from autosparse.pipeline.table_building import why_outrun
 from tests.fakes.fake_backend import FakeBackend, Planted
 from tests.fakes.fake_lane import FakeLane
 from tests.pipeline.worlds import World, layer_seconds, summed_error

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autosparse.pipeline import parity
+from autosparse.evaluation import Verdict
+from autosparse.pipeline import correction, optimize, parity
 from autosparse.pipeline.job import prepare_job
 from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.progress import Silent
@@ -105,6 +106,36 @@ def test_a_torch_executor_that_fails_is_a_note(world: World) -> None:
     assert "the torch executor fails: " in note
     assert "while the torch executor ran Reshape" in note
     assert "\n" not in note
+
+
+def test_without_parity_nothing_that_needs_torch_is_done(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fake answers with something of its own: torch cannot stand for it."""
+
+    def no_torch(*arguments: object) -> None:
+        raise AssertionError("a correction was prepared with a torch that cannot be trusted")
+
+    monkeypatch.setattr(correction, "StatisticsCorrection", no_torch)
+    notes = Notes()
+    result = world.run(engines=replace(world.engines(), progress=notes), trials=3)
+    assert result.verdict is Verdict.MET
+    (note,) = (n for n in notes.told if n.startswith("no correction of channel statistics: "))
+    assert "the torch executor disagrees with the runtime" in note
+    # the numbers in it are not escaped alike
+    assert note.partition(", relative error")[0] in Path(result.bundle, "report.html").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_with_parity_the_correction_is_measured(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[object] = []
+    monkeypatch.setattr(correction, "_prepare", lambda job: prepared.append(job))
+    monkeypatch.setattr(optimize, "check_parity", lambda job: Parity(0.0, "they agree"))
+    world.run(trials=3)
+    assert len(prepared) == 1
 
 
 def test_a_large_model_is_not_tried(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

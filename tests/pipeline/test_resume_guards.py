@@ -15,12 +15,15 @@ from autosparse.evaluation import Evidence, LoweredModel, MaxDrop, Verdict
 from autosparse.evaluation.budget import Budget
 from autosparse.evaluation.gate import Contract
 from autosparse.journal import Journal
+from autosparse.pipeline.config import read_config
+from autosparse.pipeline.job import settled
+from autosparse.pipeline.optimize import run_job
 from autosparse.pipeline.verify import run_verify
 from autosparse.pipeline.workspace import Workspace
 from autosparse.search import CandidateRecord, Rung
 from tests.fakes.fake_backend import Planted
 from tests.models import Net
-from tests.pipeline.worlds import World, layer_seconds, summed_error
+from tests.pipeline.worlds import ROWS, World, layer_seconds, summed_error
 
 
 def make_world(root: Path) -> World:
@@ -63,6 +66,63 @@ def test_verify_holds_on_what_it_was_made_from(tmp_path: Path) -> None:
     result = world.run(trials=3)
     engines = world.engines()
     assert run_verify(Path(result.bundle), lambda backend: engines).verdict is Verdict.MET
+
+
+def test_a_changed_target_file_is_refused_on_resume(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    path = tmp_path / "device.yaml"
+    path.write_text("threads: 2\n")
+    world.run(trials=3, target=str(path))
+    world.run(trials=3, target=str(path), resume=True)
+    path.write_text("threads: 1\n")
+    with pytest.raises(ConfigError, match="the target file is not the one"):
+        world.run(trials=3, target=str(path), resume=True)
+
+
+def test_the_stored_configuration_can_be_given_again(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    path = tmp_path / "device.yaml"
+    path.write_text("threads: 2\nbatch_size: 3\n")
+    world.run(trials=3, target=str(path))
+    stored = read_config({}, Workspace(tmp_path / "out").config)
+    assert (stored.threads, stored.batch_size) == (2, 3)
+    assert settled(stored) == stored
+    run_job(stored, world.engines(), resume=True)
+
+
+def test_a_job_from_before_the_target_decided_is_resumed(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    path = tmp_path / "device.yaml"
+    path.write_text("threads: 2\n")
+    world.run(trials=3, target=str(path))
+    config = Workspace(tmp_path / "out").config
+    config.write_text(config.read_text().replace('"threads": 2', '"threads": 1'))
+    (config.parent / "inputs.json").write_text("{}")
+    world.run(trials=3, target=str(path), resume=True)
+
+
+def test_verify_needs_the_target_file_no_more(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    path = tmp_path / "device.yaml"
+    path.write_text("name: device\nthreads: 2\nbatch_size: 3\n")
+    result = world.run(trials=3, target=str(path))
+    path.unlink()
+    engines = world.engines()
+    found = run_verify(Path(result.bundle), lambda backend: engines)
+    assert found.verdict is Verdict.MET
+    assert (found.manifest.target.threads, found.manifest.target.batch_size) == (2, 3)
+
+
+def test_the_manifest_counts_the_rows_it_was_made_from(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    test = world.root / "test.npz"
+    with np.load(world.root / "validation.npz") as file:
+        np.savez(test, x=file["x"][:30], labels=file["labels"][:30])
+    manifest = world.run(trials=3, test=test).manifest
+    assert {role: given.rows for role, given in manifest.data.items()} == {
+        "calibration": 32, "validation": ROWS, "test": 30,
+    }  # fmt: skip
+    assert manifest.model.rows is None
 
 
 def test_a_refused_job_leaves_the_directory_free(tmp_path: Path) -> None:

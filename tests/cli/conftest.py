@@ -1,0 +1,46 @@
+"""A command line that would start, and what one says that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autosparse.cli.main import run
+from tests.models import images
+
+Complain = Callable[[Sequence[str]], list[str]]
+
+
+@pytest.fixture
+def job(residual_model: Path, tmp_path: Path) -> list[str]:
+    """A job that would start: files and a budget."""
+    labels = np.arange(8) % 10
+    np.savez(tmp_path / "calibration.npz", image=images(8))
+    np.savez(tmp_path / "validation.npz", image=images(8), labels=labels)
+    return [
+        "optimize", str(residual_model), "--latency-budget", "60%",
+        "--calibration", str(tmp_path / "calibration.npz"),
+        "--validation", str(tmp_path / "validation.npz"),
+        "--output-dir", str(tmp_path / "out"),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def complain(capsys: pytest.CaptureFixture[str]) -> Complain:
+    """Run a command that fails: the sentence, and the hint if there is one."""
+
+    def check(argv: Sequence[str]) -> list[str]:
+        assert run(argv) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        (start,) = (n for n, line in enumerate(lines) if line.startswith("error: "))
+        assert len(lines) - start <= 2
+        assert all(line.startswith("  -> ") for line in lines[start + 1 :])
+        return lines[start:]
+
+    return check

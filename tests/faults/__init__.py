@@ -1,0 +1,1 @@
+"""Real faults: a job as a process of its own that is killed, or whose disk fills up."""

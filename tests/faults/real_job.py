@@ -1,0 +1,94 @@
+"""A small job on real files, started as a user starts it: one process, one command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autosparse.evaluation import LoweredModel
+from autosparse.pipeline.ledger import Ledger
+from autosparse.pipeline.workspace import Workspace
+from backends import BACKENDS
+from tests.models import images, residual_cnn
+
+_ROWS = 96
+_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class RealJob:
+    """Files of a small model, and the command line of a job on them."""
+
+    root: Path
+    output: Path
+
+    @classmethod
+    def make(cls, root: Path, output: Path | None = None) -> RealJob:
+        """Seven layers that answer what the labels say, so that the baseline is right."""
+        model = residual_cnn().save(root / "model.onnx", "logits")
+        rows = images(_ROWS)
+        runner = BACKENDS.load("onnxruntime").open(LoweredModel(root, model.name), threads=1)
+        labels = np.asarray(runner.run({"image": rows})["logits"]).argmax(axis=1)
+        np.savez(root / "calibration.npz", image=rows[:32])
+        np.savez(root / "validation.npz", image=rows, labels=labels)
+        return cls(root, output or root / "out")
+
+    def argv(self, *flags: str) -> list[str]:
+        """What a shell would run."""
+        script = str(Path(sys.executable).with_name("autosparse"))
+        return [
+            script, "optimize", str(self.root / "model.onnx"),
+            "--calibration", str(self.root / "calibration.npz"),
+            "--validation", str(self.root / "validation.npz"),
+            # any latency will do, so that the machine's mood does not decide the verdict
+            "--latency-budget", "1000%", "--max-drop", "100pt", "--space", "int8",
+            "--trials", "6", "--output-dir", str(self.output), *flags,
+        ]  # fmt: skip
+
+    def start(self, *flags: str) -> subprocess.Popen[str]:
+        """Begin, in a process group of its own: a kill of the group leaves nobody to tidy up."""
+        return subprocess.Popen(
+            self.argv(*flags), cwd=self.root, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
+        )  # fmt: skip
+
+    def run(
+        self, *flags: str, before: Callable[[], None] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end.
+
+        Args:
+            *flags: added to the job's own.
+            before: called in the child before it begins.
+        """
+        return subprocess.run(
+            self.argv(*flags), cwd=self.root, text=True, capture_output=True, check=False,
+            timeout=_SECONDS, preexec_fn=before, env=_environment(),
+        )  # fmt: skip
+
+    def verify(self) -> subprocess.CompletedProcess[str]:
+        """Measure and evaluate the delivered bundle again."""
+        script = str(Path(sys.executable).with_name("autosparse"))
+        return subprocess.run(
+            [script, "verify", str(self.output / "bundle")], cwd=self.root, text=True,
+            capture_output=True, check=False, timeout=_SECONDS, env=_environment(),
+        )  # fmt: skip
+
+
+def trials(workspace: Workspace) -> list[tuple[str, str]]:
+    """Recipes with a complete trial and where it ran, as the ledger has them."""
+    if not workspace.study.exists():
+        return []
+    records = Ledger(workspace.study).records
+    # in another environment (an update of a library, say), a trial must be run again
+    return [(record.recipe.id, record.environment) for record in records]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
