@@ -95,14 +95,12 @@ def test_a_weight_that_is_computed_is_refused(kernel_path: Path) -> None:
         opened(model, kernel_path)
 
 
-@pytest.mark.parametrize(
-    ("operator", "shape"), [(LINEAR, (1, 3, 19)), (CONVOLUTION, (1, 5, 9, 8))]
-)
+@pytest.mark.parametrize(("operator", "shape"), [(LINEAR, (1, 3, 19)), (CONVOLUTION, (1, 5, 9, 8))])
 def test_an_input_that_does_not_fit_is_refused_and_the_session_lives_on(
     operator: SparseOperator, shape: tuple[int, ...], kernel_path: Path
 ) -> None:
     session = opened(one_node_model(operator), kernel_path)
-    with pytest.raises(Exception, match="as many (features|channels) as its weight"):
+    with pytest.raises(Exception, match=r"as many (features|channels) as its weight"):
         session.run(None, {"x": np.zeros(shape, np.float32)})
     fitting = inputs_of(operator)
     (found,) = session.run(None, fitting)

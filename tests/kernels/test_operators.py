@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from scipy.special import erf, expit
 
 from backends.kernels.operators import DOMAIN, VERSION, SparseOperator, store_runs
 from backends.kernels.sparse_layer import Activation, nonzero_runs
@@ -47,7 +51,9 @@ def test_runs_that_hold_only_zeros_are_left_out() -> None:
 
 def test_every_operator_has_a_name_of_its_own() -> None:
     assert len({operator.name for operator in OPERATORS}) == len(OPERATORS) == 60
-    assert SparseOperator(True, True, False, True, Activation.RELU).name == "QSparseConvToFloatAddRelu"
+    assert (
+        SparseOperator(True, True, False, True, Activation.RELU).name == "QSparseConvToFloatAddRelu"
+    )
 
 
 def weights(operator: SparseOperator) -> npt.NDArray[np.float32]:
@@ -79,7 +85,7 @@ def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelPr
     given_types = {"x": TensorProto.UINT8 if operator.integer_input else TensorProto.FLOAT}
     if operator.adds:
         given_types["residual"] = TensorProto.FLOAT
-    attributes = (
+    attributes: dict[str, Any] = (
         {"strides": [2, 1], "pads": [1, 0, 1, 2], "dilations": [1, 2], "group": 1}
         if operator.convolution
         else {}
@@ -105,23 +111,19 @@ def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelPr
 
 
 def serialized_function(operator: SparseOperator, opset: int) -> bytes:
-    import onnx_ir as ir
-
     return bytes(ir.to_proto(operator.function(opset)).SerializeToString())
 
 
 def activated(operator: SparseOperator, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    from scipy.special import erf, expit
-
     match operator.activation:
         case Activation.RELU:
             return np.maximum(values, 0)
         case Activation.CLIP:
             return np.clip(values, -4, 4)
         case Activation.GELU:
-            return 0.5 * values * (1 + erf(values / np.sqrt(2)))
+            return np.asarray(0.5 * values * (1 + erf(values / np.sqrt(2))))
         case Activation.SILU:
-            return values * expit(values)
+            return np.asarray(values * expit(values))
     return values
 
 
@@ -129,8 +131,6 @@ def reference(
     operator: SparseOperator, x: npt.NDArray[np.generic], residual: npt.NDArray[np.float32] | None
 ) -> npt.NDArray[np.float64]:
     """The meaning in float64, before the result is quantized."""
-    import torch
-
     weight = weights(operator).astype(np.float64)
     real = x.astype(np.float64)
     if operator.integer_input:
