@@ -10,8 +10,8 @@ import onnx
 
 from autosparse.evaluation import ExecutedLayer
 from autosparse.model_graph import Layer, ModelGraph
-from backends.qdq_plan import fused_result
 from backends.kernels.operators import DOMAIN as SPARSE_DOMAIN
+from backends.qdq_plan import fused_result
 from backends.weights4 import OPERATOR
 
 _INTEGER = frozenset(

@@ -12,14 +12,14 @@ import sys
 import tvm
 
 from backends.kernels.targets import INSTRUCTION_SETS, InstructionSet
-from backends.kernels.tiles import TILES
+from backends.kernels.tiles import tiles_for
 
 _TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 
 
 def compile_object(target: InstructionSet, path: str) -> None:
     """Write one object file with every kernel for one instruction set."""
-    functions = {tile.symbol(target): tile.build(target) for tile in TILES}
+    functions = {tile.symbol(target): tile.build(target) for tile in tiles_for(target)}
     llvm = {
         "kind": "llvm", "mtriple": _TRIPLES[target.architecture], "mcpu": target.llvm_cpu,
         "mattr": list(target.llvm_features),

@@ -80,7 +80,7 @@ def _follow_activation(found: Epilogue) -> None:
 
 
 def _follow_composed_silu(found: Epilogue) -> None:
-    """x * Sigmoid(x)."""
+    """Match x * Sigmoid(x)."""
     readers = _readers(found.value)
     by_type = {reader.op_type: reader for reader in readers}
     gate, product = by_type.get("Sigmoid"), by_type.get("Mul")
@@ -92,7 +92,7 @@ def _follow_composed_silu(found: Epilogue) -> None:
 
 
 def _follow_composed_gelu(found: Epilogue) -> None:
-    """x * (1 + Erf(x / sqrt 2)) / 2, with the half multiplied before or after."""
+    """Match x * (1 + Erf(x / sqrt 2)) / 2, with the half multiplied before or after."""
     readers = _readers(found.value)
     scaled = next((r for r in readers if _scales_by_root_half(r)), None)
     error = _only_reader(scaled.outputs[0]) if scaled else None
@@ -112,10 +112,13 @@ def _follow_composed_gelu(found: Epilogue) -> None:
     elif _is_with(first, "Mul", 0.5) and _only_reader(first.outputs[0]) is weighted:
         found.activation = Activation.GELU
         found.absorb(scaled, first, error, raised, weighted)
-    elif _is_with(weighted, "Mul", 0.5) and _only_reader(weighted.outputs[0]) is first:
-        if first.op_type == "Mul" and found.value in first.inputs:
-            found.activation = Activation.GELU
-            found.absorb(scaled, error, raised, weighted, first)
+    elif (
+        _is_with(weighted, "Mul", 0.5)
+        and _only_reader(weighted.outputs[0]) is first
+        and first.op_type == "Mul"
+    ):
+        found.activation = Activation.GELU
+        found.absorb(scaled, error, raised, weighted, first)
 
 
 def _scales_by_root_half(node: ir.Node) -> bool:

@@ -24,9 +24,11 @@ from backends.kernels.targets import InstructionSet, instruction_sets
 
 _SOURCES = Path(__file__).parent
 _C_SOURCES = _SOURCES / "csrc"
-_PER_INSTRUCTION_SET = ("steps.c", "steps_int8.c")
+_PER_INSTRUCTION_SET = ("steps.c", "steps_int8.c", "steps_conv.c", "steps_conv_int8.c")
 LIBRARY_NAME = "libautosparse_kernels.so"
-_FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-Wall", "-Wextra")
+_FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
+          "-fno-trapping-math", "-Wall", "-Wextra")  # fmt: skip
+_LINKER_FLAGS = ("-Wl,-z,noexecstack", "-Wl,--no-undefined", "-Wl,-s", "-lm")
 _TIMEOUT_SECONDS = 600.0
 
 
@@ -113,9 +115,17 @@ def _build(directory: Path, architecture: str, compiler: CCompiler) -> Path:
     sources = [p for p in sorted(_C_SOURCES.glob("*.c")) if p.name not in _PER_INSTRUCTION_SET]
     library = directory / LIBRARY_NAME
     _run(
-        [*compiler.command, *_FLAGS, *_include_flags(), "-shared", "-o", str(library)]
-        + [str(path) for path in (*sources, table, *objects)]
-        + [f"-Wl,--version-script={_C_SOURCES / 'exports.map'}", "-Wl,-z,noexecstack", "-Wl,--no-undefined", "-Wl,-s", "-lm"],
+        [
+            *compiler.command,
+            *_FLAGS,
+            *_include_flags(),
+            "-shared",
+            "-o",
+            str(library),
+            *(str(path) for path in (*sources, table, *objects)),
+            f"-Wl,--version-script={_C_SOURCES / 'exports.map'}",
+            *_LINKER_FLAGS,
+        ],
         "the C sources of the kernels",
     )
     return library
@@ -135,9 +145,7 @@ def _compiled_kernels(target: InstructionSet) -> Path:
     return built
 
 
-def _compile_steps(
-    target: InstructionSet, directory: Path, compiler: CCompiler
-) -> list[Path]:
+def _compile_steps(target: InstructionSet, directory: Path, compiler: CCompiler) -> list[Path]:
     made = []
     for name in _PER_INSTRUCTION_SET:
         path = directory / f"{Path(name).stem}_{target.identifier}.o"
@@ -162,10 +170,12 @@ def _kernel_table(targets: tuple[InstructionSet, ...]) -> str:
             rows.append(
                 f'  {{"{target.name}", "{tile.family}", {tile.vectors}, {tile.rows}, {symbol}}},'
             )
-    return "\n".join(
-        ['#include "internal.h"', "", *declarations, "", "const AsKernel as_kernels[] = {", *rows]
-        + ["};", "const size_t as_kernel_count = sizeof as_kernels / sizeof *as_kernels;", ""]
-    )
+    lines = [
+        '#include "internal.h"', "", *declarations, "",
+        "const AsKernel as_kernels[] = {", *rows, "};",
+        "const size_t as_kernel_count = sizeof as_kernels / sizeof *as_kernels;",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def _include_flags() -> list[str]:

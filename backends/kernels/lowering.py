@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
 from backends.kernels.epilogues import Epilogue, follow
 from backends.kernels.operators import DOMAIN, VERSION, SparseOperator, store_runs
-from backends.kernels.sparse_layer import KernelPlan, Weights, nonzero_runs
+from backends.kernels.sparse_layer import KernelPlan, Number, nonzero_runs
 from backends.qdq_insertion import GrowingGraph
 
 INT8_RUN = 4
@@ -31,7 +31,7 @@ class SparseNode:
     weight: CompressedWeight
     bias: npt.NDArray[np.float32] | None
     """(output channels,): of the layer's own node, before anything was quantized."""
-    plan: KernelPlan = KernelPlan()
+    plan: KernelPlan = field(default_factory=KernelPlan)
 
     @property
     def run(self) -> int:
@@ -137,11 +137,10 @@ def _surrounding_grids(node: ir.Node, epilogue: Epilogue) -> _Grids | None:
 
 
 def _stored_weight(
-    growing: GrowingGraph, sparse: SparseNode, matrix: Weights
+    growing: GrowingGraph, sparse: SparseNode, matrix: npt.NDArray[Number]
 ) -> dict[str, ir.Value | None]:
     layer, prefix = sparse.layer, sparse.layer.node
-    positions, values = nonzero_runs(matrix, sparse.run)
-    stored = store_runs(positions, values)
+    stored = store_runs(*nonzero_runs(matrix, sparse.run))
     shape: tuple[int, ...] = matrix.shape
     if layer.operator == "Conv":
         out, cin, height, width = layer.weight_shape
@@ -190,8 +189,7 @@ def _replace(
     gone = [node, *epilogue.nodes]
     growing.graph.insert_after(gone[-1], custom)
     ir.convenience.replace_all_uses_with(result, produced, replace_graph_outputs=True)
-    name, result.name = result.name, growing.new_name(f"{layer.node}_replaced")
-    produced.name = name
+    produced.name, result.name = result.name, growing.new_name(f"{layer.node}_replaced")
     growing.graph.remove(gone, safe=True)
     growing.graph.opset_imports[DOMAIN] = VERSION
 
@@ -212,9 +210,7 @@ def _attributes(node: ir.Node, sparse: SparseNode) -> dict[str, int | list[int]]
     return attributes
 
 
-def _bias(
-    node: ir.Node, sparse: SparseNode, epilogue: Epilogue
-) -> npt.NDArray[np.float32]:
+def _bias(node: ir.Node, sparse: SparseNode, epilogue: Epilogue) -> npt.NDArray[np.float32]:
     own = sparse.bias
     if sparse.weight.bias is not None and sparse.layer.operator != "MatMul":
         own = sparse.weight.bias

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+Number = TypeVar("Number", np.float32, np.int8)
 Weights = npt.NDArray[np.float32] | npt.NDArray[np.int8]
 
 
@@ -93,7 +95,9 @@ class SparseLayer:
     plan: KernelPlan = field(default_factory=KernelPlan)
 
 
-def nonzero_runs(weight: Weights, run: int) -> tuple[npt.NDArray[np.int64], Weights]:
+def nonzero_runs(
+    weight: npt.NDArray[Number], run: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Number]]:
     """Positions and values of the runs of a matrix (outputs, depth) that hold a non-zero."""
     runs = weight.reshape(-1, run)
     positions = np.flatnonzero(runs.any(axis=1)).astype(np.int64)

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.kernels.families.broadcast import broadcast_fp32
+from backends.kernels.families.broadcast_int8 import (
+    Dot,
+    broadcast_int8,
+    dot_by_pairs,
+    dot_by_products,
+    dot_by_vnni,
+)
+from backends.kernels.families.broadcast_int8_wide import broadcast_int8_wide
+from backends.kernels.families.permute import permute_fp32
+from backends.kernels.families.permute_int8 import permute_int8
 from backends.kernels.targets import InstructionSet
 
 
@@ -35,10 +45,64 @@ _FAMILIES: dict[str, _Builder] = {
     "broadcast_fp32_i32": lambda symbol, target, vectors, rows: broadcast_fp32(
         symbol, target.lanes, vectors, rows, "int32"
     ),
+    # offsets in registers, so that one packed weight serves tiles of every width
+    "linear_fp32": lambda symbol, target, vectors, rows: broadcast_fp32(
+        symbol, target.lanes, vectors, rows, "uint16", unit=vectors
+    ),
+    "permute_fp32": lambda symbol, target, vectors, rows: permute_fp32(
+        symbol, target.lanes, vectors, rows
+    ),
+    "broadcast_int8": lambda symbol, target, vectors, rows: broadcast_int8(
+        symbol, target.lanes, vectors, rows, _dot_for(target)
+    ),
+    "broadcast_int8_i32": lambda symbol, target, vectors, rows: broadcast_int8_wide(
+        symbol, target.lanes, vectors, _dot_for(target)
+    ),
+    "permute_int8": lambda symbol, target, vectors, rows: permute_int8(symbol, vectors, rows),
 }
+_AVX512 = ("avx512", "avx512-vnni")
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "permute_fp32": ("avx2", *_AVX512),
+    "permute_int8": ("avx512-vnni",),
+}
+"""Instruction sets of the families that not every one of them can run."""
 
 TILES = tuple(
     KernelTile(family, vectors, rows)
-    for family in ("broadcast_fp32_u16", "broadcast_fp32_i32")
+    for family in ("broadcast_fp32_u16",)
     for vectors, rows in ((1, 2), (1, 4), (2, 2), (2, 4), (4, 1), (4, 2), (4, 4), (8, 1), (8, 2))
 )
+TILES += tuple(
+    KernelTile("linear_fp32", vectors, rows)
+    for rows, widths in ((2, (1, 2, 3, 4, 6, 8)), (4, (1, 2, 3, 4, 6)))
+    for vectors in widths
+)
+TILES += tuple(
+    KernelTile("permute_fp32", vectors, rows) for vectors in (2, 4) for rows in range(1, 9)
+)
+
+TILES += tuple(
+    KernelTile("broadcast_int8", vectors, rows) for vectors in (1, 2, 4, 8) for rows in (2, 4, 8)
+)
+TILES += tuple(
+    KernelTile("permute_int8", vectors, rows)
+    for vectors, most in ((2, 8), (4, 5))
+    for rows in range(1, most + 1)
+)
+# convolutions: a tile of every width up to 8, so that no position of an image is wasted
+TILES += tuple(
+    KernelTile(family, vectors, 1)
+    for family in ("broadcast_fp32_i32", "broadcast_int8_i32")
+    for vectors in (1, 2, 3, 4, 5, 6, 7, 8, 14)
+)
+
+
+def _dot_for(target: InstructionSet) -> Dot:
+    if target.name == "avx512-vnni":
+        return dot_by_vnni
+    return dot_by_pairs if target.architecture == "x86_64" else dot_by_products
+
+
+def tiles_for(target: InstructionSet) -> tuple[KernelTile, ...]:
+    """The tiles that an instruction set can run."""
+    return tuple(t for t in TILES if target.name in _NEEDED.get(t.family, (target.name,)))

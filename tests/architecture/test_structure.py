@@ -109,10 +109,15 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
+# TVMScript looks like Python: a kernel is one function there, and cannot call another.
+TVM_SCRIPT = ROOT / "backends" / "kernels" / "families"
+
+
 def test_no_function_is_too_long() -> None:
     too_long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for path in source_files()
+        if not path.is_relative_to(TVM_SCRIPT)
         for node in functions(path)
         if (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
     ]

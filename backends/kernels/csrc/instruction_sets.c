@@ -1,12 +1,14 @@
 /* Which of the compiled instruction sets this processor has. */
 #include <string.h>
 
-#include "internal.h"
+#include "convolution.h"
 
 static const AsInstructionSet *forced;
 
 #if defined(__x86_64__)
 extern const AsSteps as_steps_baseline, as_steps_avx2, as_steps_avx512, as_steps_avx512_vnni;
+extern const AsConvSteps as_conv_steps_baseline, as_conv_steps_avx2, as_conv_steps_avx512,
+    as_conv_steps_avx512_vnni;
 
 static int always(void) { return 1; }
 static int has_avx2(void) {
@@ -22,15 +24,16 @@ static int has_avx512_vnni(void) {
 }
 
 static const AsInstructionSet sets[] = {
-    {"baseline", 4, &as_steps_baseline, always},
-    {"avx2", 8, &as_steps_avx2, has_avx2},
-    {"avx512", 16, &as_steps_avx512, has_avx512},
-    {"avx512-vnni", 16, &as_steps_avx512_vnni, has_avx512_vnni},
+    {"baseline", 4, &as_steps_baseline, &as_conv_steps_baseline, always},
+    {"avx2", 8, &as_steps_avx2, &as_conv_steps_avx2, has_avx2},
+    {"avx512", 16, &as_steps_avx512, &as_conv_steps_avx512, has_avx512},
+    {"avx512-vnni", 16, &as_steps_avx512_vnni, &as_conv_steps_avx512_vnni, has_avx512_vnni},
 };
 #elif defined(__aarch64__)
 extern const AsSteps as_steps_neon;
+extern const AsConvSteps as_conv_steps_neon;
 static int always(void) { return 1; }
-static const AsInstructionSet sets[] = {{"neon", 4, &as_steps_neon, always}};
+static const AsInstructionSet sets[] = {{"neon", 4, &as_steps_neon, &as_conv_steps_neon, always}};
 #else
 #error "no kernels for this architecture"
 #endif

@@ -9,6 +9,7 @@ typedef struct {
   const char *name; /* as in targets.py */
   int lanes;        /* floats in a register */
   const struct AsSteps *steps;
+  const struct AsConvSteps *conv_steps; /* convolution.h */
   int (*supported)(void);
 } AsInstructionSet;
 
@@ -54,6 +55,9 @@ typedef struct {
   int activation;
 } AsEpilogue;
 
+typedef struct AsRequantize AsRequantize; /* int8.h */
+typedef struct AsInt8Target AsInt8Target;
+
 typedef struct AsSteps {
   /* (columns, features) row-major with `input_stride` -> features x `width`, rest zero-filled */
   void (*tile_fp32)(const float *input, int64_t input_stride, int64_t columns, int64_t features,
@@ -62,6 +66,17 @@ typedef struct AsSteps {
   void (*untile_fp32)(const float *tile, int64_t width, int64_t columns, int64_t features,
                       const AsEpilogue *epilogue, const float *residual, float *output,
                       int64_t output_stride);
+  /* the activation alone, in place */
+  void (*activate_fp32)(const AsEpilogue *epilogue, float *values, int64_t count);
+  /* (columns, bytes) row-major -> words of four x `width`, rest zero-filled; stride in bytes */
+  void (*tile_words)(const uint8_t *input, int64_t input_stride, int64_t columns, int64_t bytes,
+                     int64_t width, int32_t *tile);
+  /* channels x `width` sums -> (columns, channels) of the target */
+  void (*untile_int8)(const int32_t *tile, int64_t width, int64_t columns,
+                      const AsInt8Target *target);
+  /* (rows, channels) row-major sums -> the same of the target */
+  void (*finish_int8)(const int32_t *sums, int64_t sums_stride, int64_t rows,
+                      const AsInt8Target *target);
 } AsSteps;
 
 /* Operations. Each packs at creation and frees what it packed. */
@@ -77,7 +92,9 @@ struct AsLayer {
   void *packed; /* the operator's own */
 };
 
-extern const AsOperator as_linear_broadcast;
+extern const AsOperator as_linear_fp32;
+extern const AsOperator as_linear_int8;
+extern const AsOperator as_convolution;
 
 /* A weight packed for the broadcast family: packing.c */
 typedef struct {

@@ -35,7 +35,11 @@ static const char *check(const AsLayerSpec *spec) {
 static const AsOperator *operator_for(const AsLayerSpec *spec) {
   if (spec->operation == AS_LINEAR && spec->input_type == AS_FP32 &&
       spec->output_type == AS_FP32)
-    return &as_linear_broadcast;
+    return &as_linear_fp32;
+  if (spec->operation == AS_LINEAR && spec->input_type == AS_UINT8) return &as_linear_int8;
+  if (spec->operation == AS_CONVOLUTION &&
+      (spec->input_type == AS_UINT8 || spec->output_type == AS_FP32))
+    return &as_convolution;
   return NULL;
 }
 

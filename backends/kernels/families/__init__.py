@@ -1,1 +1,1 @@
-"""TVMScript sources of the kernels: one file per family, specialised by instruction set and tile."""
+"""TVMScript sources of the kernels: a file per family, specialised by instruction set and tile."""

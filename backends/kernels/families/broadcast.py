@@ -18,7 +18,9 @@ from typing import Any
 from tvm.script import tirx as T
 
 
-def broadcast_fp32(symbol: str, lanes: int, vectors: int, rows: int, offset: str) -> Any:
+def broadcast_fp32(
+    symbol: str, lanes: int, vectors: int, rows: int, offset: str, unit: int = 1
+) -> Any:
     """One packed block of a sparse fp32 weight against one tile.
 
     Args:
@@ -26,7 +28,8 @@ def broadcast_fp32(symbol: str, lanes: int, vectors: int, rows: int, offset: str
         lanes: floats in a register.
         vectors: registers of columns in a tile.
         rows: output channels that are computed at once.
-        offset: integer type of the offsets, `uint16` or `int32`, in floats.
+        offset: integer type of the offsets, `uint16` or `int32`.
+        unit: floats that an offset counts by.
 
     Returns:
         A `PrimFunc(counts, channels, offsets, values, bias, x, y, groups, stride, first)`:
@@ -71,7 +74,7 @@ def broadcast_fp32(symbol: str, lanes: int, vectors: int, rows: int, offset: str
                         ]
             for p in T.serial(steps):
                 for row in T.unroll(rows):
-                    at: T.let[T.int32] = T.cast(offsets[begin + p * rows + row], "int32")
+                    at: T.let[T.int32] = T.cast(offsets[begin + p * rows + row], "int32") * unit
                     weight: T.let[T.float32] = values[begin + p * rows + row]
                     for v in T.unroll(vectors):
                         sums[T.ramp(row * width + v * lanes, 1, lanes)] = (

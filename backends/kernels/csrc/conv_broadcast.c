@@ -1,0 +1,118 @@
+/* Convolutions by the broadcast family: what a layer is packed into. */
+#include <string.h>
+
+#include "convolution.h"
+
+enum { USUAL_VECTORS = 8, MANY_VECTORS = 14, MANY_RUNS = 96 };
+enum { FIRST_CACHE = 32 * 1024 /* bytes of it for a block of input */, FEW_RUNS = 12 };
+
+static int find_kernels(const AsLayerSpec *spec, AsConvPacked *packed) {
+  const AsPlan *plan = &spec->plan;
+  const char *family = packed->int8 ? "broadcast_int8_i32" : "broadcast_fp32_i32";
+  /* long rows of weights pay for large tiles, if there are registers to hold their sums, and
+   * where planes do not have to be found in the cache for several taps */
+  const int many = packed->lanes == 16 && !packed->int8 &&
+                   spec->kernel[0] * spec->kernel[1] == 1 &&
+                   spec->runs / spec->outputs >= MANY_RUNS;
+  int wanted = plan->vectors ? plan->vectors : many ? MANY_VECTORS : USUAL_VECTORS;
+  if (wanted > AS_CONV_VECTORS) wanted = AS_CONV_VECTORS;
+  const AsKernel *best = as_nearest_kernel(family, wanted, 1);
+  if (!best || best->rows != 1 || best->vectors > AS_CONV_VECTORS) return 0;
+  packed->vectors = best->vectors;
+  for (int v = best->vectors; v > 0; v--) {
+    const AsKernel *kernel = as_find_kernel(family, v, 1);
+    packed->kernels[v] = kernel ? kernel : packed->kernels[v + 1];
+  }
+  return 1;
+}
+
+/* Channels of a depth block: a tile of them fits the first cache, unless too few weights of an
+ * output would be left to pay for reading and writing its sums again. */
+static int64_t choose_block(const AsLayerSpec *spec, int64_t channels, int64_t width) {
+  if (spec->plan.depth > 0) {
+    const int64_t per_element = spec->channels / channels;
+    const int64_t wanted = (spec->plan.depth + per_element - 1) / per_element;
+    return wanted < channels ? wanted : channels;
+  }
+  const int64_t reach = (spec->kernel[0] - 1) * spec->dilations[0] * 16 + spec->kernel[1];
+  const int64_t fits = FIRST_CACHE / 4 / (width + reach);
+  const int64_t blocks = fits ? (channels + fits - 1) / fits : channels;
+  const int64_t runs = spec->runs / spec->outputs / FEW_RUNS;
+  const int64_t count = blocks < runs ? blocks : runs ? runs : 1;
+  return (channels + count - 1) / count;
+}
+
+static const char *check(const AsLayerSpec *spec) {
+  if (spec->outputs > (1 << 22) || spec->runs > (1 << 30))
+    return "a convolution's weight needs at most 2^22 outputs and 2^30 non-zeros";
+  if (spec->channels <= 0 || spec->groups <= 0 || spec->channels % spec->groups ||
+      spec->outputs % spec->groups)
+    return "groups must divide the channels and outputs of a convolution";
+  if (spec->input_type == AS_UINT8 && spec->channels / spec->groups % 4)
+    return "an int8 convolution needs a multiple of four channels in each group";
+  if (spec->channels / spec->groups % spec->run)
+    return "runs of non-zeros must divide the channels of a group";
+  if (spec->input_type == AS_UINT8 && 4 % spec->run)
+    return "an int8 convolution takes runs of one, two or four weights";
+  for (int i = 0; i < 2; i++) {
+    if (spec->kernel[i] <= 0 || spec->kernel[i] > AS_CONV_TAPS)
+      return "a convolution's window needs between 1 and 64 places along an axis";
+    if (spec->strides[i] <= 0 || spec->dilations[i] <= 0 || spec->strides[i] > (1 << 20) ||
+        spec->dilations[i] > (1 << 20))
+      return "strides and dilations of a convolution must be between 1 and 2^20";
+  }
+  for (int i = 0; i < 4; i++)
+    if (spec->pads[i] < 0 || spec->pads[i] > (1 << 20))
+      return "pads of a convolution must be between 0 and 2^20";
+  if (spec->depth != spec->kernel[0] * spec->kernel[1] * (spec->channels / spec->groups))
+    return "a convolution's depth must be its window times the channels of a group";
+  if (spec->kernel[0] * spec->kernel[1] * spec->channels > (1 << 30))
+    return "a convolution's window times its channels must be at most 2^30";
+  return NULL;
+}
+
+static const char *create_sums(const AsLayerSpec *spec, AsConvPacked *packed) {
+  if (packed->int8) {
+    int32_t *start = NULL;
+    const char *problem = as_requantize_create(spec, 1, &packed->how, &start);
+    packed->start = start;
+    return problem;
+  }
+  float *start = as_allocate((size_t)spec->outputs * sizeof *start);
+  if (!start) return "out of memory while packing a sparse convolution";
+  packed->start = start;
+  if (spec->bias) memcpy(start, spec->bias, (size_t)spec->outputs * sizeof *start);
+  return NULL;
+}
+
+static const char *create(AsLayer *layer) {
+  const AsLayerSpec *spec = &layer->spec;
+  const AsInstructionSet *set = as_current_set();
+  const char *problem = check(spec);
+  if (problem) return problem;
+  AsConvPacked *packed = as_allocate(sizeof *packed);
+  if (!packed) return "out of memory while packing a sparse convolution";
+  layer->packed = packed;
+  packed->int8 = spec->input_type == AS_UINT8;
+  packed->lanes = set->lanes;
+  packed->steps = set->conv_steps;
+  packed->epilogue =
+      (AsEpilogue){spec->activation_low, spec->activation_high, spec->activation};
+  if (!find_kernels(spec, packed)) return "this library holds no convolution for this processor";
+  problem = create_sums(spec, packed);
+  if (problem) return problem;
+  const int64_t width = (int64_t)packed->vectors * packed->lanes;
+  const int64_t block = choose_block(spec, spec->channels / (packed->int8 ? 4 : 1), width);
+  return as_conv_pack(spec, block, &packed->weight);
+}
+
+static void destroy(AsLayer *layer) {
+  AsConvPacked *packed = layer->packed;
+  if (!packed) return;
+  as_conv_release(&packed->weight);
+  as_requantize_destroy(&packed->how);
+  as_free(packed->start);
+  as_free(packed);
+}
+
+const AsOperator as_convolution = {create, as_conv_run, destroy};

@@ -1,0 +1,68 @@
+/* What the files of the int8 layers share. */
+#ifndef AUTOSPARSE_INT8_H
+#define AUTOSPARSE_INT8_H
+
+#include "internal.h"
+
+/* From int32 sums to the output: activation(sum * scale + bias + residual), as fp32 or uint8. */
+struct AsRequantize {
+  float *scales; /* (channels,): input step times weight step */
+  float *bias;   /* (channels,) */
+  AsEpilogue epilogue;
+  int to_uint8;
+  float inverse_step; /* of a uint8 output */
+  int zero;
+};
+
+/* Where a part of the output goes: channels `first_channel`... of `AsRequantize`'s, at `output`
+ * and `residual`, which are (rows, ...) with `stride` elements from row to row. */
+struct AsInt8Target {
+  const AsRequantize *how;
+  int64_t first_channel, channels;
+  const float *residual; /* or NULL */
+  void *output;          /* float or uint8_t */
+  int64_t stride;
+};
+
+/* Scales, bias and the sums' start, -zero * sum of weights, of a checked description. `start` has
+ * `more` zeros at its end. Returns a sentence where the description makes no sense. */
+const char *as_requantize_create(const AsLayerSpec *spec, int64_t more, AsRequantize *made,
+                                 int32_t **start);
+void as_requantize_destroy(AsRequantize *how);
+
+/* The same rows and channels of a call for both operators. */
+AsInt8Target as_int8_target(const AsLayerSpec *spec, const AsCall *call, const AsRequantize *how,
+                            int64_t row, int64_t first_channel, int64_t channels);
+
+/* What both families are given when they run. `start` holds AS_INT8_MORE zeros beyond the last
+ * channel, which they may read for channels that are not there. */
+enum { AS_INT8_MORE = 128 };
+typedef struct {
+  const AsLayerSpec *spec;
+  const AsRequantize *how;
+  const int32_t *start;
+  const AsCall *call;
+  const AsParallel *parallel;
+} AsInt8Run;
+
+/* The two families, behind the operator in linear_int8.c. `create` may set `*made` and still
+ * fail: then it is to be destroyed all the same. `run` returns 0 where it fails. */
+typedef struct AsInt8Broadcast AsInt8Broadcast;
+const char *as_int8_broadcast_create(const AsLayerSpec *spec, const AsPlan *plan,
+                                     AsInt8Broadcast **made);
+int as_int8_broadcast_run(const AsInt8Broadcast *packed, const AsInt8Run *run);
+void as_int8_broadcast_destroy(AsInt8Broadcast *packed);
+
+typedef struct AsInt8Permute AsInt8Permute;
+/* Whether the processor, the library and the sizes allow it. */
+int as_int8_permute_possible(const AsLayerSpec *spec);
+const char *as_int8_permute_create(const AsLayerSpec *spec, const AsPlan *plan,
+                                   AsInt8Permute **made);
+int as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run);
+void as_int8_permute_destroy(AsInt8Permute *packed);
+
+/* What each has to work through: words of four weights, and their places in lanes. */
+int64_t as_int8_broadcast_words(const AsInt8Broadcast *packed);
+int64_t as_int8_permute_words(const AsInt8Permute *packed);
+
+#endif

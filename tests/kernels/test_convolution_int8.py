@@ -1,0 +1,188 @@
+"""Sparse int8 convolutions of every geometry, instruction set and plan against torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autosparse.errors import CompileError
+from backends.kernels.kernel_core import KernelLibrary
+from backends.kernels.sparse_layer import Activation, Convolution, KernelPlan, Quantization
+from tests.kernels.convolutions import (
+    GEOMETRIES,
+    SIZES,
+    convolution_layer,
+    convolved,
+    integer_grid,
+    of_words,
+)
+from tests.kernels.fp32_layers import EndOfPage, instruction_sets
+
+SETS = ("baseline", "avx2", "avx512", "avx512-vnni", "neon")
+SAME = Convolution(8, (3, 3), pads=(1, 1, 1, 1))
+Bytes = npt.NDArray[np.uint8]
+Weight = npt.NDArray[np.int8]
+
+
+@pytest.fixture(params=SETS)
+def forced(request: pytest.FixtureRequest, library: KernelLibrary) -> Iterator[KernelLibrary]:
+    """The library with one instruction set after the other."""
+    best = library.instruction_set
+    if request.param not in instruction_sets(library):
+        pytest.skip("this machine does not have it")
+    library.force_instruction_set(request.param)
+    yield library
+    library.force_instruction_set(best)
+
+
+def images(how: Convolution, size: tuple[int, int], batch: int = 1, seed: int = 0) -> Bytes:
+    random = np.random.default_rng(seed)
+    made = random.integers(0, 256, (batch, how.channels, *size), dtype=np.uint8)
+    return np.where(random.random(made.shape) < 0.2, random.choice([0, 255]), made).astype("u1")
+
+
+def scattered(outputs: int, how: Convolution, zeros: float, seed: int = 0) -> Weight:
+    """(outputs, channels of a group, height, width), the extremes often."""
+    random = np.random.default_rng(seed)
+    shape = (outputs, how.channels // how.groups, *how.kernel)
+    made = random.integers(-128, 128, shape, dtype=np.int8)
+    made = np.where(random.random(shape) < 0.2, random.choice([-128, 127]), made).astype("i1")
+    share = zeros * 2 * random.random((outputs, 1, 1, 1))
+    return np.where(random.random(shape) < share, np.int8(0), made)
+
+
+def assert_sums(
+    library: KernelLibrary, weight: Weight, how: Convolution, x: Bytes, run: int = 4,
+    zero: int = 131, plan: KernelPlan | None = None,
+) -> None:  # fmt: skip
+    """The sums are exact: all steps are 1, so that the fp32 output is the sum."""
+    layer = convolution_layer(
+        weight, how, run, quantization=integer_grid(len(weight), zero), plan=plan or KernelPlan()
+    )
+    expected = convolved(x.astype(np.float64) - zero, weight, how)
+    result = library.pack(layer)(x)
+    assert result.shape == expected.shape
+    np.testing.assert_array_equal(result, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("how", [of_words(how) for how in GEOMETRIES], ids=str)
+def test_sums_are_exact(forced: KernelLibrary, how: Convolution) -> None:
+    weight = scattered(3 * how.groups, how, 0.6)
+    for index, size in enumerate(SIZES):
+        assert_sums(forced, weight, how, images(how, size, index % 3), zero=51 * index)
+
+
+@pytest.mark.parametrize("run", [1, 2, 4])
+@pytest.mark.parametrize("how", [SAME, of_words(GEOMETRIES[6])], ids=str)
+def test_runs_of_any_length(library: KernelLibrary, how: Convolution, run: int) -> None:
+    assert_sums(library, scattered(2 * how.groups, how, 0.8), how, images(how, (9, 12)), run)
+
+
+@pytest.mark.parametrize(("vectors", "depth"), [(1, 0), (3, 5), (8, 4), (14, 1), (99, -3)])
+def test_every_plan_gives_the_same(library: KernelLibrary, vectors: int, depth: int) -> None:
+    plan = KernelPlan(vectors=vectors, depth=depth)
+    assert_sums(library, scattered(9, SAME, 0.5), SAME, images(SAME, (23, 19)), plan=plan)
+
+
+@pytest.mark.parametrize(
+    ("how", "outputs", "size"),
+    [
+        (Convolution(128, (3, 3), pads=(1, 1, 1, 1)), 96, (28, 28)),
+        (Convolution(256, (1, 1)), 512, (14, 14)),
+        (Convolution(16, (3, 3), strides=(2, 2), pads=(1, 1, 1, 1)), 4, (390, 411)),
+    ],
+    ids=str,
+)
+def test_large_ones(
+    library: KernelLibrary, how: Convolution, outputs: int, size: tuple[int, int]
+) -> None:
+    assert_sums(library, scattered(outputs, how, 0.3), how, images(how, size))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_geometry(library: KernelLibrary, data: st.DataObject) -> None:
+    pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
+    groups = data.draw(st.integers(1, 3))
+    how = Convolution(
+        groups * 4 * data.draw(st.integers(1, 3)), data.draw(pair), data.draw(pair),
+        data.draw(pair), data.draw(st.tuples(*[st.integers(0, 6)] * 4)), groups,
+    )  # fmt: skip
+    size = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 40)))
+    weight = scattered(groups * data.draw(st.integers(1, 4)), how, 0.5)
+    x = images(how, size, data.draw(st.integers(1, 5)))
+    assert_sums(library, weight, how, x, zero=data.draw(st.integers(0, 255)))
+
+
+@pytest.mark.parametrize("to_uint8", [False, True])
+@pytest.mark.parametrize("activation", Activation)
+def test_grids_residual_and_activation(
+    forced: KernelLibrary, activation: Activation, to_uint8: bool
+) -> None:
+    random = np.random.default_rng(1)
+    weight, x = scattered(9, SAME, 0.5), images(SAME, (21, 17), 2)
+    steps = (random.random(9) * 1e-3 + 1e-4).astype(np.float32)
+    bias = random.standard_normal(9).astype(np.float32)
+    residual = random.standard_normal((2, 9, 21, 17)).astype(np.float32)
+    grid = Quantization(0.02, 120, steps, 0.05 if to_uint8 else None, 90)
+    layer = convolution_layer(
+        weight, SAME, 4, bias=bias, quantization=grid, activation=activation, clip=(-0.5, 2.75)
+    )
+    scale = np.float64(np.float32(0.02)) * steps.astype(np.float64)
+    wide = convolved(x.astype(np.float64) - 120, weight, SAME) * scale[:, None, None]
+    real = torch.from_numpy(wide + bias.astype(np.float64)[:, None, None] + residual)
+    expected = {
+        Activation.NONE: real,
+        Activation.RELU: torch.relu(real),
+        Activation.CLIP: real.clamp(-0.5, 2.75),
+        Activation.GELU: torch.nn.functional.gelu(real),
+        Activation.SILU: torch.nn.functional.silu(real),
+    }[activation].numpy()
+    result = forced.pack(layer)(x, residual)
+    if not to_uint8:
+        np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-5)
+        return
+    places = np.clip(expected / np.float64(np.float32(0.05)) + 90, 0, 255)
+    assert result.dtype == np.uint8
+    assert np.abs(result - places).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("how", [SAME, Convolution(8, (1, 1)), of_words(GEOMETRIES[5])], ids=str)
+def test_buffers_may_end_where_memory_ends(forced: KernelLibrary, how: Convolution) -> None:
+    weight = scattered(4, how, 0.5)
+    grid = dataclasses.replace(integer_grid(4, 7), output_step=500.0, output_zero=128)
+    packed = forced.pack(convolution_layer(weight, how, 4, quantization=grid))
+    for size in ((9, 17), (33, 31)):
+        pages = EndOfPage()
+        drawn = images(how, size)
+        x = pages.empty((drawn.size // 4,)).view(np.uint8).reshape(drawn.shape)
+        x[:] = drawn
+        shape = packed.output_shape(x.shape)
+        output = pages.empty((int(np.prod(shape)) // 4,)).view(np.uint8).reshape(shape)
+        places = convolved(x.astype(np.float64) - 7, weight, how) / 500 + 128
+        assert np.abs(packed(x, None, output) - np.clip(places, 0, 255)).max() <= 0.5 + 1e-3
+
+
+def test_threads_share_a_layer(library: KernelLibrary) -> None:
+    weight = scattered(12, SAME, 0.5)
+    packed = library.pack(convolution_layer(weight, SAME, 4, quantization=integer_grid(12, 3)))
+    inputs = [images(SAME, (10 + i % 20, 12), seed=i) for i in range(40)]
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(packed, inputs))
+    for x, result in zip(inputs, results, strict=True):
+        np.testing.assert_array_equal(result, convolved(x.astype(np.float64) - 3, weight, SAME))
+
+
+def test_channels_must_come_in_fours(library: KernelLibrary) -> None:
+    how = Convolution(12, (3, 3), groups=2)
+    layer = convolution_layer(scattered(2, how, 0.5), how, 2, quantization=integer_grid(2, 0))
+    with pytest.raises(CompileError, match="multiple of four channels"):
+        library.pack(layer)
