@@ -26,6 +26,7 @@ from autosparse.model_graph import Layer, ModelGraph
 from backends.executed_graph import executed_layers
 from backends.kernels.custom_ops import SparseLowering, bundled_library
 from backends.kernels.support import why_not_sparse
+from backends.layouts import layout_changes
 from backends.qdq_insertion import GrowingGraph, activation_grids, insert_qdq, set_bias
 from backends.qdq_plan import bare_conversions, calibrated_tensors, plan_qdq
 from backends.weights4 import use_4_bits, why_not_4_bits
@@ -86,13 +87,17 @@ class OnnxRuntimeBackend:
         return Capability.no_faster(reason) if reason else Capability.wins()
 
     def conversions(self, graph: ModelGraph, levels: Mapping[str, Level]) -> Mapping[str, int]:
-        """Quantize and dequantize nodes that no kernel absorbs."""
+        """Quantize and dequantize nodes that no kernel absorbs, and changes of layout."""
         integer = {
             layer.node: layer
             for layer in graph.layers
             if levels[layer.name].precision is Precision.INT8
         }
-        return bare_conversions(graph.model.graph, plan_qdq(graph.model.graph, integer))
+        nodes = {layer.node: layer for layer in graph.layers}
+        return {
+            **bare_conversions(graph.model.graph, plan_qdq(graph.model.graph, integer)),
+            **layout_changes(graph.model.graph, nodes, levels),
+        }
 
     def calibrated_tensors(self, graph: ModelGraph) -> Sequence[str]:
         """Inputs and results of the layers and of what can join them."""

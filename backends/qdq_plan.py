@@ -143,13 +143,13 @@ def bare_conversions(graph: ir.Graph, plan: QdqPlan) -> dict[str, int]:
         if name not in plan.tensors:
             continue
         if name not in plan.produced:
-            found[f"quantize:{name}"] = _elements(value)
+            found[f"quantize:{name}"] = elements_per_row(value)
         elif any(str(use.node.name) not in plan.nodes for use in value.uses()):
-            found[f"dequantize:{name}"] = _elements(value)
+            found[f"dequantize:{name}"] = elements_per_row(value)
     return found
 
 
-def _elements(value: ir.Value) -> int:
+def elements_per_row(value: ir.Value) -> int:
     """Elements of one row: the batch and other free dimensions count as one."""
     if value.shape is None:
         return 0

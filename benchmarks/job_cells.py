@@ -13,8 +13,8 @@ import autosparse
 from autosparse.evaluation import Comparison, LoweredModel, Measurement, Verdict
 from autosparse.evaluation.metrics import BUILT_IN, Outputs
 from autosparse.levels import Recipe
-from autosparse.pipeline.baseline import BASELINE_LABEL
 from autosparse.pipeline.optimize import Result
+from autosparse.pipeline.stopwatch import BASELINE_LABEL
 from autosparse.pipeline.verification import VERIFY_TIMING
 from benchmarks import greedy_mix, toolkit_int8
 from benchmarks.greedy_mix import GreedyLadder, Step

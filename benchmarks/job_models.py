@@ -57,8 +57,8 @@ class Scale:
 FULL = Scale(
     models=tuple(MODELS),
     budgets=("90%", "80%", "70%", "60%"),
-    trials=40,
-    search_seconds=1800.0,
+    trials=24,
+    search_seconds=120.0,
     unseen_recipes=40,
     sizes=None,
     whole_job_memory=("resnet20", "minilm"),

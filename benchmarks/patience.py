@@ -6,8 +6,9 @@ import time
 
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import Comparison, LoweredModel, Measurement, TimingSettings
-from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
+from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.job import Job
+from autosparse.pipeline.stopwatch import BASELINE_LABEL
 
 _PAUSES_SECONDS = (10.0, 30.0, 60.0)
 

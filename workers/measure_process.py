@@ -21,6 +21,7 @@ from autosparse.evaluation import Measurement, read_environment
 from autosparse.evaluation.backend import Array
 from autosparse.evaluation.canaries import Canaries
 from autosparse.evaluation.timing import time_interleaved
+from autosparse.heap import return_freed_memory
 from autosparse.journal import is_full
 from backends import BACKENDS
 from workers.messages import MeasureRequest, ProfileRequest, Reply
@@ -40,6 +41,7 @@ def main() -> None:
     for line in sys.stdin:
         answers.write(_answer(line, canaries, cores).model_dump_json() + "\n")
         answers.flush()
+        return_freed_memory()
 
 
 def _answer(line: str, canaries: Canaries, cores: list[int]) -> Reply:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import PurePath
 from typing import Any
@@ -34,7 +35,19 @@ _TEMPLATES = "templates"
 
 def render_report(data: ReportData) -> str:
     """Return the report as one HTML document."""
-    style, script = _asset("report.css"), _asset("report.js")
+    return render_page("report.html", _sections(data))
+
+
+def render_page(template: str, sections: Mapping[str, Any], styles: Sequence[str] = ()) -> str:
+    """One HTML document that needs nothing else, in the style of the report.
+
+    Args:
+        template: name of the page's template.
+        sections: everything the template names, but for style, script and policy.
+        styles: names of style sheets beside the report's.
+    """
+    style = "".join(_asset(name) for name in ("report.css", *styles))
+    script = _asset("report.js")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("autosparse.artifacts", _TEMPLATES),
         autoescape=True,
@@ -43,8 +56,8 @@ def render_report(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": count, "duration": duration, "short": short}
-    return environment.get_template("report.html").render(
-        **_sections(data),
+    return environment.get_template(template).render(
+        **sections,
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),

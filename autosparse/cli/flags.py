@@ -8,28 +8,32 @@ from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
-from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.config import JobConfig, TargetedModel
 
 _POSITIONAL = "model"
 _NOT_FLAGS = frozenset({"schema_version"})
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
+def add_config_flags(
+    parser: argparse.ArgumentParser, kind: type[TargetedModel] = JobConfig
+) -> None:
     """One flag for every field; what is not given stays absent, so that a file can say it."""
-    parser.add_argument(_POSITIONAL, nargs="?", type=Path, help=_help("model"))
-    for name, field in JobConfig.model_fields.items():
+    fields = kind.model_fields
+    parser.add_argument(_POSITIONAL, nargs="?", type=Path, help=_help(fields["model"]))
+    for name, field in fields.items():
         if name in _NOT_FLAGS or name == _POSITIONAL:
             continue
         parser.add_argument(
             "--" + name.replace("_", "-"), dest=name, default=argparse.SUPPRESS,
-            help=_help(name), **_shape(field),
+            help=_help(field), **_shape(field),
         )  # fmt: skip
-    parser.add_argument("--config", type=Path, help="YAML or JSON document with these fields.")
 
 
-def given_fields(arguments: argparse.Namespace) -> dict[str, Any]:
+def given_fields(
+    arguments: argparse.Namespace, kind: type[TargetedModel] = JobConfig
+) -> dict[str, Any]:
     """The configuration's fields that were given on the command line."""
-    given = {k: v for k, v in vars(arguments).items() if k in JobConfig.model_fields}
+    given = {k: v for k, v in vars(arguments).items() if k in kind.model_fields}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -41,8 +45,7 @@ def _shape(field: FieldInfo) -> dict[str, Any]:
     return {"metavar": "VALUE"}
 
 
-def _help(name: str) -> str:
-    field = JobConfig.model_fields[name]
+def _help(field: FieldInfo) -> str:
     text = " ".join((field.description or "").split())
     if field.is_required() or field.default is None or field.annotation is bool:
         return text.replace("%", "%%")

@@ -27,6 +27,9 @@ COMMANDS = {
     "optimize": Command(
         "autosparse.cli.optimize", "find the most accurate model that meets a latency budget"
     ),
+    "profile": Command(
+        "autosparse.cli.profile", "tell where a model's time goes, and where sparsity would pay"
+    ),
     "verify": Command("autosparse.cli.verify", "measure and evaluate a delivered bundle again"),
     "benchmark": Command("autosparse.cli.benchmark", "time model files against each other"),
     "methods": Command("autosparse.cli.catalog", "list the methods that make levels"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
+from pathlib import Path
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.cli.flags import add_config_flags, given_fields
@@ -22,6 +23,7 @@ _NUMBERS = re.compile(r"\d+")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's fields, and how to run it."""
     add_config_flags(parser)
+    parser.add_argument("--config", type=Path, help="YAML or JSON document with these fields.")
     parser.add_argument(
         "--resume", action="store_true", help="Continue the job in the output directory."
     )

@@ -17,10 +17,11 @@ from autosparse.errors import CandidateError
 from autosparse.evaluation import Comparison, TimingSettings
 from autosparse.journal import Journal
 from autosparse.levels import Knobs
-from autosparse.pipeline.baseline import BASELINE_LABEL, Baseline, measure_patiently
+from autosparse.pipeline.baseline import Baseline, measure_patiently
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
+from autosparse.pipeline.stopwatch import BASELINE_LABEL
 from autosparse.pipeline.table_building import PLAIN_INT8, lower_layers, plain_int8_weights
 
 ActivationType = Literal["uint8", "int8"]

@@ -15,9 +15,7 @@ from autosparse.evaluation import (
 )
 from autosparse.evaluation.metrics import Outputs
 from autosparse.pipeline.job import Job
-
-BASELINE_LABEL = "baseline"
-_ATTEMPTS = 3
+from autosparse.pipeline.stopwatch import BASELINE_LABEL
 
 
 @dataclass(frozen=True)
@@ -65,28 +63,9 @@ def measure_baseline(job: Job) -> Baseline:
 def measure_patiently(
     job: Job, files: dict[str, LoweredModel], settings: TimingSettings, *, fresh: bool = False
 ) -> dict[str, Measurement]:
-    """Measure, and again where every round was disturbed: throttling lasts tens of seconds.
+    """Measure with the job's stopwatch; see `Stopwatch.measure`.
 
     Raises:
         MeasurementError: a file does not run, or the machine never became quiet.
     """
-    # the median hardly moves when another process takes the core for a moment; a p95 is that moment
-    settings = settings.model_copy(update={"discard_interrupted": job.config.percentile != "p50"})
-    for attempt in range(_ATTEMPTS):
-        measured = job.engines.lane.measure(
-            files, job.workspace.inputs, job.target, settings, fresh=fresh
-        )
-        if all(m.samples_seconds.size for m in measured.values()) and _has_whole_round(measured):
-            return measured
-        job.engines.progress.note(
-            f"no undisturbed round of samples in attempt {attempt + 1} of {_ATTEMPTS}"
-        )
-    raise MeasurementError(
-        "every round of samples was disturbed",
-        hint="stop other work on this machine and try again with --resume",
-    )
-
-
-def _has_whole_round(measured: dict[str, Measurement]) -> bool:
-    rounds = zip(*(m.blocks for m in measured.values()), strict=True)
-    return any(all(block.accepted for block in blocks) for blocks in rounds)
+    return job.stopwatch.measure(files, settings, fresh=fresh)

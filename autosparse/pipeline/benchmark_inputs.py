@@ -14,18 +14,25 @@ from autosparse.pipeline.job import write_timing_inputs
 
 
 def write_inputs(path: Path, graph: ModelGraph, target: Target, given: Path | None) -> None:
-    """Write one inference's inputs: the first given rows, else random ones.
+    """Write one inference's inputs: the first given rows, else random ones."""
+    data = (
+        random_inputs(graph, target)
+        if given is None
+        else load_dataset(given, graph.inputs, "inputs")
+    )
+    write_timing_inputs(path, data, target)
+
+
+def random_inputs(graph: ModelGraph, target: Target) -> Dataset:
+    """One inference's inputs in the target's shapes.
 
     Random floats are normal; random integers are zeros and ones, which every embedding takes.
     """
-    if given is not None:
-        write_timing_inputs(path, load_dataset(given, graph.inputs, "inputs"), target)
-        return
     rng = np.random.default_rng(0)
     arrays: dict[str, Array] = {}
     for spec in graph.inputs:
         shape = target.input_shapes[spec.name]
         drawn = rng.standard_normal(shape)
         kept = drawn if np.issubdtype(spec.dtype, np.floating) else drawn > 0
-        arrays[spec.name] = kept.astype(spec.dtype)
-    write_timing_inputs(path, Dataset(inputs=arrays), target)
+        arrays[spec.name] = np.asarray(kept).astype(spec.dtype)
+    return Dataset(inputs=arrays)

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from autosparse.calibration import RangeObserver, StatisticsObserver
-from autosparse.datasets import batches
+from autosparse.datasets import Dataset, batches
+from autosparse.evaluation import Runner
+from autosparse.heap import return_freed_memory
 from autosparse.methods import METHODS
 from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.layer_choices import Choice
 
 _ROWS = 512
+_OBSERVED_BYTES = 128 << 20
 # Of all estimators, the one that needs the finest histogram: the others can read it too.
 _FINEST = "entropy"
 
@@ -43,7 +46,7 @@ def calibrate(job: Job, choices: Sequence[Choice]) -> Calibration:
     tensors = sorted(ranged | read)
     runner = backend.probe(job.graph, tensors, threads=len(os.sched_getaffinity(0)))
     done = 0
-    for batch, real in batches(data.inputs, job.evaluation_batch):
+    for batch, real in batches(data.inputs, _rows_at_once(job, runner, data)):
         for name, values in {**batch, **runner.run(batch)}.items():
             kept = values[:real]
             if name in ranged:
@@ -52,7 +55,18 @@ def calibrate(job: Job, choices: Sequence[Choice]) -> Calibration:
                 found.statistics.observe(name, kept.astype(np.float32, copy=False))
         done += real
         job.engines.progress.step(done, len(data))
+    del runner
+    return_freed_memory()
     return found
+
+
+def _rows_at_once(job: Job, runner: Runner, data: Dataset) -> int:
+    """Rows of a batch whose observed tensors together stay small: a probe returns them all."""
+    if job.has_fixed_batch:
+        return job.evaluation_batch
+    one, _ = next(batches(data.inputs, 1))
+    row_bytes = sum(values.nbytes for values in runner.run(one).values())
+    return min(max(_OBSERVED_BYTES // max(row_bytes, 1), 1), job.evaluation_batch)
 
 
 def _needs(choices: Sequence[Choice]) -> dict[str, set[str]]:

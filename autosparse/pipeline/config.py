@@ -4,28 +4,53 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Budget, MaxDrop, Percentile
 from autosparse.evaluation.target import parse_input_shape
+from autosparse.levels import Level
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _SECONDS = {"s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class JobConfig(BaseModel):
-    """What one job is asked to do. Every field is a flag of the same name."""
+class TargetedModel(BaseModel):
+    """A model, and where it runs: what every command that times one is asked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    model: Path
+    """ONNX file."""
+    target: str | None = None
+    """Target file (.yaml); without it, this machine."""
+    backend: str = "onnxruntime"
+    """Backend that runs the model."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads that one inference may use."""
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    """Rows in one inference."""
+    input_shape: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Shape of an input with free dimensions: name=1,128. May be repeated."""
+
+    @field_validator("input_shape", mode="before")
+    @classmethod
+    def _read_shapes(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list | tuple):
+            return dict(parse_input_shape(str(item)) for item in value)
+        return value
+
+
+class JobConfig(TargetedModel):
+    """What one job is asked to do. Every field is a flag of the same name."""
+
     schema_version: Literal[1] = 1
     """Version of this document's schema."""
-    model: Path
-    """ONNX file to optimize."""
     calibration: Path
     """npz with typical inputs, named like the model's; no labels needed."""
     validation: Path
@@ -43,20 +68,13 @@ class JobConfig(BaseModel):
     """Largest loss of quality: 0.5pt (percentage points), 1% (relative) or 0.01 (plain)."""
     strict: bool = False
     """Hold the contract at the bound of the confidence interval, not at the estimate."""
-    target: str | None = None
-    """Target file (.yaml); without it, this machine."""
-    backend: str = "onnxruntime"
-    """Backend that runs the model."""
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Threads that one inference may use."""
-    batch_size: Annotated[int, Field(ge=1)] = 1
-    """Rows in one inference."""
-    input_shape: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    """Shape of an input with free dimensions: name=1,128. May be repeated."""
     space: str = "cpu"
     """Search space by name, or a .yaml file."""
     strategy: str = "evolution"
     """What proposes candidates."""
+    atlas: Path | None = None
+    """Directory that `autosparse profile --atlas` wrote: sparse levels that it measured as slower
+    than dense ones on this machine are not measured again."""
     exclude: tuple[str, ...] = ()
     """Layers to leave as they are: a regular expression on their names. May be repeated."""
     keep: tuple[str, ...] = ()
@@ -75,15 +93,6 @@ class JobConfig(BaseModel):
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
-
-    @field_validator("input_shape", mode="before")
-    @classmethod
-    def _read_shapes(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = [value]
-        if isinstance(value, list | tuple):
-            return dict(parse_input_shape(str(item)) for item in value)
-        return value
 
     @field_validator("time_limit", mode="before")
     @classmethod
@@ -104,6 +113,63 @@ class JobConfig(BaseModel):
                     f"--keep {item!r} names no level", hint='write --keep "PATTERN=dense:fp32"'
                 )
         return value
+
+
+class ProfileConfig(TargetedModel):
+    """What `autosparse profile` is asked to do. Every field is a flag of the same name."""
+
+    atlas: bool = False
+    """Measure every level of every layer shape, and tell from how many zeros on sparsity pays."""
+    levels: tuple[Level, ...] = ()
+    """Sparse levels to measure, for example 2:4:int8. May be repeated, or separated by commas.
+    Without it: a usual choice of every pattern."""
+    calibration: Path | None = None
+    """npz with typical inputs, named like the model's. Without it, inputs are random numbers:
+    times hardly depend on them."""
+    fresh: bool = False
+    """Measure again what the atlas holds already."""
+    output_dir: Path = Path("autosparse-atlas")
+    """Directory of the atlas, which later runs and other models add to."""
+
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _read_levels(cls, value: Any) -> Any:
+        items = (value,) if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            return items
+        texts = [part for item in items for part in str(item).split(",")]
+        return tuple(Level.parse(text.strip()) for text in texts)
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_have_zeros(cls, value: tuple[Level, ...]) -> tuple[Level, ...]:
+        for level in value:
+            if level.sparsity == 0:
+                raise ConfigError(
+                    f"--levels {level} has no zeros",
+                    hint="the dense levels are always measured: name sparse ones",
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _the_atlas_is_asked_for(self) -> Self:
+        given = self.model_fields_set & {"levels", "fresh", "output_dir"}
+        if given and not self.atlas:
+            flag = "--" + min(given).replace("_", "-")
+            raise ConfigError(f"{flag} belongs to the atlas", hint="add --atlas")
+        return self
+
+
+def read_profile_config(fields: dict[str, Any]) -> ProfileConfig:
+    """Build the configuration of a profile from the fields that were given.
+
+    Raises:
+        ConfigError: a field is missing, unknown or wrong.
+    """
+    try:
+        return ProfileConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, ProfileConfig)) from error
 
 
 def read_config(fields: dict[str, Any], path: Path | None = None) -> JobConfig:
@@ -129,10 +195,10 @@ def read_config(fields: dict[str, Any], path: Path | None = None) -> JobConfig:
     try:
         return JobConfig.model_validate({**document, **fields})
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(_explain(error, JobConfig)) from error
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, kind: type[TargetedModel]) -> str:
     first = error.errors()[0]
     flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the configuration"
     if first["loc"] == ("model",) and first["type"] == "missing":
@@ -140,6 +206,6 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{flag} is missing"
     if first["type"] == "extra_forbidden":
-        known = ", ".join(name.replace("_", "-") for name in JobConfig.model_fields)
+        known = ", ".join(name.replace("_", "-") for name in kind.model_fields)
         return f"there is no {flag}; known are {known}"
     return f"{flag}: {first['msg']}"

@@ -19,6 +19,7 @@ from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError, ModelError
 from autosparse.evaluation.metrics import Outputs
+from autosparse.heap import return_freed_memory
 from autosparse.journal import Journal
 from autosparse.levels import Knobs, Level
 from autosparse.levels.table import Cell, LevelTable
@@ -31,8 +32,8 @@ from autosparse.recovery import StatisticsCorrection
 _ROWS = 128
 # Fewer rows tell too little of a channel's spread.
 _FEWEST_ROWS = 16
-# One tensor's share; a few are alive at a time.
-_LARGEST_BYTES = 256 << 20
+# One tensor's share; a dozen of that size may be alive at a time.
+_LARGEST_BYTES = 24 << 20
 # What lowers the divergence by less than this is not worth a pass for every recipe.
 _WORTHWHILE = 0.02
 
@@ -68,7 +69,11 @@ class Correction:
     ) -> Mapping[str, CompressedWeight]:
         """A recipe's weights, corrected where that helps."""
         chosen = {name for name in weights if levels[name].without_method() in self.kinds}
-        return self.method.correct(weights, chosen) if chosen else weights
+        if not chosen:
+            return weights
+        corrected = self.method.correct(weights, chosen)
+        return_freed_memory()
+        return corrected
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class CorrectionTest:
                 journal.append(effect)
                 known[kind] = effect
             self.job.engines.progress.note(_told(known[kind]))
+        return_freed_memory()
         helped = frozenset(kind for kind, effect in known.items() if effect.helps)
         return Correction(method, helped) if helped else None
 

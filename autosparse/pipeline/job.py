@@ -16,17 +16,22 @@ from autosparse.evaluation import Backend, LoweredModel, MeasurementLane, Target
 from autosparse.evaluation.backend import Array
 from autosparse.evaluation.metrics import Metric, Outputs, default_metric, load_metric
 from autosparse.evaluation.quality import run_dataset
+from autosparse.heap import return_freed_memory
 from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
-from autosparse.pipeline.config import JobConfig
+from autosparse.model_graph.cost import layer_costs
+from autosparse.pipeline.config import JobConfig, TargetedModel
 from autosparse.pipeline.label_check import check_labels
 from autosparse.pipeline.progress import Progress
+from autosparse.pipeline.stopwatch import Stopwatch
 from autosparse.pipeline.workspace import Workspace, remember_inputs
 from autosparse.search.strategies import STRATEGIES
 from search_spaces import load_space
 
-# Rows per inference when quality, not latency, is asked for.
-_EVALUATION_BATCH = 32
+# Rows per inference when quality, not latency, is asked for: as many as keep the largest
+# activation of a layer small, for a runtime holds several of them at once.
+_MOST_ROWS_AT_ONCE = 32
+_ACTIVATION_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Job:
     test: Dataset | None
     workspace: Workspace
     engines: Engines
+    rows_at_once: int = _MOST_ROWS_AT_ONCE
+    """Rows per inference where latency is not asked for and the model leaves their number free."""
     started: float = field(default_factory=time.monotonic)
     """When intake was complete; a resumed job begins to count anew."""
 
@@ -81,7 +88,16 @@ class Job:
     @property
     def evaluation_batch(self) -> int:
         """Rows per inference for quality: the target's where the model fixes its batch."""
-        return self.target.batch_size if self.has_fixed_batch else _EVALUATION_BATCH
+        return self.target.batch_size if self.has_fixed_batch else self.rows_at_once
+
+    @property
+    def stopwatch(self) -> Stopwatch:
+        """What times files for this job."""
+        engines = self.engines
+        return Stopwatch(
+            engines.lane, engines.progress, self.target, self.workspace.inputs,
+            self.config.percentile,
+        )  # fmt: skip
 
     def divergence(self, outputs: Outputs, dense: Outputs) -> float:
         """How far outputs are from the dense model's; needs no labels."""
@@ -91,7 +107,10 @@ class Job:
     def answer(self, model: LoweredModel, data: Dataset) -> Outputs:
         """Run a file over data, on every core this process may use."""
         runner = self.engines.backend.open(model, threads=len(os.sched_getaffinity(0)))
-        return run_dataset(runner, data, self.evaluation_batch)
+        outputs = run_dataset(runner, data, self.evaluation_batch)
+        del runner  # and all its memory, before the next file is opened
+        return_freed_memory()
+        return outputs
 
 
 def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Job:
@@ -124,7 +143,15 @@ def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Jo
     return Job(
         config=config, graph=graph, target=target, metric=metric, calibration=calibration,
         selecting=selecting, gating=gating, test=test, workspace=workspace, engines=engines,
+        rows_at_once=_rows_at_once(graph, target),
     )  # fmt: skip
+
+
+def _rows_at_once(graph: ModelGraph, target: Target) -> int:
+    costs = layer_costs(graph, target.input_shapes).values()
+    largest = max((cost.output_elements or 0 for cost in costs), default=0)
+    row_bytes = max(largest // max(target.batch_size, 1) * np.dtype(np.float32).itemsize, 1)
+    return min(max(_ACTIVATION_BYTES // row_bytes, 1), _MOST_ROWS_AT_ONCE)
 
 
 def first_rows(data: Dataset, count: int) -> Dataset:
@@ -132,7 +159,7 @@ def first_rows(data: Dataset, count: int) -> Dataset:
     return data.rows(slice(0, count)) if len(data) > count else replace(data)
 
 
-def target_of(config: JobConfig) -> Target:
+def target_of(config: TargetedModel) -> Target:
     """The target file, or this machine with the flags given.
 
     Raises:
@@ -163,7 +190,7 @@ def settled(config: JobConfig) -> JobConfig:
     )  # fmt: skip
 
 
-def _completed(target: Target, config: JobConfig) -> Target:
+def _completed(target: Target, config: TargetedModel) -> Target:
     """The target with the shapes that only the configuration tells; nothing else may differ."""
     for name in ("backend", "threads", "batch_size"):
         asked, fixed = getattr(config, name), getattr(target, name)

@@ -12,8 +12,9 @@ from autosparse.errors import CandidateError
 from autosparse.evaluation import Comparison, LoweredModel, TimingSettings
 from autosparse.journal import Journal
 from autosparse.levels import BASELINE, Recipe
-from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
+from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.stopwatch import BASELINE_LABEL
 from autosparse.pipeline.table_building import lower_recipe
 from autosparse.search import RecipeSpace
 from autosparse.search.latency_predictor import LatencyPredictor
@@ -63,7 +64,7 @@ def training_samples(bench: Bench, space: RecipeSpace) -> list[tuple[Recipe, flo
     wanted = (
         0
         if choices < 2 or bench.job.time_is_up
-        else min(max(choices, _FEWEST), _MOST, space.size // 2)
+        else min(max(choices, _features(space) // 3, _FEWEST), _MOST, space.size // 2)
     )
     recipes = {r.id: r for r in draw_recipes(space, wanted, bench.job.config.seed)}
     missing = [recipe for recipe in recipes.values() if recipe.id not in known]
@@ -78,6 +79,14 @@ def training_samples(bench: Bench, space: RecipeSpace) -> list[tuple[Recipe, flo
         journal.append(sample)
         known[recipe_id] = sample
     return [(sample.recipe, sample.ratio) for sample in known.values()]
+
+
+def _features(space: RecipeSpace) -> int:
+    """Corrections that the predictor may have to learn: methods of one level run equally fast."""
+    return sum(
+        len({level.without_method() for level in options} - {BASELINE})
+        for options in space.levels.values()
+    )
 
 
 def draw_recipes(space: RecipeSpace, count: int, seed: int) -> list[Recipe]:

@@ -89,13 +89,14 @@ def _fixed_levels(
         pattern, _, spelling = item.rpartition("=")
         level = Level.parse(spelling)
         if level.method is None and not level.is_baseline:
-            level = level.model_copy(update={"method": _usual_method(level)})
+            level = level.model_copy(update={"method": usual_method(level)})
         for name in _matching(graph, pattern, "--keep"):
             fixed[name] = level
     return fixed
 
 
-def _usual_method(level: Level) -> str:
+def usual_method(level: Level) -> str:
+    """The plainest method that makes a level."""
     return "round_to_nearest" if level.sparsity == 0 else "magnitude"
 
 

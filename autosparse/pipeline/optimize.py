@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.evaluation import Verdict
+from autosparse.pipeline.atlas_losers import check_atlas, without_losers
 from autosparse.pipeline.baseline import measure_baseline
 from autosparse.pipeline.bench import build_bench
 from autosparse.pipeline.calibrate import calibrate
@@ -51,12 +52,14 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
     config = settled(config)
     with open_workspace(config, resume=resume) as workspace:
         job = prepare_job(config, workspace, engines)
+        check_atlas(job)
         baseline = measure_baseline(job)
         parity = check_parity(job)
         choices = layer_choices(
             job.graph, load_space(config.space).levels, engines.backend, job.target,
             exclude=config.exclude, keep=config.keep,
         )  # fmt: skip
+        choices = without_losers(job, choices)
         calibration = calibrate(job, choices)
         bench = build_bench(job, baseline, choices, calibration, parity)
         search = Search(bench, resolve_space(bench), Ledger(workspace.study))

@@ -13,21 +13,19 @@ from autosparse.calibration import NO_STATISTICS, ActivationRanges
 from autosparse.calibration.range_estimators import ESTIMATORS
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError, CompileError
-from autosparse.evaluation import ExecutedLayer, LoweredModel, LoweringRequest, TimingSettings
+from autosparse.evaluation import ExecutedLayer, LoweredModel, LoweringRequest
 from autosparse.evaluation.metrics import Outputs
+from autosparse.heap import return_freed_memory
 from autosparse.levels import BASELINE, Knobs, Level, Precision, Recipe
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight, FloatMatrix
 from autosparse.methods import METHODS
 from autosparse.model_graph import Layer
-from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.outrun import why_outrun
 
-_PROFILE_RUNS = 100
-_QUICK = TimingSettings(rounds=4, block_seconds=0.02, max_seconds=10.0)
 PLAIN_INT8 = Level.parse("dense:int8+round_to_nearest")
 _PILOT_METHOD = "magnitude"
 
@@ -98,6 +96,7 @@ class TableBuilder:
             keep = cell.searched and not level.is_baseline
             self.table.put(cell, weights[name] if keep else None)
             self.job.engines.progress.step(number, len(running), name)
+        return_freed_memory()
 
     def _promising(self, level: Level, choices: Sequence[Choice]) -> list[Choice]:
         """The choices whose sparse kernel is worth a costly method; the others are refused.
@@ -158,7 +157,7 @@ class TableBuilder:
         """What the runtime makes of a layer at a level, and how long it takes."""
         name, level = choice.layer.name, choice.level
         reason = choice.reason
-        if not reason and runs_as is not None and not _runs_at(level, runs_as):
+        if not reason and runs_as is not None and not runs_at(level, runs_as):
             reason = f"{name}: the runtime executes {level} as {runs_as.kernel}, no faster"
         return Cell(
             layer=name,
@@ -182,20 +181,8 @@ class TableBuilder:
         return self.job.divergence(self.job.answer(model, self.few), self.few_outputs)
 
     def _attributed_seconds(self, model: LoweredModel) -> dict[str, float]:
-        """Executed node -> its share of the file's measured latency.
-
-        A runtime's profiler slows every node a little and rounds; its times are used as shares
-        of the latency that was measured without it.
-        """
-        job = self.job
-        timed = measure_patiently(job, {BASELINE_LABEL: job.original, "uniform": model}, _QUICK)
-        total = timed["uniform"].percentile_seconds("p50")
-        times = job.engines.lane.profile(
-            model, job.workspace.inputs, job.target, runs=_PROFILE_RUNS
-        )
-        profiled = sum(time.seconds for time in times)
-        scale = total / profiled if profiled > 0 else 0.0
-        return {time.node: time.seconds * scale for time in times}
+        """Executed node -> its share of the file's measured latency."""
+        return self.job.stopwatch.attribute(model, self.job.original).seconds
 
 
 def _indispensable(choices: Sequence[Choice]) -> set[Level]:
@@ -213,7 +200,7 @@ def _unless_outrun(cell: Cell, others: Sequence[Cell]) -> Cell:
     return cell.model_copy(update={"searched": False, "reason": reason}) if reason else cell
 
 
-def _runs_at(level: Level, runs_as: ExecutedLayer) -> bool:
+def runs_at(level: Level, runs_as: ExecutedLayer) -> bool:
     """Whether the runtime does what makes the level fast."""
     integer = level.precision in (Precision.INT8, Precision.INT4)
     arithmetic = level.precision.value if integer else "fp32"

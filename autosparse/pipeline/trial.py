@@ -7,9 +7,10 @@ import shutil
 from autosparse.evaluation import Comparison, TimingSettings
 from autosparse.evaluation.quality import compare_quality
 from autosparse.levels import Recipe
-from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
+from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord, evidence_of
+from autosparse.pipeline.stopwatch import BASELINE_LABEL
 from autosparse.pipeline.table_building import lower_recipe
 
 TRIAL_TIMING = TimingSettings(rounds=6, block_seconds=0.025, warmup_runs=2, max_seconds=15.0)

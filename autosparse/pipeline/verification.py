@@ -9,9 +9,10 @@ from autosparse.evaluation.metrics import Outputs
 from autosparse.evaluation.quality import compare_quality
 from autosparse.evaluation.timing import TimingSettings
 from autosparse.levels import Recipe
-from autosparse.pipeline.baseline import BASELINE_LABEL, measure_patiently
+from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.records import evidence_of
+from autosparse.pipeline.stopwatch import BASELINE_LABEL
 
 VERIFY_TIMING = TimingSettings(rounds=16, block_seconds=0.04, max_seconds=60.0)
 

@@ -102,16 +102,9 @@ def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
                 hint="add --resume to continue the job there, or give another --output-dir",
             )
         workspace.job.mkdir(parents=True, exist_ok=True)
-        lock = (workspace.job / "lock").open("w")
-    with lock:
+    with held(workspace.job, root):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StorageError(
-                f"another process works in {root}", hint="wait for it, or give another directory"
-            ) from error
-        try:
-            with _room_is_needed(root):
+            with room_is_needed(root):
                 _remember_config(workspace, config)
                 yield workspace
         except UserInputError:
@@ -124,7 +117,30 @@ def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
 
 
 @contextmanager
-def _room_is_needed(root: Path) -> Iterator[None]:
+def held(directory: Path, root: Path) -> Iterator[None]:
+    """Hold a directory for this process alone, by a lock that ends with the process.
+
+    Args:
+        directory: where the lock's file lies; it must exist.
+        root: what is named where another process holds it.
+
+    Raises:
+        StorageError: another process works there, or the lock's file cannot be written.
+    """
+    with stored_safely(directory):
+        lock = (directory / "lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StorageError(
+                f"another process works in {root}", hint="wait for it, or give another directory"
+            ) from error
+        yield
+
+
+@contextmanager
+def room_is_needed(root: Path) -> Iterator[None]:
     """Whatever a job writes, and wherever: that there is no room is the user's to know."""
     try:
         yield

@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 # Standard deviations of the prior, in shares of the baseline's latency.
 _OFFSET_SPREAD = 0.02
 _LAYER_SPREAD = 0.02
+# All layers of one kind of level may be off together: a share of what the table says of them.
+_KIND_SPREAD = 0.2
 _CONVERSION_SPREAD = 0.002
 # Seconds that converting one element may cost; the one that explains the evidence is taken.
 _ELEMENT_SECONDS = (1e-10, 2e-10, 4e-10, 8e-10, 1.6e-9)
@@ -106,7 +108,7 @@ class LatencyPredictor:
             if name in self._columns:
                 vector[self._columns[name]] = value
             else:
-                variance += self._spread(name, prior[name]) ** 2
+                variance += (value * self._spread(name, prior[name])) ** 2
         if self._fit is not None:
             ratio += float(vector @ self._fit.weights)
             variance += self._fit.noise**2 + float(vector @ self._fit.covariance @ vector)
@@ -121,11 +123,18 @@ class LatencyPredictor:
         return [(recipe, measured, float(guess)) for (recipe, measured), guess in pairs]
 
     def _features(self, recipe: Recipe) -> dict[str, float]:
-        """What the regression may correct: 1 for whatever the recipe contains."""
+        """What the regression may correct.
+
+        1 for whatever the recipe contains; for each kind of level, the share of the baseline's
+        latency that its layers have by the table.
+        """
         features = {"offset": 1.0}
         for name, level in recipe.levels.items():
             if level != self._baseline[name]:
-                features[f"layer:{name}:{level.without_method()}"] = 1.0
+                kind = level.without_method()
+                features[f"layer:{name}:{kind}"] = 1.0
+                total = features.get(f"kind:{kind}", 0.0)
+                features[f"kind:{kind}"] = total + self._shares[(name, level)]
         for name, elements in self._conversions(recipe.levels).items():
             self._elements[name] = elements
             features[name] = 1.0
@@ -144,6 +153,8 @@ class LatencyPredictor:
             return _OFFSET_SPREAD
         if name.startswith("layer:"):
             return _LAYER_SPREAD
+        if name.startswith("kind:"):
+            return _KIND_SPREAD
         return mean + _CONVERSION_SPREAD
 
     def _regress(self, seconds: float) -> _Fit:

@@ -51,6 +51,7 @@ function keyOf(cell, numeric) {
 
 function makeLayerTable() {
   const table = document.getElementById("layer-table");
+  if (!table) return; // another page in the report's style
   const filter = document.getElementById("layer-filter");
   const compressed = document.getElementById("layer-compressed");
   const unfold = document.getElementById("layer-unfold");

@@ -1,0 +1,104 @@
+"""The stopwatch: files timed on a target patiently, and their latency attributed to nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autosparse.errors import MeasurementError
+from autosparse.evaluation import (
+    Comparison,
+    LoweredModel,
+    Measurement,
+    MeasurementLane,
+    Percentile,
+    Target,
+    TimingSettings,
+)
+from autosparse.evaluation.backend import NodeTime
+from autosparse.pipeline.progress import Progress
+
+BASELINE_LABEL = "baseline"
+_ATTEMPTS = 3
+_PROFILE_RUNS = 100
+_QUICK = TimingSettings(rounds=4, block_seconds=0.02, max_seconds=10.0)
+
+
+@dataclass(frozen=True)
+class AttributedTime:
+    """A file's measured latency, divided among its nodes."""
+
+    nodes: tuple[NodeTime, ...]
+    """Every executed node with its share of the latency, in seconds."""
+    comparison: Comparison
+    """The file against the model as it came, from one interleaved run."""
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Executed node -> its share of the latency, in seconds."""
+        return {time.node: time.seconds for time in self.nodes}
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """Everything that timing a file takes."""
+
+    lane: MeasurementLane
+    progress: Progress
+    target: Target
+    inputs: Path
+    """One inference's inputs."""
+    percentile: Percentile = "p50"
+
+    def measure(
+        self, files: Mapping[str, LoweredModel], settings: TimingSettings, *, fresh: bool = False
+    ) -> dict[str, Measurement]:
+        """Measure, and again where every round was disturbed: throttling lasts tens of seconds.
+
+        Raises:
+            MeasurementError: a file does not run, or the machine never became quiet.
+        """
+        # the median hardly moves when another process takes the core for a moment; a p95 is that
+        # moment
+        settings = settings.model_copy(update={"discard_interrupted": self.percentile != "p50"})
+        for attempt in range(_ATTEMPTS):
+            measured = self.lane.measure(files, self.inputs, self.target, settings, fresh=fresh)
+            if all(m.samples_seconds.size for m in measured.values()) and _has_whole_round(
+                measured
+            ):
+                return measured
+            self.progress.note(
+                f"no undisturbed round of samples in attempt {attempt + 1} of {_ATTEMPTS}"
+            )
+        raise MeasurementError(
+            "every round of samples was disturbed",
+            hint="stop other work on this machine and try again; a job goes on with --resume",
+        )
+
+    def attribute(self, model: LoweredModel, original: LoweredModel) -> AttributedTime:
+        """Time a file beside the model as it came, and divide its latency among its nodes.
+
+        Raises:
+            MeasurementError: as for `measure`.
+        """
+        timed = self.measure({BASELINE_LABEL: original, "uniform": model}, _QUICK)
+        comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed["uniform"])
+        return AttributedTime(self.divide(model, comparison.candidate), comparison)
+
+    def divide(self, model: LoweredModel, measured: Measurement) -> tuple[NodeTime, ...]:
+        """A file's nodes with their shares of its median latency.
+
+        A runtime's profiler slows every node a little and rounds; its times are used as shares
+        of the latency that was measured without it.
+        """
+        total = measured.percentile_seconds("p50")
+        times = self.lane.profile(model, self.inputs, self.target, runs=_PROFILE_RUNS)
+        profiled = sum(time.seconds for time in times)
+        scale = total / profiled if profiled > 0 else 0.0
+        return tuple(t.model_copy(update={"seconds": t.seconds * scale}) for t in times)
+
+
+def _has_whole_round(measured: Mapping[str, Measurement]) -> bool:
+    rounds = zip(*(m.blocks for m in measured.values()), strict=True)
+    return any(all(block.accepted for block in blocks) for blocks in rounds)
