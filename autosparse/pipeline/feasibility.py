@@ -11,10 +11,13 @@ from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.latency_training import measure_recipes
 from autosparse.pipeline.trial import TRIAL_TIMING
 from autosparse.search import RecipeSpace
+from autosparse.search.latency_predictor import LatencyPredictor
 
 _SWEEPS = 2
 # A change that saves less than this is not told from noise within one short run.
 _WORTHWHILE = 0.005
+# Changes that are tried on the whole file in one sweep, the most promising ones by prediction.
+_MOST_CHANGES = 40
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,20 @@ class Fastest:
     """False where the time limit ended the descent: there may be a faster one."""
 
 
-def find_fastest(bench: Bench, space: RecipeSpace, bound: float) -> Fastest:
+def find_fastest(
+    bench: Bench, space: RecipeSpace, predictor: LatencyPredictor, bound: float
+) -> Fastest:
     """Descend in measured latency until the bound is met or no change of a layer helps.
 
     It begins with the table's fastest levels. The table's seconds are attributed shares; what a
-    change of level costs at its borders shows only in a whole file. So every layer's other levels
-    are tried on the whole file, the changes that help are taken together, and the result is
-    measured against what it came from.
+    change of level costs at its borders shows only in a whole file. So the layers' other levels
+    are tried on the whole file, unless the predictor is sure that they do not help; the changes
+    that help are taken together, and the result is measured against what it came from.
 
     Args:
         bench: what trials share.
         space: the levels to choose from.
+        predictor: fitted to what was timed before.
         bound: latency as a share of the baseline's that is fast enough.
 
     Raises:
@@ -54,30 +60,26 @@ def find_fastest(bench: Bench, space: RecipeSpace, bound: float) -> Fastest:
             break
         if bench.job.time_is_up:
             return replace(best, is_final=False)
-        better = _sweep(bench, space, best)
+        better = _sweep(bench, space, predictor, best)
         if better is None:
             break
         best = better
     return replace(best, is_final=not bench.job.time_is_up)
 
 
-def _sweep(bench: Bench, space: RecipeSpace, best: Fastest) -> Fastest | None:
+def _sweep(
+    bench: Bench, space: RecipeSpace, predictor: LatencyPredictor, best: Fastest
+) -> Fastest | None:
     """One pass over all layers; None where no change helps."""
     percentile = bench.job.config.percentile
-    changes = [
-        (layer, level)
-        for layer, options in space.levels.items()
-        for level in options
-        if level != best.recipe.levels[layer]
-    ]
-    recipes = {change: _changed(best.recipe, dict([change])) for change in changes}
+    bar = best.comparison.ratio(percentile) * (1 - _WORTHWHILE)
+    recipes = _promising_changes(space, predictor, best.recipe, bar)
     ratios = {
         recipe_id: comparison.ratio(percentile)
         for recipe_id, comparison in measure_recipes(
             bench, list(recipes.values()), TRIAL_TIMING
         ).items()
     }
-    bar = best.comparison.ratio(percentile) * (1 - _WORTHWHILE)
     helping: dict[str, tuple[float, Level]] = {}
     for (layer, level), recipe in recipes.items():
         ratio = ratios.get(recipe.id, float("inf"))
@@ -95,6 +97,23 @@ def _sweep(bench: Bench, space: RecipeSpace, best: Fastest) -> Fastest | None:
     winner = min(measured.values(), key=lambda comparison: comparison.ratio(percentile))
     recipe = by_id[winner.candidate.label]
     return None if recipe.id == best.recipe.id else Fastest(recipe, winner)
+
+
+def _promising_changes(
+    space: RecipeSpace, predictor: LatencyPredictor, recipe: Recipe, bar: float
+) -> dict[tuple[str, Level], Recipe]:
+    """(layer, level) -> the recipe with that change, those that may get under the bar."""
+    changes: dict[tuple[str, Level], Recipe] = {}
+    for layer, options in space.levels.items():
+        kinds = {recipe.levels[layer].without_method()}
+        for level in options:
+            if level.without_method() not in kinds:  # methods of one level run equally fast
+                kinds.add(level.without_method())
+                changes[layer, level] = _changed(recipe, {layer: level})
+    predicted = {change: predictor.predict(changed) for change, changed in changes.items()}
+    hopeful = [change for change in changes if predicted[change].low < bar]
+    hopeful.sort(key=lambda change: predicted[change].ratio)
+    return {change: changes[change] for change in hopeful[:_MOST_CHANGES]}
 
 
 def _changed(recipe: Recipe, levels: dict[str, Level]) -> Recipe:

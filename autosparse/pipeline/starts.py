@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from autosparse.levels import Level, Recipe
@@ -9,6 +10,7 @@ from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.feasibility import Fastest, find_fastest
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.table_building import PLAIN_INT8
+from autosparse.search import RecipeSpace
 
 START = "start"
 _AT_LEAST = 2
@@ -32,7 +34,7 @@ def run_starts(bench: Bench, search: Search) -> Starts:
     """
     bench.job.engines.progress.stage("feasibility", "how fast can this model get?")
     percentile = bench.job.config.percentile
-    fastest = find_fastest(bench, search.space, bench.latency_bound)
+    fastest = find_fastest(bench, search.space, search.predictor, bench.latency_bound)
     over = fastest.comparison.ratio_interval(percentile).low > bench.latency_bound
     bench.job.engines.progress.stage("starts", "what anyone would try first")
     for number, recipe in enumerate([fastest.recipe, plain_int8(bench), *_uniform(search)]):
@@ -50,15 +52,30 @@ def run_starts(bench: Bench, search: Search) -> Starts:
 
 
 def _uniform(search: Search) -> list[Recipe]:
-    """Every level at every layer that may have it; the others at their slowest one."""
+    """Every level at every layer that may have it; the others at their slowest one.
+
+    A level that few layers may have is no plan for a model: it is left to the search.
+    """
     space = search.space
-    kinds = dict.fromkeys(
-        level.without_method() for options in space.levels.values() for level in options
+    layers = Counter(
+        kind
+        for options in space.levels.values()
+        for kind in {level.without_method() for level in options}
     )
+    kinds = [kind for kind in _kinds(space) if 2 * layers[kind] >= len(space.levels)]
     return [
         space.recipe({name: _index(options, kind) for name, options in space.levels.items()})
         for kind in kinds
     ]
+
+
+def _kinds(space: RecipeSpace) -> list[Level]:
+    """Levels without their methods, in the space's order."""
+    return list(
+        dict.fromkeys(
+            level.without_method() for options in space.levels.values() for level in options
+        )
+    )
 
 
 def _index(options: tuple[Level, ...], kind: Level) -> int:
