@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from autosparse.evaluation.backend import Array, NodeTime
 from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from backends.executed_graph import executed_layers
-from backends.kernels.custom_ops import SparseLowering, bundled_library
+from backends.kernels.custom_ops import SparseLowering
 from backends.kernels.support import why_not_sparse
 from backends.layouts import layout_changes
 from backends.qdq_insertion import GrowingGraph, activation_grids, insert_qdq, set_bias
@@ -148,8 +149,7 @@ class OnnxRuntimeBackend:
         directory.mkdir(parents=True, exist_ok=True)
         lowered = LoweredModel(directory, "model.onnx", request.recipe.knobs.graph_level)
         save_model(model, lowered.path)
-        sparse.add_library(directory)
-        return lowered
+        return replace(lowered, library=sparse.add_library(directory))
 
     def open(self, model: LoweredModel, *, threads: int) -> OnnxRuntimeRunner:
         """Open a session on the file."""
@@ -241,8 +241,8 @@ def _options(threads: int, graph_level: str) -> ort.SessionOptions:
 
 
 def _open_file(model: LoweredModel, options: ort.SessionOptions) -> OnnxRuntimeRunner:
-    """Open a file with the kernels that lie beside it, if there are any."""
-    library = bundled_library(model.directory)
+    """Open a file with the kernels that belong to it, if there are any."""
+    library = model.library_path
     if library is not None:
         try:
             options.register_custom_ops_library(str(library))

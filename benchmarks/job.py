@@ -7,24 +7,26 @@ and what do a score and a whole job cost.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from autosparse.evaluation import read_environment
+from autosparse.pipeline.verification import VERIFY_TIMING
 from benchmarks import greedy_mix, toolkit_int8
 from benchmarks.benchmark import Request
 from benchmarks.greedy_mix import build_ladder
+from benchmarks.guarded import guarded_rows
 from benchmarks.job_cells import Arena, Cell, run_cell, unreachable_cell
 from benchmarks.job_models import FULL, MODELS, QUICK, Scale
 from benchmarks.memory import SampledRun
 from benchmarks.model_files import ModelFiles, ModelRequest, UnavailableError
 from benchmarks.opened_job import OpenedJob, opened_job
+from benchmarks.patience import latency_ratios
 from benchmarks.predictor_rows import SCORED_MODEL, predictor_rows, scoring_row
 from benchmarks.product_jobs import BaseJob, run_base_job, run_command
-from benchmarks.rows import Row, failed_row, ratio_of, skipped_row
+from benchmarks.rows import Row, ratio_of, skipped_row
 from benchmarks.toolkit_int8 import quantize_everywhere
 from benchmarks.verdicts import Outcome, Tally
 
@@ -58,17 +60,8 @@ class JobRun:
     environment: str = field(default_factory=lambda: read_environment().id)
 
     def guarded(self, what: str, make: Callable[[], Iterable[Row]]) -> Iterator[Row]:
-        """The rows of `make`, and a row with the reason where it ends early.
-
-        Whatever goes wrong is told as a figure that does not hold: nothing is lost or hidden.
-        """
-        try:
-            yield from make()
-        except UnavailableError as error:
-            yield skipped_row(what, str(error), self.environment)
-        except Exception as error:
-            self.request.say(traceback.format_exc())
-            yield failed_row(what, f"{type(error).__name__}: {error}", self.environment)
+        """The rows of `make`, and a row with the reason where it ends early."""
+        return guarded_rows(self.request, self.environment, what, make)
 
     def model_rows(self, name: str) -> Iterator[Row]:
         """Everything about one model."""
@@ -107,9 +100,18 @@ class JobRun:
             ),
             say=self.request.say,
         )  # fmt: skip
-        for budget in (*self.scale.budgets, None):
-            title = f"{name} at {budget or 'fastest'}"
-            yield from self.guarded(title, partial(self._cell, arena, budget, title))
+        for title, budget in {**self._budgets(arena), "fastest": None}.items():
+            what = f"{name} at {title}"
+            yield from self.guarded(what, partial(self._cell, arena, budget, what))
+
+    def _budgets(self, arena: Arena) -> dict[str, str | None]:
+        """The budgets that are asked for, and the latency that INT8 everywhere has."""
+        budgets: dict[str, str | None] = {budget: budget for budget in self.scale.budgets}
+        timed = latency_ratios(arena.opened.job, {"int8": arena.int8}, VERIFY_TIMING, fresh=True)
+        if timed["int8"] < 1.0:
+            same = f"{100 * timed['int8']:.1f}%"
+            budgets[f"INT8's latency, {same}"] = same
+        return budgets
 
     def _cell(self, arena: Arena, budget: str | None, title: str) -> Iterator[Row]:
         """One cell; `None` asks for the fastest budget that can be met."""

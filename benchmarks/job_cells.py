@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import autosparse
+from autosparse.artifacts.bundle import delivered_model
 from autosparse.evaluation import Comparison, LoweredModel, Measurement, Verdict
 from autosparse.evaluation.metrics import BUILT_IN, Outputs
 from autosparse.levels import Recipe
@@ -29,6 +30,8 @@ from benchmarks.verdicts import Difference, Floats, Outcome, paired_difference
 _OURS, _MIX, _INT8 = "ours", "mix", "int8"
 _UNITS = {"kl": "nats (KL)", "relative_error": "relative error"}
 _NOT_WORSE = "not worse beyond the interval"
+# A file this much faster than its opponent was asked for something else than its quality.
+_MUCH_FASTER = 0.95
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def run_cell(arena: Arena, budget: str, title: str) -> Cell:
         step, delivered[0], inside=result.verdict is Verdict.MET
     )
     rows.append(row)
-    if duel.is_no_slower_than(_INT8):
+    if duel.is_about_as_fast_as(_INT8):
         row, outcomes[toolkit_int8.NAME] = duel.against(_INT8, toolkit_int8.NAME)
         rows.append(row)
     rows.extend(duel.top1_rows())
@@ -158,9 +161,14 @@ class _Duel:
         )  # fmt: skip
         return row, outcome
 
-    def is_no_slower_than(self, label: str) -> bool:
-        """Whether ours is not slower beyond the interval of their ratio."""
-        return self._between(label).ratio_interval("p50").low <= 1.0
+    def is_about_as_fast_as(self, label: str) -> bool:
+        """Whether the two can be compared by quality alone.
+
+        Ours is not slower beyond the interval of their ratio, and not so much faster that it
+        answers another question.
+        """
+        pair = self._between(label)
+        return pair.ratio_interval("p50").low <= 1.0 and pair.ratio("p50") >= _MUCH_FASTER
 
     def fastest_row(self) -> Row:
         """How fast we get, against INT8 everywhere."""
@@ -228,7 +236,7 @@ class _Duel:
 def _delivered(result: Result) -> tuple[Recipe, LoweredModel]:
     bundle = Path(result.bundle)
     recipe = Recipe.load(bundle / "recipe.yaml")
-    return recipe, LoweredModel(bundle, "model.onnx", recipe.knobs.graph_level)
+    return recipe, delivered_model(bundle, result.manifest)
 
 
 def _delivery_row(

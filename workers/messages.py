@@ -19,17 +19,21 @@ class FileToOpen(BaseModel):
     directory: Path
     entry: str
     graph_level: Literal["disabled", "basic", "extended", "all"]
+    library: str
 
     @classmethod
     def of(cls, model: LoweredModel) -> FileToOpen:
         """Absolute, since the measuring process has a working directory of its own."""
         return cls(
-            directory=model.directory.resolve(), entry=model.entry, graph_level=model.graph_level
+            directory=model.directory.resolve(),
+            entry=model.entry,
+            graph_level=model.graph_level,
+            library=model.library,
         )
 
     def to_model(self) -> LoweredModel:
         """Back again."""
-        return LoweredModel(self.directory, self.entry, self.graph_level)
+        return LoweredModel(self.directory, self.entry, self.graph_level, self.library)
 
 
 class MeasureRequest(BaseModel):

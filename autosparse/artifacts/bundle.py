@@ -12,6 +12,9 @@ from autosparse.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
 from autosparse.errors import BundleError
 from autosparse.evaluation import LoweredModel
 from autosparse.journal import stored_safely
+from autosparse.levels import Recipe
+
+MODEL_FILE, RECIPE_FILE = "model.onnx", "recipe.yaml"
 
 
 def file_sha256(path: Path) -> str:
@@ -82,6 +85,22 @@ def _removed_unless_renamed(partial: Path) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def delivered_model(bundle: Path, manifest: Manifest) -> LoweredModel:
+    """The model of a bundle that `check_bundle` accepted, with the kernels that belong to it.
+
+    Args:
+        bundle: its directory.
+        manifest: its manifest, which names every file and its checksum.
+    """
+    libraries = [n for n in sorted(manifest.files) if n.startswith("kernels/")]
+    return LoweredModel(
+        directory=bundle.absolute(),
+        entry=MODEL_FILE,
+        graph_level=Recipe.load(bundle / RECIPE_FILE).knobs.graph_level,
+        library=libraries[0] if libraries else "",
+    )
 
 
 def check_bundle(bundle: Path) -> Manifest:

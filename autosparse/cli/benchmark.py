@@ -6,6 +6,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from autosparse.artifacts.bundle import MODEL_FILE, check_bundle, delivered_model
+from autosparse.artifacts.manifest import MANIFEST_NAME
 from autosparse.cli.terminal import print_json, print_table
 from autosparse.errors import ConfigError, MeasurementError, ModelError
 from autosparse.evaluation import Comparison, LoweredModel, Target, TimingSettings
@@ -27,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="Print raw measurements as JSON.")
 
 
+def _file(path: Path) -> LoweredModel:
+    """A model file, or the model of a bundle with the kernels and the settings it came with."""
+    directory = path.absolute().parent
+    if path.name == MODEL_FILE and (directory / MANIFEST_NAME).is_file():
+        return delivered_model(directory, check_bundle(directory))
+    return LoweredModel(directory, path.name)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print a table."""
     if not 1 <= arguments.threads <= 1024 or arguments.batch_size < 1 or arguments.rounds < 2:
@@ -43,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         input_shapes=dict(parse_input_shape(text) for text in arguments.input_shape),
     ).for_model(base)
     files = {
-        f"{number}: {path.name}": LoweredModel(path.absolute().parent, path.name)
+        f"{number}: {path.name}": _file(path)
         for number, path in enumerate(arguments.models, start=1)
     }
     with tempfile.TemporaryDirectory() as directory, IsolatedLane() as lane:

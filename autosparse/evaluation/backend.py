@@ -67,6 +67,14 @@ class LoweredModel:
     directory: Path
     entry: str
     graph_level: Literal["disabled", "basic", "extended", "all"] = "all"
+    library: str = ""
+    """Library of custom operators to load with it, relative to the directory. It is native code:
+    named by whoever lowered the model or checked its bundle, never found by looking around."""
+
+    @property
+    def library_path(self) -> Path | None:
+        """The library to load, or None."""
+        return self.directory / self.library if self.library else None
 
     @property
     def path(self) -> Path:

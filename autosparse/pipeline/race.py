@@ -19,6 +19,7 @@ from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.table_building import lower_recipe
 from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy, StrategyContext
+from autosparse.search.greedy import greedy_points
 from autosparse.search.latency_predictor import LatencyPredictor
 from autosparse.search.strategy import LATENCY_CONSTRAINT
 
@@ -78,6 +79,11 @@ class Race:
         record = self._sample(recipe)
         if record is not None:
             self._teach(record)
+
+    def add_greedy(self) -> None:
+        """Enter what the table and the predictor, as they are now, say is best."""
+        for point in greedy_points(self._context()):
+            self.add(self.space.recipe(point))
 
     def most_promising(self) -> Recipe | None:
         """The unmeasured candidate nearest to the dense model among those predicted inside."""

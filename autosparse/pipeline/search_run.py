@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from autosparse.errors import AutoSparseError, CandidateError
 from autosparse.evaluation.gate import rank
 from autosparse.journal import Journal
@@ -18,6 +20,7 @@ from autosparse.search.strategies import STRATEGIES
 
 # Proposals between two trials: enough for a choice, few enough to learn from each trial.
 _PROPOSALS_PER_TRIAL = 12
+_ROUNDS_PER_GREEDY = 4
 # Rounds of proposals in a row that bring nothing worth measuring: the search has converged.
 _FRUITLESS_ROUNDS = 4
 
@@ -96,7 +99,10 @@ class Search:
         name, fruitless = config.strategy, 0
         if not self._is_over():
             progress.stage("search", f"{name}, up to {config.trials} trials in all")
+        rounds = itertools.count()
         while not self._is_over() and fruitless < _FRUITLESS_ROUNDS:
+            if next(rounds) % _ROUNDS_PER_GREEDY == 0:
+                self._race.add_greedy()  # again and again: the predictor learns from every trial
             new = 0
             for _ in range(_PROPOSALS_PER_TRIAL):
                 if self._bench.job.time_is_up or self._race.is_exhausted:

@@ -7,18 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from autosparse.artifacts.bundle import check_bundle, file_sha256
+from autosparse.artifacts.bundle import RECIPE_FILE, check_bundle, delivered_model, file_sha256
 from autosparse.artifacts.manifest import Manifest
 from autosparse.errors import BundleError
-from autosparse.evaluation import LoweredModel, Verdict
+from autosparse.evaluation import Verdict
 from autosparse.levels import Recipe
 from autosparse.pipeline.baseline import measure_baseline
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines, prepare_job
 from autosparse.pipeline.verification import Verified, verify_model
 from autosparse.pipeline.workspace import Workspace
-
-MODEL_FILE, RECIPE_FILE = "model.onnx", "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def run_verify(
                 hint="give the original with --validation",
             )
         baseline = measure_baseline(job)
-        delivered = LoweredModel(bundle.absolute(), MODEL_FILE, recipe.knobs.graph_level)
+        delivered = delivered_model(bundle, manifest)
         job.engines.progress.stage("verify", str(bundle))
         verified = verify_model(job, baseline.contract, recipe, delivered)
     return Verification(manifest, verified)

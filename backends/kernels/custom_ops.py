@@ -23,12 +23,6 @@ _DIRECTORY = "kernels"
 _USUAL_DOMAIN = ""
 
 
-def bundled_library(directory: Path) -> Path | None:
-    """The library of custom operators beside a model, or None."""
-    path = directory / _DIRECTORY / LIBRARY_NAME
-    return path if path.is_file() else None
-
-
 class SparseLowering:
     """What the layers of one recipe need; does nothing where none is sparse."""
 
@@ -61,21 +55,27 @@ class SparseLowering:
             function = operator.function(opset)
             model.functions[function.identifier()] = function
 
-    def add_library(self, directory: Path) -> None:
-        """Put the library where `bundled_library` looks for it; an older one goes."""
+    def add_library(self, directory: Path) -> str:
+        """Put the library beside the model; an older one goes.
+
+        Returns:
+            Its path relative to the directory; empty where no layer needs it.
+        """
         target = directory / _DIRECTORY / LIBRARY_NAME
         target.unlink(missing_ok=True)
         if not self._operators:
-            return
+            return ""
         built = kernel_library()
         target.parent.mkdir(exist_ok=True)
+        relative = target.relative_to(directory).as_posix()
         with suppress(OSError):  # another file system, or one without links
             os.link(built, target)
-            return
+            return relative
         try:
             shutil.copyfile(built, target)
         except OSError as error:
             raise CompileError(f"cannot copy the sparse kernels: {error}") from error
+        return relative
 
     def _used(self, operator: SparseOperator | None) -> bool:
         if operator is not None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autosparse.errors import MeasurementError
 from autosparse.evaluation import ExecutedLayer, LoweredModel, Target
 from autosparse.levels import Knobs, Level
 from autosparse.methods.magnitude import Magnitude
-from backends.kernels.custom_ops import bundled_library
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from tests.lowering import Subject, request, subject
 from tests.models import Array, Floats, Net, images, residual_cnn
@@ -119,10 +119,26 @@ def test_sparse_int8_and_dense_layers_mix(cnn: Subject, tmp_path: Path) -> None:
 def test_the_library_lies_beside_the_model_only_where_it_is_used(
     cnn: Subject, tmp_path: Path
 ) -> None:
-    lowered(cnn, {"block1.a": UNSTRUCTURED}, tmp_path / "model")
-    assert bundled_library(tmp_path / "model") is not None
-    lowered(cnn, {"block1.a": INT8}, tmp_path / "model")
-    assert bundled_library(tmp_path / "model") is None
+    sparse, _ = lowered(cnn, {"block1.a": UNSTRUCTURED}, tmp_path / "model")
+    library = sparse.library_path
+    assert library is not None
+    assert library.is_file()
+    dense, _ = lowered(cnn, {"block1.a": INT8}, tmp_path / "model")
+    assert dense.library_path is None
+    assert not library.exists()
+
+
+def test_native_code_that_lies_beside_a_model_is_not_loaded(cnn: Subject, tmp_path: Path) -> None:
+    """A model from elsewhere may come with a library that nobody asked for."""
+    model, _ = lowered(cnn, {"block1.a": UNSTRUCTURED}, tmp_path / "model")
+    library = model.library_path
+    assert library is not None
+    library.unlink()
+    library.write_bytes(b"no library at all: loading it would fail")
+    found = LoweredModel(model.directory, model.entry)
+    assert not BACKEND.executed_layers(found, cnn.graph)["block1.a"].skips_zeros
+    with pytest.raises(MeasurementError, match="cannot load"):
+        BACKEND.open(model, threads=1)
 
 
 def test_a_sparse_weight_is_small_on_disk(tmp_path: Path) -> None:
