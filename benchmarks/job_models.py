@@ -42,8 +42,10 @@ class Scale:
     """Besides the fastest reachable one."""
     trials: int
     """Of every job."""
+    base_seconds: float
+    """Time limit of the job that builds the level table."""
     search_seconds: float
-    """Limit of every job's search."""
+    """Time limit of every job that searches on it."""
     unseen_recipes: int
     """That the predictor is judged on."""
     sizes: Sizes | None
@@ -58,7 +60,8 @@ FULL = Scale(
     models=tuple(MODELS),
     budgets=("90%", "80%", "70%", "60%"),
     trials=24,
-    search_seconds=120.0,
+    base_seconds=3600.0,
+    search_seconds=180.0,
     unseen_recipes=40,
     sizes=None,
     whole_job_memory=("resnet20", "minilm"),
@@ -68,7 +71,8 @@ QUICK = Scale(
     models=("resnet20",),
     budgets=("80%", "60%"),
     trials=12,
-    search_seconds=25.0,
+    base_seconds=600.0,
+    search_seconds=40.0,
     unseen_recipes=16,
     sizes=Sizes(calibration=256, validation=1024, held_out=2000),
     whole_job_memory=(),

@@ -57,7 +57,9 @@ class BaseJob:
         return self.manifest.fastest.latency_ratio
 
 
-def job_fields(files: ModelFiles, scale: Scale, budget: str, output_dir: Path) -> dict[str, Any]:
+def job_fields(
+    files: ModelFiles, scale: Scale, budget: str, output_dir: Path, seconds: float
+) -> dict[str, Any]:
     """The configuration of one job, as Python and the command line take it."""
     return {
         "calibration": files.calibration,
@@ -67,7 +69,7 @@ def job_fields(files: ModelFiles, scale: Scale, budget: str, output_dir: Path) -
         "max_drop": _ANY_DROP,
         "input_shape": files.input_shapes,
         "trials": scale.trials,
-        "time_limit": scale.search_seconds,
+        "time_limit": seconds,
         "output_dir": output_dir,
     }
 
@@ -98,7 +100,7 @@ def run_command(files: ModelFiles, scale: Scale, budget: str, output_dir: Path) 
     """Run one job as a command, in a directory of its own that shadows nothing."""
     cwd = output_dir.with_name(output_dir.name + "-cwd")
     cwd.mkdir(parents=True)
-    fields = job_fields(files, scale, budget, output_dir)
+    fields = job_fields(files, scale, budget, output_dir, scale.base_seconds)
     return run_sampled(command_line(files.onnx, fields), cwd)
 
 
@@ -112,6 +114,6 @@ def solve(
         files.onnx,
         resume=True,
         progress=Spoken(f"{files.name} at {budget}", say),
-        **job_fields(files, scale, budget, output_dir),
+        **job_fields(files, scale, budget, output_dir, scale.search_seconds),
     )
     return result
