@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,8 @@ LIBRARY_NAME = "libautosparse_kernels.so"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
           "-fno-trapping-math", "-Wall", "-Wextra")  # fmt: skip
 _LINKER_FLAGS = ("-Wl,-z,noexecstack", "-Wl,--no-undefined", "-Wl,-s", "-lm")
+_OLDEST_LIBC = "2.17"
+"""Where it can be chosen: aligned_alloc and getauxval are no older."""
 _TIMEOUT_SECONDS = 600.0
 
 
@@ -40,7 +43,7 @@ class CCompiler:
 
     @classmethod
     def find(cls) -> CCompiler:
-        """The system's, or the one from the `ziglang` wheel.
+        """For this machine: the system's, or the one from the `ziglang` wheel.
 
         Raises:
             CompileError: there is neither.
@@ -48,22 +51,47 @@ class CCompiler:
         for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
             if name and shutil.which(name):
                 return cls((name,))
-        if importlib.util.find_spec("ziglang") is not None:
-            return cls((sys.executable, "-m", "ziglang", "cc"))
-        raise CompileError(
-            "there is no C compiler to build the sparse kernels with",
-            hint="install one (gcc, clang), or: pip install 'autosparse[kernels]'",
-        )
+        return cls.crossing(platform.machine())
+
+    @classmethod
+    def crossing(cls, architecture: str, libc: str = f"gnu.{_OLDEST_LIBC}") -> CCompiler:
+        """For any machine: `zig cc`, which brings the headers and the C library of each.
+
+        Args:
+            architecture: of the machine (`x86_64`, `aarch64`), of which it takes the least.
+            libc: as zig names it, for example `musl`.
+
+        Raises:
+            CompileError: the `ziglang` wheel is missing.
+        """
+        if importlib.util.find_spec("ziglang") is None:
+            raise CompileError(
+                f"there is no C compiler to build the sparse kernels for {architecture} with",
+                hint="install gcc or clang there, or: pip install 'autosparse[kernels]'",
+            )
+        target = f"{architecture}-linux-{libc}"
+        return cls((sys.executable, "-m", "ziglang", "cc", "-target", target))
+
+    @property
+    def is_zig(self) -> bool:
+        """Whether it has zig's own spelling of flags."""
+        return "ziglang" in self.command
 
 
-def kernel_library(architecture: str = "x86_64") -> Path:
+def kernel_library(architecture: str = platform.machine()) -> Path:
     """Path of the built library; builds it where this version of it is not cached yet.
+
+    Args:
+        architecture: of the machine that it is for (`x86_64`, `aarch64`).
 
     Raises:
         CompileError: TVM or a C compiler is missing, or one of them refuses the sources.
     """
     _require_tvm()
-    compiler = CCompiler.find()
+    if architecture == platform.machine():
+        compiler = CCompiler.find()
+    else:
+        compiler = CCompiler.crossing(architecture)
     sources = [Path(__file__), *_kernel_sources(), *sorted(_C_SOURCES.iterdir())]
     name = _digest(sources, architecture, compiler.command)
     built = _cache_directory() / name / LIBRARY_NAME
@@ -104,7 +132,12 @@ def _digest(paths: list[Path], *details: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(directory: Path, architecture: str, compiler: CCompiler) -> Path:
+def kernel_parts(directory: Path, architecture: str, compiler: CCompiler) -> list[Path]:
+    """C sources and object files that make up the library; those that are made go to `directory`.
+
+    Raises:
+        CompileError: TVM or the compiler refuses the sources.
+    """
     targets = instruction_sets(architecture)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as executor:
         objects = list(executor.map(_compiled_kernels, targets))
@@ -113,22 +146,27 @@ def _build(directory: Path, architecture: str, compiler: CCompiler) -> Path:
     table = directory / "kernel_table.c"
     table.write_text(_kernel_table(targets), encoding="utf-8")
     sources = [p for p in sorted(_C_SOURCES.glob("*.c")) if p.name not in _PER_INSTRUCTION_SET]
+    return [*sources, table, *objects]
+
+
+def _build(directory: Path, architecture: str, compiler: CCompiler) -> Path:
     library = directory / LIBRARY_NAME
-    _run(
-        [
-            *compiler.command,
-            *_FLAGS,
-            *_include_flags(),
-            "-shared",
-            "-o",
-            str(library),
-            *(str(path) for path in (*sources, table, *objects)),
-            f"-Wl,--version-script={_C_SOURCES / 'exports.map'}",
-            *_LINKER_FLAGS,
-        ],
-        "the C sources of the kernels",
-    )
+    link = ("-shared", f"-Wl,--version-script={_C_SOURCES / 'exports.map'}", *_LINKER_FLAGS)
+    compile_and_link(kernel_parts(directory, architecture, compiler), library, compiler, link)
     return library
+
+
+def compile_and_link(
+    parts: list[Path], made: Path, compiler: CCompiler, flags: tuple[str, ...]
+) -> None:
+    """Write `made` from C sources and object files.
+
+    Raises:
+        CompileError: the compiler refuses them.
+    """
+    names = [str(path) for path in parts]
+    command = [*compiler.command, *_FLAGS, *_include_flags(), "-o", str(made), *names, *flags]
+    _run(command, "the C sources of the kernels")
 
 
 def _compiled_kernels(target: InstructionSet) -> Path:
@@ -150,8 +188,9 @@ def _compile_steps(target: InstructionSet, directory: Path, compiler: CCompiler)
     for name in _PER_INSTRUCTION_SET:
         path = directory / f"{Path(name).stem}_{target.identifier}.o"
         command = [
-            *compiler.command, *_FLAGS, *target.c_flags, f"-DAS_SET={target.identifier}",
-            *_include_flags(), "-c", str(_C_SOURCES / name), "-o", str(path),
+            *compiler.command, *_FLAGS, *target.compiler_flags(zig=compiler.is_zig),
+            f"-DAS_SET={target.identifier}", *_include_flags(), "-c", str(_C_SOURCES / name),
+            "-o", str(path),
         ]  # fmt: skip
         _run(command, f"{name} for {target.name}")
         made.append(path)

@@ -11,12 +11,13 @@ from autosparse.levels import NM, Dense, Level, Precision
 from autosparse.model_graph import Layer
 from backends.kernels.library import CCompiler
 from backends.kernels.lowering import INT8_RUN
+from backends.kernels.targets import instruction_sets
 
 
 @cache
 def why_no_kernels() -> str:
     """Why no sparse kernel can be built on this machine; empty where they can."""
-    if platform.machine() != "x86_64":
+    if not instruction_sets(platform.machine()):
         return f"the sparse kernels are not built for {platform.machine()} yet"
     if importlib.util.find_spec("tvm") is None:
         return "Apache TVM is not installed (pip install 'autosparse[kernels]')"

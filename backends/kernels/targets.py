@@ -17,27 +17,34 @@ class InstructionSet:
     llvm_cpu: str
     llvm_features: tuple[str, ...]
     c_flags: tuple[str, ...]
-    """The same for the C compiler."""
+    """The same for gcc and clang."""
 
     @property
     def identifier(self) -> str:
         """The name as a C identifier."""
         return self.name.replace("-", "_")
 
+    def compiler_flags(self, *, zig: bool) -> tuple[str, ...]:
+        """Of a C compiler; zig spells LLVM's names with underscores."""
+        cpu = self.llvm_cpu.replace("-", "_") + "".join(self.llvm_features)
+        wide = ("-mprefer-vector-width=512",) if self.lanes == 16 else ()
+        return (*((f"-mcpu={cpu}",) if zig else self.c_flags), *wide)
+
 
 # x86-64-v4 rather than a product's name: LLVM prefers half registers on some of those.
 INSTRUCTION_SETS = (
     InstructionSet("baseline", "x86_64", 4, "x86-64", (), ("-march=x86-64",)),
     InstructionSet("avx2", "x86_64", 8, "x86-64-v3", (), ("-march=x86-64-v3",)),
-    InstructionSet(
-        "avx512", "x86_64", 16, "x86-64-v4", (),
-        ("-march=x86-64-v4", "-mprefer-vector-width=512"),
-    ),
+    InstructionSet("avx512", "x86_64", 16, "x86-64-v4", (), ("-march=x86-64-v4",)),
     InstructionSet(
         "avx512-vnni", "x86_64", 16, "x86-64-v4", ("+avx512vnni",),
-        ("-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"),
+        ("-march=x86-64-v4", "-mavx512vnni"),
     ),
-    InstructionSet("neon", "aarch64", 4, "generic", ("+neon",), ()),
+    InstructionSet("neon", "aarch64", 4, "generic", ("+neon",), ("-mcpu=generic",)),
+    InstructionSet(
+        "neon-dotprod", "aarch64", 4, "generic", ("+neon", "+dotprod"),
+        ("-mcpu=generic+dotprod",),
+    ),
 )  # fmt: skip
 
 

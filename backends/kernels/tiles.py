@@ -10,8 +10,9 @@ from backends.kernels.families.broadcast import broadcast_fp32
 from backends.kernels.families.broadcast_int8 import (
     Dot,
     broadcast_int8,
+    dot_by_bytes,
     dot_by_pairs,
-    dot_by_products,
+    dot_by_sdot,
     dot_by_vnni,
 )
 from backends.kernels.families.broadcast_int8_wide import broadcast_int8_wide
@@ -98,9 +99,9 @@ TILES += tuple(
 
 
 def _dot_for(target: InstructionSet) -> Dot:
-    if target.name == "avx512-vnni":
-        return dot_by_vnni
-    return dot_by_pairs if target.architecture == "x86_64" else dot_by_products
+    if target.architecture == "aarch64":
+        return dot_by_sdot if target.name == "neon-dotprod" else dot_by_bytes
+    return dot_by_vnni if target.name == "avx512-vnni" else dot_by_pairs
 
 
 def tiles_for(target: InstructionSet) -> tuple[KernelTile, ...]:

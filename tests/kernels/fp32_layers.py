@@ -5,14 +5,18 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import mmap
+import platform
 
 import numpy as np
 import numpy.typing as npt
 
+from backends.kernels import targets
 from backends.kernels.kernel_core import KernelLibrary
 from backends.kernels.sparse_layer import SparseLayer, nonzero_runs
 
 Floats = npt.NDArray[np.float32]
+SETS = tuple(known.name for known in targets.instruction_sets(platform.machine()))
+"""Those of this architecture, the best one last."""
 PROTECTED = 0
 """`PROT_NONE`: any access is a fault."""
 EXACT = 4e-6
@@ -21,9 +25,7 @@ EXACT = 4e-6
 
 def instruction_sets(library: KernelLibrary) -> tuple[str, ...]:
     """Those that this machine has, the best one last."""
-    best = library.instruction_set
-    order = ("baseline", "avx2", "avx512", "avx512-vnni") if best != "neon" else ("neon",)
-    return order[: order.index(best) + 1]
+    return SETS[: SETS.index(library.instruction_set) + 1]
 
 
 def weight(

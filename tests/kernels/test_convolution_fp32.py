@@ -23,9 +23,8 @@ from tests.kernels.convolutions import (
     convolved,
     dense_weight,
 )
-from tests.kernels.fp32_layers import EndOfPage, Floats, instruction_sets, unaligned
+from tests.kernels.fp32_layers import SETS, EndOfPage, Floats, instruction_sets, unaligned
 
-SETS = ("baseline", "avx2", "avx512", "avx512-vnni", "neon")
 SAME = Convolution(6, (3, 3), pads=(1, 1, 1, 1))
 
 

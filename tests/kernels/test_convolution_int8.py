@@ -24,9 +24,8 @@ from tests.kernels.convolutions import (
     integer_grid,
     of_words,
 )
-from tests.kernels.fp32_layers import EndOfPage, instruction_sets
+from tests.kernels.fp32_layers import SETS, EndOfPage, instruction_sets
 
-SETS = ("baseline", "avx2", "avx512", "avx512-vnni", "neon")
 SAME = Convolution(8, (3, 3), pads=(1, 1, 1, 1))
 Bytes = npt.NDArray[np.uint8]
 Weight = npt.NDArray[np.int8]

@@ -17,6 +17,7 @@ from backends.kernels import kernel_core
 from backends.kernels.kernel_core import KernelLibrary
 from backends.kernels.sparse_layer import Family, KernelPlan
 from tests.kernels.fp32_layers import (
+    SETS,
     EndOfPage,
     Floats,
     assert_product,
@@ -26,7 +27,6 @@ from tests.kernels.fp32_layers import (
     weight,
 )
 
-SETS = ("baseline", "avx2", "avx512", "avx512-vnni", "neon")
 PLANS = (
     KernelPlan(),
     KernelPlan(Family.BROADCAST, vectors=1, rows=4, depth=16),

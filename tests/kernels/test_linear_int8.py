@@ -16,7 +16,7 @@ from autosparse.errors import CompileError
 from backends.kernels import kernel_core
 from backends.kernels.kernel_core import KernelLibrary
 from backends.kernels.sparse_layer import Activation, Family, KernelPlan
-from tests.kernels.fp32_layers import EndOfPage, instruction_sets, unaligned
+from tests.kernels.fp32_layers import SETS, EndOfPage, instruction_sets, unaligned
 from tests.kernels.int8_layers import (
     at_end_of_page,
     blocks_of_four,
@@ -30,7 +30,6 @@ from tests.kernels.int8_layers import (
     with_grid,
 )
 
-SETS = ("baseline", "avx2", "avx512", "avx512-vnni", "neon")
 ROWS = (0, 1, 2, 3, 5, 15, 16, 17, 33, 48, 64, 65, 130)
 PLANS = (
     KernelPlan(),

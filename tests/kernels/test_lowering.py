@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,14 +132,15 @@ def test_the_library_lies_beside_the_model_only_where_it_is_used(
 def test_native_code_that_lies_beside_a_model_is_not_loaded(cnn: Subject, tmp_path: Path) -> None:
     """A model from elsewhere may come with a library that nobody asked for."""
     model, _ = lowered(cnn, {"block1.a": UNSTRUCTURED}, tmp_path / "model")
-    library = model.library_path
-    assert library is not None
-    library.unlink()
+    # a directory of its own: the loader knows a library by its path once it was loaded
+    found = LoweredModel(tmp_path / "found", model.entry)
+    library = found.directory / model.library
+    library.parent.mkdir(parents=True)
     library.write_bytes(b"no library at all: loading it would fail")
-    found = LoweredModel(model.directory, model.entry)
+    shutil.copyfile(model.path, found.path)
     assert not BACKEND.executed_layers(found, cnn.graph)["block1.a"].skips_zeros
     with pytest.raises(MeasurementError, match="cannot load"):
-        BACKEND.open(model, threads=1)
+        BACKEND.open(replace(found, library=model.library), threads=1)
 
 
 def test_a_sparse_weight_is_small_on_disk(tmp_path: Path) -> None:

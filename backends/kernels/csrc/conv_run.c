@@ -31,7 +31,7 @@ static void lay_out(const Job *job, int64_t unit, int64_t begin, int64_t end,
   AsConvLines lines = {
       .lines = g->lines, .row_step = g->y.step, .column_step = g->x.step, .pitch = g->pitch,
       .plane = g->plane, .input_width = g->x.input, .input_plane = input_plane,
-      .padding = packed->int8 ? (uint8_t)spec->input_zero : 0,
+      .padding = packed->int8 ? (uint8_t)(spec->input_zero ^ AS_INPUT_SHIFT) : 0,
   };
   void (*gather)(const void *, const AsConvLines *, void *) =
       packed->int8 ? packed->steps->gather_int8 : packed->steps->gather_fp32;

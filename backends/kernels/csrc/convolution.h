@@ -57,7 +57,7 @@ typedef struct {
   int64_t lines, row_step, column_step;
   int64_t pitch, plane; /* elements of a line; of a plane, whose rest is padding */
   int64_t input_width, input_plane;
-  uint8_t padding; /* each byte of an element outside the image */
+  uint8_t padding; /* each byte of an element outside the image, as kernels are given it */
 } AsConvLines;
 
 /* `count` positions of a tile from `from` on go to `to` elements from the begin of a plane. */

@@ -4,6 +4,16 @@
 
 #include "internal.h"
 
+/* Arm multiplies bytes of one sign only. There, kernels of the broadcast family are given the
+ * input minus AS_INPUT_SHIFT as int8, which the steps make by turning the sign bits of a word of
+ * four, and sums start with what that takes from them. */
+#if defined(__aarch64__)
+#define AS_SIGN_BITS 0x80808080u
+#else
+#define AS_SIGN_BITS 0u
+#endif
+#define AS_INPUT_SHIFT ((int32_t)(AS_SIGN_BITS & 255))
+
 /* From int32 sums to the output: activation(sum * scale + bias + residual), as fp32 or uint8. */
 struct AsRequantize {
   float *scales; /* (channels,): input step times weight step */
@@ -24,8 +34,8 @@ struct AsInt8Target {
   int64_t stride;
 };
 
-/* Scales, bias and the sums' start, -zero * sum of weights, of a checked description. `start` has
- * `more` zeros at its end. Returns a sentence where the description makes no sense. */
+/* Scales, bias and the sums' start, (shift - zero) * sum of weights, of a checked description.
+ * `start` has `more` zeros at its end. Returns a sentence where the description makes no sense. */
 const char *as_requantize_create(const AsLayerSpec *spec, int64_t more, AsRequantize *made,
                                  int32_t **start);
 void as_requantize_destroy(AsRequantize *how);

@@ -31,7 +31,7 @@ static const char *fold_zero(const AsLayerSpec *spec, int32_t *start) {
         size += weight < 0 ? -weight : weight;
       }
     if (size * 255 > INT32_MAX) return "a row of int8 weights is too long for sums of 32 bits";
-    start[n] = (int32_t)(-spec->input_zero * sum);
+    start[n] = (int32_t)((AS_INPUT_SHIFT - spec->input_zero) * sum);
   }
   return NULL;
 }

@@ -23,8 +23,10 @@ static inline void interleave_bytes(const uint8_t *from, const AsConvLines *line
   const uint32_t padding = lines->padding * 0x01010101u;
   fill(to, columns->begin, padding);
   for (int64_t i = columns->begin; i < columns->end; i++, from += step) {
-    const uint8_t word[4] = {from[0], from[apart], from[2 * apart], from[3 * apart]};
-    memcpy(to + i, word, 4);
+    const uint8_t bytes[4] = {from[0], from[apart], from[2 * apart], from[3 * apart]};
+    uint32_t word;
+    memcpy(&word, bytes, sizeof word);
+    to[i] = word ^ AS_SIGN_BITS;
   }
   fill(to + columns->end, lines->pitch - columns->end, padding);
 }

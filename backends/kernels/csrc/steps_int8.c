@@ -32,6 +32,8 @@ void JOINED(as_tile_words_, AS_SET)(const uint8_t *input, int64_t input_stride, 
   if (bytes % 4) tile_rest(input, input_stride, columns, bytes, width, tile);
   for (int64_t k = 0; columns < width && k < (bytes + 3) / 4; k++)
     memset(tile + k * width + columns, 0, (size_t)(width - columns) * sizeof *tile);
+  for (int64_t i = 0; AS_SIGN_BITS && i < (bytes + 3) / 4 * width; i++)
+    tile[i] ^= (int32_t)AS_SIGN_BITS;
 }
 
 /* Rounds half to even like ONNX: beside 1.5 * 2^23, floats are integers. NaN becomes zero. */

@@ -5,7 +5,8 @@ int8 weights, spread over all lanes, meets a register of columns in one `vpdpbus
 int8, four products added to an int32). Otherwise this is `broadcast_fp32`: the same packing, the
 same groups of output channels. Sums are exact modulo 2^32 on every instruction set: where
 `vpdpbusd` is missing, bytes are widened to int16 and multiplied by `pmaddwd`, which unlike
-`vpmaddubsw` never saturates, or by plain int32 products.
+`vpmaddubsw` never saturates. Arm multiplies bytes of one sign only: there a tile holds its uint8
+minus 128, as int8, and sums start with what that takes from them (see `csrc/int8.h`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tvm.script import tirx as T
 _SELECT_BYTES = "llvm.x86.avx512.pshuf.b.512"
 
 Dot = Callable[[Any, Any, Any, int], Any]
-"""(int32 sums, int32 words of four uint8, one int32 word of four int8, lanes) -> int32 sums."""
+"""(int32 sums, int32 words of four bytes, one int32 word of four int8, lanes) -> int32 sums."""
 
 _PAIR_PRODUCTS = {
     4: "llvm.x86.sse2.pmadd.wd",
@@ -62,16 +63,37 @@ def dot_by_pairs(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
     return sums + pairs(T.bitwise_and(words, low_bytes), even) + pairs(odd_words, odd)
 
 
-def dot_by_products(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
-    """Four int32 products, on any processor."""
-    for byte in range(4):
-        feature = T.bitwise_and(
-            T.shift_right(words, T.broadcast(T.int32(8 * byte), lanes)),
-            T.broadcast(T.int32(255), lanes),
-        )
-        factor = T.shift_right(T.shift_left(weight, T.int32(24 - 8 * byte)), T.int32(24))
-        sums = sums + feature * T.broadcast(factor, lanes)
-    return sums
+def dot_by_sdot(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
+    """One `sdot` of Armv8.2, for words of int8."""
+    return T.call_llvm_pure_intrin(
+        T.llvm_lookup_intrinsic_id("llvm.aarch64.neon.sdot.v4i32.v16i8"),
+        sums,
+        T.reinterpret(words, dtype="int8x16"),
+        T.reinterpret(T.broadcast(weight, lanes), dtype="int8x16"),
+        dtype="int32x4",
+    )
+
+
+def dot_by_bytes(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
+    """`smull` for each half of the words of int8: a product fits into int16, a sum of two not."""
+    left = T.reinterpret(words, dtype="int8x16")
+    right = T.reinterpret(T.broadcast(weight, lanes), dtype="int8x16")
+    pairs = []
+    for half in (range(8), range(8, 16)):
+        lane = [T.int32(i) for i in half]
+        products = T.call_llvm_pure_intrin(
+            T.llvm_lookup_intrinsic_id("llvm.aarch64.neon.smull.v8i16"),
+            T.Shuffle([left], lane), T.Shuffle([right], lane), dtype="int16x8",
+        )  # fmt: skip
+        pairs.append(
+            T.call_llvm_pure_intrin(
+                T.llvm_lookup_intrinsic_id("llvm.aarch64.neon.saddlp.v4i32.v8i16"),
+                products, dtype="int32x4",
+            )
+        )  # fmt: skip
+    return sums + T.call_llvm_pure_intrin(
+        T.llvm_lookup_intrinsic_id("llvm.aarch64.neon.addp.v4i32"), *pairs, dtype="int32x4"
+    )
 
 
 def broadcast_int8(symbol: str, lanes: int, vectors: int, rows: int, dot: Dot) -> Any:
