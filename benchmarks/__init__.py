@@ -8,7 +8,11 @@ from benchmarks.benchmark import Benchmark
 
 BENCHMARKS: Registry[Benchmark] = Registry(
     "benchmark",
-    {"job": "benchmarks.job:JobBenchmark"},
+    {
+        "job": "benchmarks.job:JobBenchmark",
+        "kernels": "benchmarks.kernels:KernelsBenchmark",
+        "models": "benchmarks.whole_models:ModelsBenchmark",
+    },
     expected=Benchmark,  # type: ignore[type-abstract]
     group="autosparse.benchmarks",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -23,7 +23,9 @@ class Request:
     directory: Path
     """Where files of the run may lie."""
     models: tuple[str, ...] = ()
-    """Names of the models to run; all where it is empty."""
+    """Names of the models, or groups of shapes, to run; all where it is empty."""
+    opponents: Mapping[str, Path] = field(default_factory=dict)
+    """Other engine -> the interpreter that has it."""
     started: float = field(default_factory=time.monotonic)
 
     def elapsed(self) -> float:

@@ -14,6 +14,7 @@ from autosparse.errors import AutoSparseError
 from autosparse.evaluation import read_environment
 from benchmarks import BENCHMARKS
 from benchmarks.benchmark import Request
+from benchmarks.engine_server import OPENERS
 from benchmarks.rows import Row, all_hold
 from benchmarks.table import render_line, render_table
 
@@ -42,6 +43,7 @@ def run(argv: Sequence[str]) -> int:
             assets=arguments.assets.absolute(),
             directory=directory.absolute(),
             models=tuple(arguments.model),
+            opponents=dict(arguments.opponent_python),
         )
         for row in benchmark.rows(request):
             rows.append(row)
@@ -87,6 +89,23 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--model", action="append", default=[], metavar="MODEL",
-        help="run this model only; may be repeated",
+        help="run this model, or group of shapes, only; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--opponent-python", action="append", default=[], metavar="ENGINE=PATH",
+        type=_opponent,
+        help=f"compare with another engine ({', '.join(OPENERS)}), by the Python that has it",
     )  # fmt: skip
     return parser.parse_args(argv)
+
+
+def _opponent(text: str) -> tuple[str, Path]:
+    """Read `ENGINE=PATH`."""
+    engine, _, path = text.partition("=")
+    if engine not in OPENERS:
+        raise argparse.ArgumentTypeError(f"no engine {engine!r}; known: {', '.join(OPENERS)}")
+    # not resolved: a virtual environment's interpreter is a link, and its place says what it has
+    python = Path(path).absolute()
+    if not python.is_file():
+        raise argparse.ArgumentTypeError(f"there is no interpreter {path!r}")
+    return engine, python

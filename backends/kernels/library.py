@@ -29,7 +29,8 @@ _PER_INSTRUCTION_SET = ("steps.c", "steps_int8.c", "steps_conv.c", "steps_conv_i
 LIBRARY_NAME = "libautosparse_kernels.so"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
           "-fno-trapping-math", "-Wall", "-Wextra")  # fmt: skip
-_LINKER_FLAGS = ("-Wl,-z,noexecstack", "-Wl,--no-undefined", "-Wl,-s", "-lm")
+# never unloaded: scratch memory and operators outlive the sessions that use them
+_LINKER_FLAGS = ("-Wl,-z,nodelete", "-Wl,-z,noexecstack", "-Wl,--no-undefined", "-Wl,-s", "-lm")
 _OLDEST_LIBC = "2.17"
 """Where it can be chosen: aligned_alloc and getauxval are no older."""
 _TIMEOUT_SECONDS = 600.0

@@ -82,7 +82,7 @@ def test_memory_is_held_against_what_was_given(files: ModelFiles) -> None:
 
 
 def test_the_command_asks_for_the_same_job_as_python(files: ModelFiles, tmp_path: Path) -> None:
-    fields = job_fields(files, QUICK, "60%", tmp_path / "out")
+    fields = job_fields(files, QUICK, "60%", tmp_path / "out", 40.0)
     words = command_line(files.onnx, fields)
     assert words[1:5] == ["-m", "autosparse", "optimize", str(files.onnx)]
     assert words.count("--input-shape") == 2

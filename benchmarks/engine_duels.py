@@ -1,0 +1,161 @@
+"""Our files against other engines, and against themselves on one thread: turns of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from autosparse.errors import MeasurementError
+from autosparse.evaluation import LoweredModel, Measurement, TimingSettings
+from benchmarks.duel import Contestant, take_turns
+from benchmarks.engine_process import EngineProcess
+from benchmarks.speed_ratios import Speedup
+
+_OURS = "ours"
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One file of another engine."""
+
+    engine: str
+    opponent: str
+    """What the pair is called in a row."""
+    level: str
+    """Of ours that it is held against."""
+    file: LoweredModel
+    zeros: float = 0.0
+    """That the engine is told to look for."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a challenge ended."""
+
+    challenge: Challenge
+    version: str = ""
+    speedup: Speedup | None = None
+    reason: str = ""
+    """Why there is no speedup."""
+
+
+@dataclass
+class EngineDuels:
+    """The processes of all engines; started when first needed, closed together."""
+
+    pythons: Mapping[str, Path]
+    """Engine -> the interpreter that has it."""
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _processes: dict[tuple[str, int], EngineProcess] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def against(
+        self,
+        ours: Mapping[str, LoweredModel],
+        challenges: Sequence[Challenge],
+        inputs: Path,
+        settings: TimingSettings,
+    ) -> list[Answer]:
+        """Hold our files against those of other engines, all in one run.
+
+        Args:
+            ours: level -> its file.
+            challenges: files of engines whose interpreters were given.
+            inputs: npz with one inference's inputs.
+            settings: how long and how often.
+
+        Raises:
+            MeasurementError: our own files do not run, or the machine never became quiet.
+        """
+        own = self._process(_OURS, 1)
+        wanted = dict.fromkeys(c.level for c in challenges)
+        contestants = [_opened(own, level, ours[level], inputs) for level in wanted]
+        answers, fighting = [], []
+        for number, challenge in enumerate(challenges):
+            try:
+                process = self._process(challenge.engine, 1)
+                label = f"theirs {number}"
+                process.open(label, challenge.file, inputs, zeros=challenge.zeros)
+            except MeasurementError as error:
+                answers.append(Answer(challenge, reason=error.message))
+                continue
+            contestants.append(Contestant(label, process))
+            fighting.append((label, challenge, process.version))
+        if fighting:
+            pairs = [(label, challenge.level) for label, challenge, _ in fighting]
+            measured = _measure_patiently(contestants, own, settings, pairs)
+            answers += [
+                Answer(challenge, version, Speedup.of(measured[label], measured[challenge.level]))
+                for label, challenge, version in fighting
+            ]
+        return answers
+
+    def threads(
+        self, ours: Mapping[str, LoweredModel], inputs: Path, settings: TimingSettings
+    ) -> dict[str, Speedup]:
+        """Level -> how much faster two threads are than one.
+
+        Raises:
+            MeasurementError: as for `against`.
+        """
+        own, pairs, contestants = self._process(_OURS, 1), [], []
+        for level, file in ours.items():
+            for threads in (1, 2):
+                process = self._process(_OURS, threads)
+                label = f"{level} on {threads}"
+                contestants.append(_opened(process, label, file, inputs))
+            pairs.append((f"{level} on 1", f"{level} on 2"))
+        measured = _measure_patiently(contestants, own, settings, pairs)
+        return {
+            level: Speedup.of(measured[one], measured[two])
+            for level, (one, two) in zip(ours, pairs, strict=True)
+        }
+
+    def _process(self, engine: str, threads: int) -> EngineProcess:
+        key = engine, threads
+        if key not in self._processes:
+            made = (
+                EngineProcess.own(threads)
+                if engine == _OURS
+                else EngineProcess.of(engine, self.pythons[engine], threads)
+            )
+            self._processes[key] = self._stack.enter_context(made)
+        return self._processes[key]
+
+
+def _opened(process: EngineProcess, label: str, file: LoweredModel, inputs: Path) -> Contestant:
+    process.open(label, file, inputs)
+    return Contestant(label, process)
+
+
+def _measure_patiently(
+    contestants: Sequence[Contestant],
+    own: EngineProcess,
+    settings: TimingSettings,
+    pairs: Sequence[tuple[str, str]],
+) -> dict[str, Measurement]:
+    """Again where a pair was never undisturbed together: throttling lasts tens of seconds."""
+    for _ in range(_ATTEMPTS):
+        measured = take_turns(contestants, own, settings)
+        if all(_met(measured[one], measured[other]) for one, other in pairs):
+            return measured
+    raise MeasurementError("every round of samples was disturbed")
+
+
+def _met(one: Measurement, other: Measurement) -> bool:
+    return any(a.accepted and b.accepted for a, b in zip(one.blocks, other.blocks, strict=True))

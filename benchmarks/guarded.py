@@ -1,0 +1,26 @@
+"""Whatever goes wrong in one part of a run is told as a row, and the other parts go on."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+
+from benchmarks.benchmark import Request
+from benchmarks.model_files import UnavailableError
+from benchmarks.rows import Row, failed_row, skipped_row
+
+
+def guarded_rows(
+    request: Request, environment: str, what: str, make: Callable[[], Iterable[Row]]
+) -> Iterator[Row]:
+    """The rows of `make`, and a row with the reason where it ends early.
+
+    Whatever goes wrong is told as a figure that does not hold: nothing is lost or hidden.
+    """
+    try:
+        yield from make()
+    except UnavailableError as error:
+        yield skipped_row(what, str(error), environment)
+    except Exception as error:
+        request.say(traceback.format_exc())
+        yield failed_row(what, f"{type(error).__name__}: {error}", environment)

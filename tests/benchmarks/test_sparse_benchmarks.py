@@ -1,0 +1,97 @@
+"""What `kernels` and `models` do around their measurements: nothing here times a real shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autosparse.evaluation import LoweredModel
+from benchmarks import fma_peak, kernels, whole_models
+from benchmarks.benchmark import Request
+from benchmarks.fma_peak import HOW, peak_operations_per_second
+from benchmarks.kernel_bars import Case
+from benchmarks.kernel_shapes import LayerShape, LinearShape
+from benchmarks.kernels import KernelRun, KernelsBenchmark, ShapeFiles
+from benchmarks.rows import Row
+from benchmarks.whole_model_sources import MODELS
+from benchmarks.whole_models import FULL, QUICK, ModelsBenchmark
+
+DENSE = LoweredModel(Path("somewhere"), "model.onnx")
+
+
+@pytest.fixture
+def request_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    monkeypatch.setattr(kernels, "why_no_kernels", lambda: "")
+    monkeypatch.setattr(kernels, "kernel_library", lambda: None)
+    monkeypatch.setattr(fma_peak, "peak_operations_per_second", lambda: 1e11)
+    return Request(quick=True, assets=tmp_path, directory=tmp_path / "run", models=("none",))
+
+
+def test_an_unknown_group_is_said_and_every_bar_is_skipped(request_for: Request) -> None:
+    first, *others = KernelsBenchmark().rows(request_for)
+    assert "known: minilm" in first.note
+    assert len(others) > 15
+    assert all(row.holds is None and row.note.startswith("skipped") for row in others)
+
+
+def test_without_kernels_nothing_is_measured(
+    request_for: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "why_no_kernels", lambda: "no compiler")
+    (row,) = KernelsBenchmark().rows(request_for)
+    assert (row.holds, row.note) == (False, "no compiler")
+
+
+def test_a_layer_that_stayed_dense_has_no_figure_and_does_not_hold(
+    request_for: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = "unstructured@0.90:fp32"
+    timed: list[tuple[str, ...]] = []
+
+    def case_rows(self: KernelRun, case: Case, files: ShapeFiles, inputs: Path) -> Iterator[Row]:
+        timed.append(tuple(files.lowered))
+        return iter(())
+
+    def written(shape: LayerShape, kind: str, directory: Path, engines: object) -> ShapeFiles:
+        directory.mkdir(parents=True)
+        return ShapeFiles({"dense:fp32": DENSE, level: DENSE}, ())
+
+    monkeypatch.setattr(KernelRun, "_case_rows", case_rows)
+    monkeypatch.setattr(kernels, "write_files", written)
+    first, *_ = KernelsBenchmark().rows(dataclasses.replace(request_for, models=("square",)))
+    assert (first.what, first.holds) == (f"square 1024x1024, {level}", False)
+    assert timed == [("dense:fp32",)] * 2
+
+
+def test_an_unknown_model_is_said(request_for: Request) -> None:
+    first, *others = ModelsBenchmark().rows(request_for)
+    assert "known: resnet50" in first.note
+    assert len(others) == 3
+
+
+def test_a_model_without_its_file_is_skipped(request_for: Request) -> None:
+    asked = dataclasses.replace(request_for, models=("resnet20",))
+    first, *_ = ModelsBenchmark().rows(asked)
+    assert first.holds is None
+    assert "models/resnet20.onnx" in first.note
+
+
+def test_the_quick_models_are_a_part_of_the_full_ones() -> None:
+    assert set(QUICK.models) <= set(FULL.models) == set(MODELS)
+
+
+def test_every_level_of_a_bar_is_measured() -> None:
+    assert {level for level, _ in whole_models._BARS} <= set(whole_models._LEVELS)
+
+
+def test_a_name_becomes_one_folder() -> None:
+    assert kernels._as_folder("64->64 3x3 at 56x56") == "64__64_3x3_at_56x56"
+    assert "/" not in kernels._as_folder(LinearShape(2, 3).name)
+
+
+def test_the_peak_is_that_of_some_processor() -> None:
+    assert 1e8 < peak_operations_per_second() < 1e13
+    assert "compiled loop" in HOW
