@@ -18,6 +18,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from autosparse.errors import CompileError
@@ -86,22 +87,35 @@ def kernel_library(architecture: str = platform.machine()) -> Path:
         architecture: of the machine that it is for (`x86_64`, `aarch64`).
 
     Raises:
-        CompileError: TVM or a C compiler is missing, or one of them refuses the sources.
+        CompileError: TVM or a C compiler is missing, one of them refuses the sources, or there
+            is no room for the result.
     """
     _require_tvm()
     if architecture == platform.machine():
         compiler = CCompiler.find()
     else:
         compiler = CCompiler.crossing(architecture)
-    sources = [Path(__file__), *_kernel_sources(), *sorted(_C_SOURCES.iterdir())]
-    name = _digest(sources, architecture, compiler.command)
-    built = _cache_directory() / name / LIBRARY_NAME
-    if not built.is_file():
+    built = _cache_directory() / _version(architecture, compiler) / LIBRARY_NAME
+    if built.is_file():
+        return built
+    try:
         built.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=built.parent) as directory:
             made = _build(Path(directory), architecture, compiler)
             made.replace(built)  # whole or not at all, whoever else builds at the same time
+    except OSError as error:
+        raise CompileError(
+            f"the sparse kernels cannot be kept in {built.parent}: {error.strerror or error}",
+            hint="make room there, or name another directory in XDG_CACHE_HOME",
+        ) from error
     return built
+
+
+@cache
+def _version(architecture: str, compiler: CCompiler) -> str:
+    """Digest of everything that the library is made from; asked for with every recipe."""
+    sources = [Path(__file__), *_kernel_sources(), *sorted(_C_SOURCES.iterdir())]
+    return _digest(sources, architecture, compiler.command)
 
 
 def _require_tvm() -> None:
