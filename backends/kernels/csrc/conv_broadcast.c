@@ -45,9 +45,9 @@ static int64_t choose_block(const AsLayerSpec *spec, int64_t channels, int64_t w
 static const char *check(const AsLayerSpec *spec) {
   if (spec->outputs > (1 << 22) || spec->runs > (1 << 30))
     return "a convolution's weight needs at most 2^22 outputs and 2^30 non-zeros";
-  if (spec->channels <= 0 || spec->groups <= 0 || spec->channels % spec->groups ||
-      spec->outputs % spec->groups)
-    return "groups must divide the channels and outputs of a convolution";
+  if (spec->channels <= 0 || spec->channels > (1 << 24) || spec->groups <= 0 ||
+      spec->channels % spec->groups || spec->outputs % spec->groups)
+    return "groups must divide the channels, at most 2^24, and outputs of a convolution";
   if (spec->input_type == AS_UINT8 && spec->channels / spec->groups % 4)
     return "an int8 convolution needs a multiple of four channels in each group";
   if (spec->channels / spec->groups % spec->run)
@@ -66,8 +66,9 @@ static const char *check(const AsLayerSpec *spec) {
       return "pads of a convolution must be between 0 and 2^20";
   if (spec->depth != spec->kernel[0] * spec->kernel[1] * (spec->channels / spec->groups))
     return "a convolution's depth must be its window times the channels of a group";
-  if (spec->kernel[0] * spec->kernel[1] * spec->channels > (1 << 30))
-    return "a convolution's window times its channels must be at most 2^30";
+  /* as many planes may be laid out, however small the image */
+  if (spec->kernel[0] * spec->kernel[1] * spec->channels > (1 << 24))
+    return "a convolution's window times its channels must be at most 2^24";
   return NULL;
 }
 
@@ -102,8 +103,11 @@ static const char *create(AsLayer *layer) {
   problem = create_sums(spec, packed);
   if (problem) return problem;
   const int64_t width = (int64_t)packed->vectors * packed->lanes;
-  const int64_t block = choose_block(spec, spec->channels / (packed->int8 ? 4 : 1), width);
-  return as_conv_pack(spec, block, &packed->weight);
+  const int64_t channels = spec->channels / (packed->int8 ? 4 : 1);
+  const int64_t most_blocks = as_most_blocks(spec);
+  const int64_t shortest = (channels + most_blocks - 1) / most_blocks;
+  const int64_t block = choose_block(spec, channels, width);
+  return as_conv_pack(spec, block < shortest ? shortest : block, &packed->weight);
 }
 
 static void destroy(AsLayer *layer) {

@@ -10,6 +10,8 @@ enum {
   MANY_USES = 64,               /* of an element, that pay for a copy at an aligned place */
 };
 static const int64_t LARGEST = 1 << 30;
+/* Planes of nothing but padding must not take memory that the input is far from taking. */
+static const double ANY_ELEMENTS = 1 << 24, FOR_EACH_OF_INPUT = 64;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -140,7 +142,9 @@ int as_conv_geometry(const AsLayerSpec *spec, int64_t channels, int64_t height, 
   if (planes > LARGEST / g->plane) return 0;
   /* the last tile reads as far as its last tap goes, whatever positions it holds */
   g->elements = planes * g->plane + g->x.farthest + 2 * tile;
-  return g->elements <= LARGEST;
+  const double input = (double)channels * (double)height * (double)width;
+  return g->elements <= LARGEST &&
+         (double)g->elements <= ANY_ELEMENTS + FOR_EACH_OF_INPUT * input;
 }
 
 int64_t as_conv_tap_offset(const AsConvGeometry *g, int64_t tap_y, int64_t tap_x) {

@@ -114,6 +114,8 @@ typedef struct {
   const void *context;
 } AsBroadcastLayout;
 
+/* Depth blocks that a layer may have at most, whatever its plan says. */
+int64_t as_most_blocks(const AsLayerSpec *spec);
 const char *as_pack_broadcast(const AsLayerSpec *spec, const AsBroadcastLayout *layout,
                               AsBroadcastWeight *packed);
 void as_free_broadcast(AsBroadcastWeight *packed);

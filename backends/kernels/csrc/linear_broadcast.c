@@ -143,8 +143,12 @@ const char *as_linear_broadcast_create(const AsLayerSpec *spec, const AsPlan *pl
   packed->epilogue =
       (AsEpilogue){spec->activation_low, spec->activation_high, spec->activation};
   packed->depth = plan->depth > 0 ? plan->depth : spec->depth;
+  const int64_t most_blocks = as_most_blocks(spec);
+  const int64_t shortest = (spec->depth + most_blocks - 1) / most_blocks;
+  if (packed->depth < shortest) packed->depth = shortest;
   packed->depth = smaller(packed->depth, (LARGEST_OFFSET + 1) / packed->lanes);
   packed->depth = smaller(packed->depth, spec->depth);
+  if (packed->depth < shortest) return "the weight is too deep for its few non-zeros";
   return pack_parts(spec, packed);
 }
 

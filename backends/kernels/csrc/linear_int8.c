@@ -17,7 +17,11 @@ static const char *choose(const AsLayerSpec *spec, Packed *packed) {
   const int32_t family = spec->plan.family;
   if (family != AS_BROADCAST && as_int8_permute_possible(spec)) {
     const char *problem = as_int8_permute_create(spec, &spec->plan, &packed->permute);
-    if (problem || family == AS_PERMUTE) return problem;
+    if (!problem && family == AS_PERMUTE) return NULL;
+    if (problem) { /* too much for it: the other family computes every weight */
+      as_int8_permute_destroy(packed->permute);
+      packed->permute = NULL;
+    }
   }
   const char *problem = as_int8_broadcast_create(spec, &spec->plan, &packed->broadcast);
   if (problem || !packed->permute) return problem;

@@ -130,7 +130,11 @@ const char *as_int8_broadcast_create(const AsLayerSpec *spec, const AsPlan *plan
   packed->steps = as_current_set()->steps;
   packed->words = (spec->depth + 3) / 4;
   packed->block_words = plan->depth > 0 ? ((int64_t)plan->depth + 3) / 4 : USUAL_WORDS;
+  const int64_t most_blocks = as_most_blocks(spec);
+  const int64_t shortest = (packed->words + most_blocks - 1) / most_blocks;
+  if (packed->block_words < shortest) packed->block_words = shortest;
   packed->block_words = smaller(smaller(packed->block_words, MOST_WORDS), packed->words);
+  if (packed->block_words < shortest) return "the weight is too deep for its few non-zeros";
   /* the sizes of a kernel's arguments, in 32 bits */
   if (packed->words > INT32_MAX / (MOST_VECTORS * packed->lanes))
     return "an int8 weight is too deep";

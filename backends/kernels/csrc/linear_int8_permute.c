@@ -19,6 +19,8 @@ enum {
   TASK_ROWS = 144,
   DEEPEST = 1 << 22, /* positions of a task's features fit into 31 bits */
 };
+/* A group of which only one channel has non-zeros is mostly empty. */
+static const int64_t BYTES_PER_WEIGHT = 64, ANY_BYTES = 64 << 20;
 static const int64_t SERIAL_WORK = 100000; /* steps times rows that are not worth a thread */
 static const char FAMILY[] = "permute_int8";
 static const char OUT_OF_MEMORY[] = "out of memory while packing a sparse weight";
@@ -120,6 +122,19 @@ static void walk_groups(const AsLayerSpec *spec, const int64_t *channel_begins, 
   }
 }
 
+/* Memory for the steps that were counted, in proportion to the weights that a file holds. */
+static const char *reserve_steps(const AsLayerSpec *spec, size_t channels, AsInt8Permute *packed) {
+  const int64_t weights = spec->runs * spec->run;
+  if (packed->steps * (int64_t)channels * 8 > ANY_BYTES + BYTES_PER_WEIGHT * weights)
+    return "the weight would be mostly empty in the permute family";
+  /* one step more, so that an empty weight still has an address */
+  const size_t steps = (size_t)packed->steps + 1;
+  packed->features = as_allocate(steps * sizeof *packed->features);
+  packed->selections = as_allocate(steps * channels * 4);
+  packed->weights = as_allocate(steps * channels * 4);
+  return packed->features && packed->selections && packed->weights ? NULL : OUT_OF_MEMORY;
+}
+
 static const char *pack(const AsLayerSpec *spec, AsInt8Permute *packed) {
   const size_t channels = (size_t)(LANES * packed->vectors);
   packed->groups = (spec->outputs + (int64_t)channels - 1) / (int64_t)channels;
@@ -130,15 +145,8 @@ static const char *pack(const AsLayerSpec *spec, AsInt8Permute *packed) {
   if (packed->counts && packed->begins && channel_begins) {
     find_channels(spec, channel_begins);
     walk_groups(spec, channel_begins, 0, packed);
-    /* one step more, so that an empty weight still has an address */
-    const size_t steps = (size_t)packed->steps + 1;
-    packed->features = as_allocate(steps * sizeof *packed->features);
-    packed->selections = as_allocate(steps * channels * 4);
-    packed->weights = as_allocate(steps * channels * 4);
-    if (packed->features && packed->selections && packed->weights) {
-      walk_groups(spec, channel_begins, 1, packed);
-      problem = NULL;
-    }
+    problem = reserve_steps(spec, channels, packed);
+    if (!problem) walk_groups(spec, channel_begins, 1, packed);
   }
   free(channel_begins);
   return problem;

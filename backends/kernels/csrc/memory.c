@@ -10,6 +10,9 @@
 #include "internal.h"
 
 enum { ALIGNMENT = 64, POOL_SLOTS = 64 };
+/* A larger block is worth its page faults, and not to be held for ever. */
+static const size_t LARGEST_KEPT = (size_t)256 << 20;
+static const size_t LARGEST_SIZE = (size_t)PTRDIFF_MAX - 2 * ALIGNMENT; /* sums stay exact */
 
 typedef struct {
   size_t bytes;
@@ -19,8 +22,8 @@ typedef struct {
 static _Atomic(Header *) pool[POOL_SLOTS];
 
 void *as_allocate(size_t bytes) {
+  if (bytes > LARGEST_SIZE) return NULL;
   const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  if (rounded < bytes) return NULL;
   void *memory = aligned_alloc(ALIGNMENT, rounded ? rounded : ALIGNMENT);
   if (memory) memset(memory, 0, rounded);
   return memory;
@@ -36,8 +39,8 @@ void *as_scratch_take(size_t bytes) {
     free(held); /* too small: its successor takes the place */
     break;
   }
+  if (bytes > LARGEST_SIZE) return NULL;
   const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  if (rounded < bytes) return NULL;
   Header *fresh = aligned_alloc(ALIGNMENT, rounded + sizeof(Header));
   if (!fresh) return NULL;
   fresh->bytes = rounded;
@@ -47,7 +50,7 @@ void *as_scratch_take(size_t bytes) {
 void as_scratch_give(void *memory) {
   if (!memory) return;
   Header *held = (Header *)memory - 1;
-  for (int i = 0; i < POOL_SLOTS; i++) {
+  for (int i = 0; i < POOL_SLOTS && held->bytes <= LARGEST_KEPT; i++) {
     Header *empty = NULL;
     if (atomic_compare_exchange_strong_explicit(&pool[i], &empty, held, memory_order_release,
                                                 memory_order_relaxed))

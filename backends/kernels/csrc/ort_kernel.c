@@ -29,8 +29,23 @@ static OrtStatus *refused(const Variant *variant, const char *sentence) {
   return failed(ORT_INVALID_ARGUMENT, text);
 }
 
+/* Of dimensions that need not belong to memory: one of them may be zero. False where there are
+ * too many. */
+static int count_elements(Tensor *tensor) {
+  tensor->elements = 0;
+  for (size_t i = 0; i < tensor->rank; i++)
+    if (tensor->shape[i] == 0) return 1;
+  tensor->elements = 1;
+  for (size_t i = 0; i < tensor->rank; i++) {
+    if (tensor->shape[i] < 0 || tensor->elements > INT64_MAX / tensor->shape[i]) return 0;
+    tensor->elements *= tensor->shape[i];
+  }
+  return 1;
+}
+
 static OrtStatus *read_tensor(const OrtValue *value, Tensor *tensor) {
   OrtTensorInfo *info;
+  if (!value) return failed(ORT_INVALID_ARGUMENT, "an input of a sparse layer is missing");
   OrtStatus *status = ORT_TENSOR_INFO(as_ort)(value, &info);
   if (status) return status;
   status = ORT_RANK(as_ort)(info, &tensor->rank);
@@ -39,8 +54,8 @@ static OrtStatus *read_tensor(const OrtValue *value, Tensor *tensor) {
   if (!status) status = ORT_DIMENSIONS(as_ort)(info, tensor->shape, tensor->rank);
   ORT_RELEASE_TENSOR_INFO(as_ort)(info);
   if (status) return status;
-  tensor->elements = 1;
-  for (size_t i = 0; i < tensor->rank; i++) tensor->elements *= tensor->shape[i];
+  if (!count_elements(tensor))
+    return failed(ORT_INVALID_ARGUMENT, "a tensor has more elements than can be counted");
   return ORT_TENSOR_DATA(as_ort)(value, (void **)&tensor->data);
 }
 
@@ -108,14 +123,28 @@ static const char *decode_runs(const Variant *variant, AsLayerSpec *spec, Consta
   return NULL;
 }
 
+/* `otherwise` for roles that the variant lacks; the others were checked: single_numbers. */
 static float number(const Constants *constants, Role role, float otherwise) {
   const Tensor *tensor = &constants->tensors[role];
-  return tensor->data && tensor->elements == 1 ? *(const float *)tensor->data : otherwise;
+  return tensor->data ? *(const float *)tensor->data : otherwise;
 }
 
 static int zero_point(const Constants *constants, Role role) {
   const Tensor *tensor = &constants->tensors[role];
-  return tensor->data && tensor->elements == 1 ? *(const uint8_t *)tensor->data : 0;
+  return tensor->data ? *(const uint8_t *)tensor->data : 0;
+}
+
+static int single_numbers(const Variant *variant, const Constants *constants) {
+  static const Role roles[] = {ROLE_INPUT_STEP,  ROLE_INPUT_ZERO, ROLE_LOW, ROLE_HIGH,
+                               ROLE_OUTPUT_STEP, ROLE_OUTPUT_ZERO};
+  for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+    if (variant->index[roles[i]] >= 0 && constants->tensors[roles[i]].elements != 1) return 0;
+  return 1;
+}
+
+/* As a list, since the dense meaning of another shape is another one. */
+static int one_for_each_output(const AsLayerSpec *spec, const Tensor *tensor) {
+  return tensor->rank == 1 && tensor->elements == spec->outputs;
 }
 
 static const char *describe_weight(const Variant *variant, AsLayerSpec *spec,
@@ -134,7 +163,8 @@ static const char *describe_weight(const Variant *variant, AsLayerSpec *spec,
     spec->depth = size[1] * size[2] * size[3];
     spec->channels = size[3]; /* of one group, until the attribute is read */
   }
-  if (constants->tensors[ROLE_BIAS].elements != spec->outputs)
+  if (spec->depth > (1 << 30)) return "its weight has an impossible size";
+  if (!one_for_each_output(spec, &constants->tensors[ROLE_BIAS]))
     return "its bias must have one number for each output";
   spec->bias = constants->tensors[ROLE_BIAS].data;
   return NULL;
@@ -142,13 +172,15 @@ static const char *describe_weight(const Variant *variant, AsLayerSpec *spec,
 
 static const char *describe_grids(const Variant *variant, AsLayerSpec *spec,
                                   const Constants *constants) {
+  if (!single_numbers(variant, constants))
+    return "its steps, zeros and bounds must be one number each";
   spec->activation = variant->activation;
   spec->activation_low = number(constants, ROLE_LOW, 0);
   spec->activation_high = number(constants, ROLE_HIGH, 0);
   spec->input_type = variant->input_type;
   spec->output_type = variant->output_type;
   if (variant->input_type == AS_FP32) return NULL;
-  if (constants->tensors[ROLE_WEIGHT_STEPS].elements != spec->outputs)
+  if (!one_for_each_output(spec, &constants->tensors[ROLE_WEIGHT_STEPS]))
     return "its weight must have one step for each output";
   spec->weight_steps = constants->tensors[ROLE_WEIGHT_STEPS].data;
   spec->input_step = number(constants, ROLE_INPUT_STEP, 0);
@@ -243,10 +275,10 @@ typedef struct {
   OrtStatus *status;
 } Pool;
 
-/* The session's own threads. */
+/* The session's own threads. What failed once is not tried again, and its status is kept. */
 static void run_in_pool(void *context, void (*task)(void *, size_t), size_t count, void *data) {
   Pool *pool = context;
-  pool->status = ORT_PARALLEL_FOR(as_ort)(pool->context, task, count, 0, data);
+  if (!pool->status) pool->status = ORT_PARALLEL_FOR(as_ort)(pool->context, task, count, 0, data);
 }
 
 static const char *output_shape(const Kernel *kernel, const Tensor *input, AsCall *call,

@@ -16,22 +16,25 @@ static int by_count(const void *a, const void *b) {
   return left->channel < right->channel ? -1 : left->channel > right->channel;
 }
 
-/* Non-zeros of every (block, channel), and where each channel's runs begin. */
-static void count_runs(const AsLayerSpec *spec, const AsBroadcastLayout *layout, Row *rows,
-                       int64_t *begins) {
+/* What is kept for each block and output must stay in proportion to what the file holds: the
+ * depth, and the length of a block, are mere numbers in it. */
+int64_t as_most_blocks(const AsLayerSpec *spec) {
+  enum { ANY_WEIGHT = 64, EACH_RUN = 4 };
+  return ANY_WEIGHT + EACH_RUN * (spec->runs / spec->outputs);
+}
+
+/* Non-zeros of every (block, channel). */
+static void count_runs(const AsLayerSpec *spec, const AsBroadcastLayout *layout, Row *rows) {
   const int64_t row_runs = spec->depth / spec->run;
   for (int64_t b = 0; b < layout->blocks; b++)
     for (int64_t n = 0; n < spec->outputs; n++)
       rows[b * spec->outputs + n] = (Row){0, n};
-  memset(begins, 0, (size_t)(spec->outputs + 1) * sizeof *begins);
   for (int64_t i = 0; i < spec->runs; i++) {
     const int64_t channel = spec->positions[i] / row_runs;
     int64_t block, offset;
     layout->place(layout->context, spec->positions[i] % row_runs, &block, &offset);
     rows[block * spec->outputs + channel].count++;
-    begins[channel + 1]++;
   }
-  for (int64_t n = 0; n < spec->outputs; n++) begins[n + 1] += begins[n];
 }
 
 static int allocate(const AsLayerSpec *spec, const AsBroadcastLayout *layout, const Row *rows,
@@ -74,10 +77,10 @@ static void store(const AsLayerSpec *spec, const AsBroadcastLayout *layout, int6
     memcpy((int32_t *)packed->values + at, spec->int8_values + 4 * run, 4);
 }
 
-static void fill(const AsLayerSpec *spec, const AsBroadcastLayout *layout, const Row *rows,
-                 const int64_t *begins, AsBroadcastWeight *packed) {
+/* The channels of every group, and where the first pair of each (block, channel) goes. */
+static void place_channels(const AsLayerSpec *spec, const AsBroadcastLayout *layout,
+                           const Row *rows, int64_t *next, AsBroadcastWeight *packed) {
   const int r = layout->rows;
-  const int64_t row_runs = spec->depth / spec->run;
   for (int64_t b = 0; b < packed->blocks; b++) {
     int64_t at = packed->block_begin[b];
     for (int64_t g = 0; g < packed->groups; g++) {
@@ -87,34 +90,45 @@ static void fill(const AsLayerSpec *spec, const AsBroadcastLayout *layout, const
         const int64_t channel =
             i < spec->outputs ? rows[b * spec->outputs + i].channel : spec->outputs + q;
         packed->channels[b * packed->groups * r + i] = (int32_t)channel;
-        if (i >= spec->outputs) continue;
-        int64_t step = 0;
-        for (int64_t run = begins[channel]; run < begins[channel + 1]; run++) {
-          int64_t block, offset;
-          layout->place(layout->context, spec->positions[run] % row_runs, &block, &offset);
-          if (block == b) store(spec, layout, run, offset, at + r * step++ + q, packed);
-        }
+        if (i < spec->outputs) next[b * spec->outputs + channel] = at + q;
       }
       at += (int64_t)r * packed->counts[b * packed->groups + g];
     }
   }
 }
 
+/* Once over the runs, whatever the number of blocks. */
+static void fill(const AsLayerSpec *spec, const AsBroadcastLayout *layout, int64_t *next,
+                 AsBroadcastWeight *packed) {
+  const int64_t row_runs = spec->depth / spec->run;
+  for (int64_t i = 0; i < spec->runs; i++) {
+    int64_t block, offset;
+    layout->place(layout->context, spec->positions[i] % row_runs, &block, &offset);
+    int64_t *at = &next[block * spec->outputs + spec->positions[i] / row_runs];
+    store(spec, layout, i, offset, *at, packed);
+    *at += layout->rows;
+  }
+}
+
 const char *as_pack_broadcast(const AsLayerSpec *spec, const AsBroadcastLayout *layout,
                               AsBroadcastWeight *packed) {
   memset(packed, 0, sizeof *packed);
-  Row *rows = malloc((size_t)(layout->blocks * spec->outputs) * sizeof *rows);
-  int64_t *begins = malloc((size_t)(spec->outputs + 1) * sizeof *begins);
-  int enough = rows && begins;
+  const size_t entries = (size_t)(layout->blocks * spec->outputs); /* see as_most_blocks */
+  Row *rows = malloc(entries * sizeof *rows);
+  int64_t *next = malloc(entries * sizeof *next);
+  int enough = rows && next;
   if (enough) {
-    count_runs(spec, layout, rows, begins);
+    count_runs(spec, layout, rows);
     for (int64_t b = 0; b < layout->blocks; b++)
       qsort(rows + b * spec->outputs, (size_t)spec->outputs, sizeof *rows, by_count);
     enough = allocate(spec, layout, rows, packed);
   }
-  if (enough) fill(spec, layout, rows, begins, packed);
+  if (enough) {
+    place_channels(spec, layout, rows, next, packed);
+    fill(spec, layout, next, packed);
+  }
   free(rows);
-  free(begins);
+  free(next);
   if (enough) return NULL;
   as_free_broadcast(packed);
   return OUT_OF_MEMORY;

@@ -12,8 +12,8 @@ static const char *check_grids(const AsLayerSpec *spec) {
   for (int64_t n = 0; n < spec->outputs; n++)
     if (!isfinite(spec->weight_steps[n])) return "a step of the int8 weights is not finite";
   if (spec->output_type == AS_UINT8 &&
-      (!(spec->output_step > 0) || !isfinite(spec->output_step) || spec->output_zero < 0 ||
-       spec->output_zero > 255))
+      (!(spec->output_step > 0) || !isfinite(spec->output_step) ||
+       !isfinite(1 / spec->output_step) || spec->output_zero < 0 || spec->output_zero > 255))
     return "the grid of the uint8 output is not valid";
   return NULL;
 }
