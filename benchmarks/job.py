@@ -128,7 +128,10 @@ class JobRun:
         yield from cell.rows
 
     def _whole_job(self, what: str, files: ModelFiles, directory: Path) -> Row:
-        run = run_command(files, self.scale, _WHOLE_JOB_BUDGET, directory / "job-whole")
+        run = run_command(
+            files, self.scale, _WHOLE_JOB_BUDGET, directory / "job-whole",
+            self.scale.search_seconds,
+        )  # fmt: skip
         return memory_row(what, files, run, self.environment)
 
     def summary_rows(self) -> Iterator[Row]:

@@ -90,17 +90,19 @@ def run_base_job(files: ModelFiles, scale: Scale, directory: Path) -> BaseJob:
         RuntimeError: the command did not end with the early verdict.
     """
     output_dir = directory / _BASE
-    run = run_command(files, scale, _BEYOND_REACH, output_dir)
+    run = run_command(files, scale, _BEYOND_REACH, output_dir, scale.base_seconds)
     if run.exit_code != Verdict.LATENCY_INFEASIBLE.exit_code:
         raise RuntimeError(f"the job ended with code {run.exit_code}: {run.complaint[-300:]}")
     return BaseJob(output_dir, read_manifest(output_dir / "bundle"), run)
 
 
-def run_command(files: ModelFiles, scale: Scale, budget: str, output_dir: Path) -> SampledRun:
+def run_command(
+    files: ModelFiles, scale: Scale, budget: str, output_dir: Path, seconds: float
+) -> SampledRun:
     """Run one job as a command, in a directory of its own that shadows nothing."""
     cwd = output_dir.with_name(output_dir.name + "-cwd")
     cwd.mkdir(parents=True)
-    fields = job_fields(files, scale, budget, output_dir, scale.base_seconds)
+    fields = job_fields(files, scale, budget, output_dir, seconds)
     return run_sampled(command_line(files.onnx, fields), cwd)
 
 
