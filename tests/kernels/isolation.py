@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import torch
+
 Attempt = tuple[str, Callable[[], str]]
 """A name, and what says how it ended."""
 
@@ -37,6 +39,8 @@ def _work(attempts: Sequence[Attempt], memory: int, seconds: int, answers: Conne
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # the threads of its pool were not forked along: whoever waits for them waits for ever
+    torch.set_num_threads(1)
     for name, attempt in attempts:
         answers.send((name, None))
         signal.alarm(seconds)
