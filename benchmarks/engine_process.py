@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import IO, Any, Self
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import LoweredModel
 from autosparse.evaluation.measurement import CanaryReading
+from workers.pipes import read_line
 
 _HERE = Path(__file__).resolve().parent
 _LIMIT_SECONDS = 180.0
@@ -110,7 +109,7 @@ class EngineProcess:
         try:
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()
-            line = _read_line(child.stdout)
+            line = read_line(child.stdout, _LIMIT_SECONDS)
         except BrokenPipeError:
             line = b""
         if line is None:
@@ -154,19 +153,3 @@ class EngineProcess:
 
 def _spelled_cores(threads: int) -> str:
     return ",".join(str(core) for core in last_cores(threads))
-
-
-def _read_line(pipe: IO[bytes]) -> bytes | None:
-    """One line; empty at the end of the pipe; None when the time is up."""
-    end = time.monotonic() + _LIMIT_SECONDS
-    received = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while not received.endswith(b"\n"):
-            if not selector.select(timeout=max(0.0, end - time.monotonic())):
-                return None
-            chunk = os.read(pipe.fileno(), 1 << 20)
-            if not chunk:
-                return b""
-            received += chunk
-    return received

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import selectors
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +18,7 @@ from autosparse.evaluation import LoweredModel, Measurement, Target, TimingSetti
 from autosparse.evaluation.backend import NodeTime
 from autosparse.journal import full_disk
 from workers.messages import FileToOpen, MeasureRequest, ProfileRequest, Reply
+from workers.pipes import read_line
 
 # Opening a large model, and rounds that overrun: beyond this a measurement hangs.
 _GRACE_SECONDS = 120.0
@@ -101,7 +100,7 @@ class IsolatedLane:
         try:
             child.stdin.write(request.model_dump_json().encode() + b"\n")
             child.stdin.flush()
-            line = _read_line(child.stdout, limit_seconds)
+            line = read_line(child.stdout, limit_seconds)
         except BrokenPipeError:
             line = b""
         if line is None:
@@ -149,19 +148,3 @@ class IsolatedLane:
         last = said.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         return f"the measuring process {how}: {last[0]}"
-
-
-def _read_line(pipe: IO[bytes], limit_seconds: float) -> bytes | None:
-    """One line; empty at the end of the pipe; None when the time is up."""
-    end = time.monotonic() + limit_seconds
-    received = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while not received.endswith(b"\n"):
-            if not selector.select(timeout=max(0.0, end - time.monotonic())):
-                return None
-            chunk = os.read(pipe.fileno(), 1 << 20)
-            if not chunk:
-                return b""
-            received += chunk
-    return received

@@ -118,6 +118,8 @@ class TableBuilder:
             executed = self.job.engines.backend.executed_layers(pilot, self.job.graph)
             seconds = self._attributed_seconds(pilot)
         except CandidateError as error:
+            if error.retryable:  # a disturbed machine says nothing of the level
+                raise
             for choice in choices:
                 self.table.put(refused(replace(choice, reason=f"{choice.layer.name}: {error}")))
             return []

@@ -40,9 +40,6 @@ class KernelTile:
 
 _Builder = Callable[[str, InstructionSet, int, int], Any]
 _FAMILIES: dict[str, _Builder] = {
-    "broadcast_fp32_u16": lambda symbol, target, vectors, rows: broadcast_fp32(
-        symbol, target.lanes, vectors, rows, "uint16"
-    ),
     "broadcast_fp32_i32": lambda symbol, target, vectors, rows: broadcast_fp32(
         symbol, target.lanes, vectors, rows, "int32"
     ),
@@ -69,11 +66,6 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 """Instruction sets of the families that not every one of them can run."""
 
 TILES = tuple(
-    KernelTile(family, vectors, rows)
-    for family in ("broadcast_fp32_u16",)
-    for vectors, rows in ((1, 2), (1, 4), (2, 2), (2, 4), (4, 1), (4, 2), (4, 4), (8, 1), (8, 2))
-)
-TILES += tuple(
     KernelTile("linear_fp32", vectors, rows)
     for rows, widths in ((2, (1, 2, 3, 4, 6, 8)), (4, (1, 2, 3, 4, 6)))
     for vectors in widths

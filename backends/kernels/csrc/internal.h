@@ -16,7 +16,7 @@ typedef struct {
 /* One compiled kernel. Generated: kernel_table.c. */
 typedef struct {
   const char *instruction_set;
-  const char *family; /* "broadcast_fp32_u16", ...: the TVMScript function and its offset type */
+  const char *family; /* "linear_fp32", ...: as in tiles.py */
   int vectors, rows;
   int (*call)(void *, const void *arguments, int32_t count, void *result);
 } AsKernel;
@@ -44,7 +44,6 @@ int as_call_kernel(const AsKernel *kernel, const AsView *views, int count);
 /* Scratch memory, 64-byte aligned, kept for the next one who asks. NULL when out of memory. */
 void *as_scratch_take(size_t bytes);
 void as_scratch_give(void *memory);
-void as_scratch_release_all(void);
 
 void *as_allocate(size_t bytes); /* 64-byte aligned, zeroed; release with as_free */
 void as_free(void *memory);

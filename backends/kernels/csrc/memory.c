@@ -58,8 +58,3 @@ void as_scratch_give(void *memory) {
   }
   free(held);
 }
-
-void as_scratch_release_all(void) {
-  for (int i = 0; i < POOL_SLOTS; i++)
-    free(atomic_exchange_explicit(&pool[i], NULL, memory_order_acquire));
-}

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum { ORT_API_VERSION = 17, OLDEST_ORT_API_VERSION = 1 };
-enum { ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2, ORT_NOT_IMPLEMENTED = 9, ORT_INVALID_GRAPH = 10 };
+enum { ORT_INVALID_ARGUMENT = 2, ORT_NOT_IMPLEMENTED = 9 };
 enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT8 = 3, ORT_INT64 = 7 };
 
 typedef struct OrtStatus OrtStatus;
@@ -63,7 +63,6 @@ struct OrtCustomOp {
 #define ORT_ADD_DOMAIN(api) \
   ORT_CALL(api, 28, OrtStatus * (*)(OrtSessionOptions *, OrtCustomOpDomain *))
 #define ORT_TENSOR_DATA(api) ORT_CALL(api, 51, OrtStatus * (*)(const OrtValue *, void **))
-#define ORT_ELEMENT_TYPE(api) ORT_CALL(api, 60, OrtStatus * (*)(const OrtTensorInfo *, int *))
 #define ORT_RANK(api) ORT_CALL(api, 61, OrtStatus * (*)(const OrtTensorInfo *, size_t *))
 #define ORT_DIMENSIONS(api) \
   ORT_CALL(api, 62, OrtStatus * (*)(const OrtTensorInfo *, int64_t *, size_t))
