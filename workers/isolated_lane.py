@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -90,7 +91,9 @@ class IsolatedLane:
             self._child.wait()
             for pipe in (self._child.stdin, self._child.stdout, self._stderr):
                 if pipe is not None:
-                    pipe.close()
+                    # what a dead child never read is still in the buffer, and cannot be flushed
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
         self._child = None
 
     def _ask(self, request: MeasureRequest | ProfileRequest, limit_seconds: float) -> Reply:

@@ -152,7 +152,10 @@ def newest_child() -> psutil.Process:
 def test_a_child_that_was_killed_in_between_is_noticed(model: LoweredModel, inputs: Path) -> None:
     with IsolatedLane() as lane:
         measure(lane, model, inputs)
-        newest_child().kill()
+        child = newest_child()
+        child.kill()
+        while child.status() != psutil.STATUS_ZOMBIE:  # only then does its pipe refuse a request
+            time.sleep(0.01)
         with pytest.raises(MeasurementError, match="killed by signal 9"):
             measure(lane, model, inputs)
         assert measure(lane, model, inputs).blocks
