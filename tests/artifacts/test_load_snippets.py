@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -93,3 +95,23 @@ def test_the_python_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     scope: dict[str, Any] = {}
     exec(code, scope)
     assert scope["outputs"][0].shape == (1, 4)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to compile C++ with")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("name", ["input", HOSTILE])
+def test_the_cpp_code_compiles(name: str, dtype: str, tmp_path: Path) -> None:
+    code = in_language(
+        "C++",
+        target=Target(threads=2, input_shapes={name: (1, 3, 4), "scalar": ()}),
+        inputs=(f"{name}: {dtype} (1, 3, 4)", "scalar: int64 ()"),
+        outputs=(name, "more: float32 (1)"),
+        files={"kernels/libautosparse_kernels.so": "ab"},
+    )
+    source = tmp_path / "load.cpp"
+    source.write_text(code, encoding="utf-8")
+    interface = Path(__file__).with_name("onnxruntime_interface")
+    command = ["g++", "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror",
+               "-Wno-unused-variable", f"-I{interface}", str(source)]  # fmt: skip
+    compiled = subprocess.run(command, capture_output=True, text=True)
+    assert compiled.returncode == 0, compiled.stderr
