@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import optuna
@@ -19,9 +20,13 @@ from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.table_building import lower_recipe
 from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy, StrategyContext
+from autosparse.search.acquisition import expected_improvement
 from autosparse.search.greedy import greedy_points
 from autosparse.search.latency_predictor import LatencyPredictor
 from autosparse.search.strategy import LATENCY_CONSTRAINT
+
+# An expected improvement under this share is not worth a measurement while others are open.
+_WORTHWHILE = 0.005
 
 
 @dataclass
@@ -81,19 +86,50 @@ class Race:
             self._teach(record)
 
     def add_greedy(self) -> None:
-        """Enter what the table and the predictor, as they are now, say is best."""
-        for point in greedy_points(self._context()):
-            self.add(self.space.recipe(point))
+        """Enter what the table and the predictor, as they are now, say is best.
+
+        By the expected latency, and by the highest that is likely: so that there are candidates
+        which are sure to be inside, too.
+        """
+        for sure in (True, False):
+            for point in greedy_points(self._context(sure=sure)):
+                self.add(self.space.recipe(point))
 
     def most_promising(self) -> Recipe | None:
-        """The unmeasured candidate nearest to the dense model among those predicted inside."""
-        open_ones = [
-            record
+        """The unmeasured candidate that should improve most on what was measured inside.
+
+        Where none does, the one nearest to the dense model among those predicted inside: few rows
+        do not tell everything.
+        """
+        open_ones = {
+            record.recipe.id: self.predictor.predict(record.recipe)
             for record in self.sampled.values()
             if record.recipe.id not in self.measured_ratios and record.recipe.id not in self.failed
-        ]
-        inside = [r for r in open_ones if self.predictor.predict(r.recipe).ratio <= self._bound]
+        }
+        best = self._best_inside()
+        gains = {
+            recipe_id: expected_improvement(
+                predicted, _divergence_of(self.sampled[recipe_id]), self._bound, best
+            )
+            for recipe_id, predicted in open_ones.items()
+        }
+        top = max(gains, key=lambda recipe_id: gains[recipe_id], default=None)
+        if top is not None and gains[top] > _WORTHWHILE:
+            return self.sampled[top].recipe
+        inside = [self.sampled[i] for i, p in open_ones.items() if p.ratio <= self._bound]
         return min(inside, key=_divergence_of).recipe if inside else None
+
+    def _best_inside(self) -> float:
+        """Least divergence on the few rows among what was measured inside the bound.
+
+        Where nothing was, the largest divergence known: then any candidate improves, and the most
+        probable ones first.
+        """
+        known = {i: d for i, r in self.sampled.items() if math.isfinite(d := _divergence_of(r))}
+        inside = [
+            d for i, d in known.items() if self.measured_ratios.get(i, math.inf) <= self._bound
+        ]
+        return min(inside, default=2 * max(known.values(), default=math.inf))
 
     def latency_of(self, recipe: Recipe) -> float:
         """Measured where it was, else predicted: share of the baseline's latency."""
@@ -183,7 +219,13 @@ class Race:
         table = self.bench.table
         return sum(table.cell(*item).divergence or 0.0 for item in recipe.levels.items())
 
-    def _context(self) -> StrategyContext:
+    def _context(self, *, sure: bool = False) -> StrategyContext:
+        """What a strategy may know; with the likely highest latencies where it is to be sure."""
+
+        def ratio(point: Mapping[str, int]) -> float:
+            predicted = self.predictor.predict(self.space.recipe(point))
+            return predicted.high if sure else predicted.ratio
+
         table = self.bench.table
         cells = [table.cell(n, level) for n, o in self.space.levels.items() for level in o]
         return StrategyContext(
@@ -191,7 +233,7 @@ class Race:
             seconds={(c.layer, c.level): c.seconds or 0.0 for c in cells},
             divergence={(c.layer, c.level): c.divergence or 0.0 for c in cells},
             latency_bound=self._bound,
-            predicted_ratio=lambda point: self.predictor.predict(self.space.recipe(point)).ratio,
+            predicted_ratio=ratio,
             seed=self.bench.job.config.seed,
         )
 

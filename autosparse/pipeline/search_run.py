@@ -101,10 +101,12 @@ class Search:
             progress.stage("search", f"{name}, up to {config.trials} trials in all")
         rounds = itertools.count()
         while not self._is_over() and fruitless < _FRUITLESS_ROUNDS:
-            if next(rounds) % _ROUNDS_PER_GREEDY == 0:
+            round_ = next(rounds)
+            if round_ % _ROUNDS_PER_GREEDY == 0:
                 self._race.add_greedy()  # again and again: the predictor learns from every trial
             new = 0
-            for _ in range(_PROPOSALS_PER_TRIAL):
+            # an answer early: what is known to be good is measured before anything is proposed
+            for _ in range(_PROPOSALS_PER_TRIAL if round_ else 0):
                 if self._bench.job.time_is_up or self._race.is_exhausted:
                     break
                 new += self._race.propose()
