@@ -16,6 +16,7 @@ from backends.kernels.families.broadcast_int8 import (
     dot_by_vnni,
 )
 from backends.kernels.families.broadcast_int8_wide import broadcast_int8_wide
+from backends.kernels.families.convolution import convolution_fp32
 from backends.kernels.families.permute import permute_fp32
 from backends.kernels.families.permute_int8 import permute_int8
 from backends.kernels.targets import InstructionSet
@@ -40,8 +41,8 @@ class KernelTile:
 
 _Builder = Callable[[str, InstructionSet, int, int], Any]
 _FAMILIES: dict[str, _Builder] = {
-    "broadcast_fp32_i32": lambda symbol, target, vectors, rows: broadcast_fp32(
-        symbol, target.lanes, vectors, rows, "int32"
+    "conv_fp32": lambda symbol, target, vectors, rows: convolution_fp32(
+        symbol, target.lanes, vectors
     ),
     # offsets in registers, so that one packed weight serves tiles of every width
     "linear_fp32": lambda symbol, target, vectors, rows: broadcast_fp32(
@@ -82,11 +83,11 @@ TILES += tuple(
     for vectors, most in ((2, 8), (4, 5))
     for rows in range(1, most + 1)
 )
-# convolutions: a tile of every width up to 8, so that no position of an image is wasted
+# convolutions: a tile of every width, so that no position of an image is wasted
 TILES += tuple(
     KernelTile(family, vectors, 1)
-    for family in ("broadcast_fp32_i32", "broadcast_int8_i32")
-    for vectors in (1, 2, 3, 4, 5, 6, 7, 8, 14)
+    for family, most in (("conv_fp32", 14), ("broadcast_int8_i32", 8))
+    for vectors in range(1, most + 1)
 )
 
 

@@ -1,4 +1,5 @@
 /* Convolutions by the broadcast family: what a layer is packed into. */
+#include <math.h>
 #include <string.h>
 
 #include "convolution.h"
@@ -8,7 +9,7 @@ enum { FIRST_CACHE = 32 * 1024 /* bytes of it for a block of input */, FEW_RUNS 
 
 static int find_kernels(const AsLayerSpec *spec, AsConvPacked *packed) {
   const AsPlan *plan = &spec->plan;
-  const char *family = packed->int8 ? "broadcast_int8_i32" : "broadcast_fp32_i32";
+  const char *family = packed->int8 ? "broadcast_int8_i32" : "conv_fp32";
   /* long rows of weights pay for large tiles, if there are registers to hold their sums, and
    * where planes do not have to be found in the cache for several taps */
   const int many = packed->lanes == 16 && !packed->int8 &&
@@ -99,6 +100,10 @@ static const char *create(AsLayer *layer) {
   packed->steps = set->conv_steps;
   packed->epilogue =
       (AsEpilogue){spec->activation_low, spec->activation_high, spec->activation};
+  packed->finishes = !packed->int8 && spec->activation <= AS_CLIP;
+  const int clips = spec->activation == AS_CLIP;
+  packed->bounds[0] = clips ? spec->activation_low : spec->activation == AS_RELU ? 0 : -INFINITY;
+  packed->bounds[1] = clips ? spec->activation_high : INFINITY;
   if (!find_kernels(spec, packed)) return "this library holds no convolution for this processor";
   problem = create_sums(spec, packed);
   if (problem) return problem;

@@ -1,6 +1,6 @@
 /* Running a convolution. A unit is a strip of an image: its input channels are laid out as padded
- * planes, then tiles of flat positions are computed and written row by row, with residual and
- * activation, as ONNX wants them. */
+ * planes, then tiles of flat positions are computed, and written as ONNX wants them: by the kernel
+ * itself, or row by row where the planes have positions that are none of the output. */
 #include <string.h>
 
 #include "convolution.h"
@@ -23,7 +23,7 @@ static void lay_out(const Job *job, int64_t unit, int64_t begin, int64_t end,
   const AsLayerSpec *spec = &job->layer->spec;
   const AsConvPacked *packed = job->layer->packed;
   const AsConvGeometry *g = &job->size->geometry;
-  const int64_t row = unit % g->strips * g->strip_rows;
+  const int64_t row = unit % g->strips * g->strip_rows, phases = g->y.phases * g->x.phases;
   const int64_t input_plane = g->y.input * g->x.input;
   const int64_t channel_bytes = input_plane * 4; /* of one float, or of four bytes */
   const char *image = (const char *)job->call->input +
@@ -31,46 +31,67 @@ static void lay_out(const Job *job, int64_t unit, int64_t begin, int64_t end,
   AsConvLines lines = {
       .lines = g->lines, .row_step = g->y.step, .column_step = g->x.step, .pitch = g->pitch,
       .plane = g->plane, .input_width = g->x.input, .input_plane = input_plane,
+      .channels = end - begin, .between = phases * g->plane,
       .padding = packed->int8 ? (uint8_t)(spec->input_zero ^ AS_INPUT_SHIFT) : 0,
   };
   void (*gather)(const void *, const AsConvLines *, void *) =
       packed->int8 ? packed->steps->gather_int8 : packed->steps->gather_fp32;
-  AsConvSpan rows[AS_CONV_TAPS], columns[AS_CONV_TAPS];
-  for (int32_t f = 0; f < g->y.phases; f++) rows[f] = as_conv_span(&g->y, f, row, g->lines);
-  for (int32_t f = 0; f < g->x.phases; f++) columns[f] = as_conv_span(&g->x, f, 0, g->pitch);
-  int32_t *plane = planes + begin * g->y.phases * g->x.phases * g->plane;
-  for (int64_t c = begin; c < end; c++)
-    for (int32_t fy = 0; fy < g->y.phases; fy++)
-      for (int32_t fx = 0; fx < g->x.phases; fx++, plane += g->plane) {
-        lines.rows = rows[fy];
-        lines.columns = columns[fx];
-        gather(image + c * channel_bytes, &lines, plane);
-      }
+  int32_t *plane = planes + begin * phases * g->plane;
+  for (int32_t fy = 0; fy < g->y.phases; fy++) {
+    lines.rows = as_conv_span(&g->y, fy, row, g->lines);
+    for (int32_t fx = 0; fx < g->x.phases; fx++, plane += g->plane) {
+      lines.columns = as_conv_span(&g->x, fx, 0, g->pitch);
+      gather(image + begin * channel_bytes, &lines, plane);
+    }
+  }
   if (end < packed->weight.channels) return;
-  const int64_t written = end * g->y.phases * g->x.phases * g->plane;
+  const int64_t written = end * phases * g->plane;
   memset(planes + written, lines.padding, (size_t)(g->elements - written) * sizeof *planes);
 }
 
+/* Where the results of a tile go: sums, or the output itself, which is then finished. */
+typedef struct {
+  int32_t *sums;
+  const float *residual; /* or NULL */
+  float *output;         /* or NULL */
+  int64_t plane;         /* elements between channels of the output */
+} Results;
+
 static int multiply(const AsConvPacked *packed, const AsConvShare *share, const AsKernel *kernel,
                     const int32_t *offsets, const int32_t *planes, int64_t elements,
-                    int32_t *sums) {
+                    const Results *to) {
   const int number = packed->int8 ? AS_VIEW_I32 : AS_VIEW_F32;
   const AsBroadcastWeight *weight = &share->weight;
   const int64_t width = (int64_t)kernel->vectors * packed->lanes;
+  const int64_t finished = to->output ? (share->outputs - 1) * to->plane + width : 0;
   for (int64_t b = 0; b < weight->blocks; b++) {
     const int64_t begin = weight->block_begin[b];
     const int64_t pairs = weight->block_begin[b + 1] - begin + 1;
+    const AsView counts = {AS_VIEW_I32, weight->counts + b * weight->groups, weight->groups};
+    const AsView channels = {AS_VIEW_I32, weight->channels + b * weight->groups, weight->groups};
+    const AsView places = {AS_VIEW_I32, offsets + share->begin + begin, pairs};
+    const AsView values = {number, (const int32_t *)weight->values + begin, pairs};
+    const AsView start = {number, (const int32_t *)packed->start + share->first, share->outputs};
+    const AsView input = {number, planes, elements};
+    const AsView sums = {number, to->sums, share->outputs * width};
+    const AsView groups = {AS_VIEW_INT, NULL, weight->groups};
+    const AsView stride = {AS_VIEW_INT, NULL, width}, first = {AS_VIEW_INT, NULL, b == 0};
+    if (packed->int8) {
+      const AsView views[] = {counts, channels, places, values, start,
+                              input,  sums,     groups, stride, first};
+      if (as_call_kernel(kernel, views, sizeof views / sizeof *views)) return 0;
+      continue;
+    }
     const AsView views[] = {
-        {AS_VIEW_I32, weight->counts + b * weight->groups, weight->groups},
-        {AS_VIEW_I32, weight->channels + b * weight->groups, weight->groups},
-        {AS_VIEW_I32, offsets + share->begin + begin, pairs},
-        {number, (const int32_t *)weight->values + begin, pairs},
-        {number, (const int32_t *)packed->start + share->first, share->outputs},
-        {number, planes, elements},
-        {number, sums, share->outputs * width},
-        {AS_VIEW_INT, NULL, weight->groups},
-        {AS_VIEW_INT, NULL, width},
-        {AS_VIEW_INT, NULL, b == 0},
+        counts, channels, places, values, start, input, sums,
+        {AS_VIEW_F32, to->residual ? to->residual : to->output, finished},
+        {AS_VIEW_F32, to->output, finished},
+        {AS_VIEW_F32, packed->bounds, 2},
+        groups, stride,
+        {AS_VIEW_INT, NULL, to->plane},
+        first,
+        {AS_VIEW_INT, NULL, to->output && b == weight->blocks - 1},
+        {AS_VIEW_INT, NULL, to->residual != NULL},
     };
     if (as_call_kernel(kernel, views, sizeof views / sizeof *views)) return 0;
   }
@@ -119,20 +140,28 @@ static void compute(Job *job, int64_t unit, const AsConvShare *share, int64_t ti
   const int64_t first = g->in_place && from + width > positions ? positions - width : from;
   const int64_t elements =
       g->in_place ? packed->weight.channels * positions : g->elements;
-  if (!multiply(packed, share, kernel, job->size->offsets, planes + first, elements - first,
-                sums))
-    job->failed = 1;
-  AsConvPiece pieces[AS_CONV_VECTORS * 16 + 1];
   const int64_t plane = g->y.output * g->x.output;
   const int64_t out = (unit / g->strips * spec->outputs + share->first) * plane +
                       strip * g->strip_rows * g->x.output;
+  const float *residual = job->call->residual ? job->call->residual + out : NULL;
+  Results results = {.sums = sums};
+  if (packed->finishes && g->pitch == g->x.output && end - from == width) {
+    results.output = (float *)job->call->output + out + first;
+    results.residual = residual ? residual + first : NULL;
+    results.plane = plane;
+  }
+  if (!multiply(packed, share, kernel, job->size->offsets, planes + first, elements - first,
+                &results))
+    job->failed = 1;
+  if (results.output) return;
+  AsConvPiece pieces[AS_CONV_VECTORS * 16 + 1];
   const AsConvTarget target = {
       .pieces = pieces,
       .piece_count = cut(g, first, from, end, pieces),
       .channels = share->outputs,
       .plane = plane,
       .width = width,
-      .residual = job->call->residual ? job->call->residual + out : NULL,
+      .residual = residual,
       .output = (char *)job->call->output + out * (spec->output_type == AS_UINT8 ? 1 : 4),
       .how = &packed->how,
       .first_channel = share->first,

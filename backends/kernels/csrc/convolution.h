@@ -51,11 +51,13 @@ int as_conv_geometry(const AsLayerSpec *spec, int64_t channels, int64_t height, 
 /* Offset of a tap of channel 0. */
 int64_t as_conv_tap_offset(const AsConvGeometry *geometry, int64_t tap_y, int64_t tap_x);
 
-/* Lines of one plane of a strip: which of them, and what of each, comes from the input. */
+/* Lines of one plane of a strip, for every channel: which of them, and what of each, comes from
+ * the input. */
 typedef struct {
   AsConvSpan rows, columns;
   int64_t lines, row_step, column_step;
   int64_t pitch, plane; /* elements of a line; of a plane, whose rest is padding */
+  int64_t channels, between; /* elements from the plane of a channel to that of the next one */
   int64_t input_width, input_plane;
   uint8_t padding; /* each byte of an element outside the image, as kernels are given it */
 } AsConvLines;
@@ -124,6 +126,8 @@ typedef struct {
   AsRequantize how; /* of int8 */
   const AsConvSteps *steps;
   AsEpilogue epilogue;
+  int finishes;    /* whether kernels can: the activation bounds what it is given, or does nothing */
+  float bounds[2]; /* then */
 } AsConvPacked;
 
 const char *as_conv_run(const AsLayer *layer, const AsCall *call, const AsParallel *parallel);

@@ -163,21 +163,31 @@ static void copy_any_lines(const float *from, const AsConvLines *lines, float *t
   }
 }
 
+static void (*copier(const AsConvLines *lines))(const float *, const AsConvLines *, float *) {
+  return lines->column_step == 1   ? copy_lines
+         : lines->column_step == 2 ? copy_even_lines
+                                   : copy_any_lines;
+}
+
 static void gather_fp32(const void *input, const AsConvLines *lines, void *to) {
   const AsConvSpan *rows = &lines->rows, *columns = &lines->columns;
   const float *from = (const float *)input + rows->first * lines->input_width + columns->first;
-  float *plane = to, *first = plane + rows->begin * lines->pitch;
-  clear(plane, first - plane);
-  if (columns->end - columns->begin == lines->input_width && lines->pitch == lines->input_width &&
-      lines->row_step == 1 && lines->column_step == 1)
-    copy(from, (rows->end - rows->begin) * lines->pitch, first);
-  else if (lines->column_step == 1)
-    copy_lines(from, lines, first);
-  else if (lines->column_step == 2)
-    copy_even_lines(from, lines, first);
-  else
-    copy_any_lines(from, lines, first);
-  clear(plane + rows->end * lines->pitch, lines->plane - rows->end * lines->pitch);
+  const int whole = columns->end - columns->begin == lines->input_width &&
+                    lines->pitch == lines->input_width && lines->row_step == 1 &&
+                    lines->column_step == 1;
+  void (*const copies)(const float *, const AsConvLines *, float *) = copier(lines);
+  const int64_t before = rows->begin * lines->pitch, after = rows->end * lines->pitch;
+  float *plane = to;
+  for (int64_t c = 0; c < lines->channels; c++) {
+    clear(plane, before);
+    if (whole)
+      copy(from, after - before, plane + before);
+    else
+      copies(from, lines, plane + before);
+    clear(plane + after, lines->plane - after);
+    plane += lines->between;
+    from += lines->input_plane;
+  }
 }
 
 static void finish_fp32(const void *tile, const AsConvTarget *target,

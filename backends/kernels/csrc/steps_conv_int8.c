@@ -105,12 +105,10 @@ static void finish_bounded(const int32_t *sums, const AsConvTarget *target, int6
 #define interleave_line interleave_bytes
 #endif
 
-void JOINED(as_conv_gather_int8_, AS_SET)(const void *input, const AsConvLines *lines, void *to) {
-  const AsConvSpan *rows = &lines->rows, *columns = &lines->columns;
-  const uint8_t *from =
-      (const uint8_t *)input + rows->first * lines->input_width + columns->first;
+/* One plane. */
+static void interleave(const uint8_t *from, const AsConvLines *lines, uint32_t *line) {
+  const AsConvSpan *rows = &lines->rows;
   const uint32_t padding = lines->padding * 0x01010101u;
-  uint32_t *line = to;
   fill(line, rows->begin * lines->pitch, padding);
   line += rows->begin * lines->pitch;
   for (int64_t r = rows->begin; r < rows->end; r++) {
@@ -124,6 +122,13 @@ void JOINED(as_conv_gather_int8_, AS_SET)(const void *input, const AsConvLines *
     from += lines->row_step * lines->input_width;
   }
   fill(line, lines->plane - rows->end * lines->pitch, padding);
+}
+
+void JOINED(as_conv_gather_int8_, AS_SET)(const void *input, const AsConvLines *lines, void *to) {
+  const uint8_t *from = (const uint8_t *)input + lines->rows.first * lines->input_width +
+                        lines->columns.first;
+  for (int64_t c = 0; c < lines->channels; c++)
+    interleave(from + c * 4 * lines->input_plane, lines, (uint32_t *)to + c * lines->between);
 }
 
 /* Rounds half to even like ONNX: beside 1.5 * 2^23, floats are integers. NaN becomes zero. */

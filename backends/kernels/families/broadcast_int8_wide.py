@@ -44,10 +44,10 @@ def broadcast_int8_wide(symbol: str, lanes: int, vectors: int, dot: Dot) -> Any:
         start = T.match_buffer(start_, (n_start,), "int32", align=4)
         x = T.match_buffer(x_, (n_x,), "int32", align=4)
         y = T.match_buffer(y_, (n_y,), "int32", align=4)
-        position = T.alloc_buffer((1,), "int32", scope="local")
+        position = T.alloc_buffer((1,), "int32")
         position[0] = 0
         for group in T.serial(groups):
-            sums = T.alloc_buffer((width,), "int32", scope="local")
+            sums = T.alloc_buffer((width,), "int32")
             steps: T.let[T.int32] = counts[group]
             begin: T.let[T.int32] = position[0]
             channel: T.let[T.int32] = channels[group]
