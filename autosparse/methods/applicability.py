@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from autosparse.levels import Dense, Level, Precision
-from autosparse.methods.integer_grid import GRIDS
-from autosparse.methods.masks import why_pattern_does_not_fit
+from autosparse.levels.integer_grid import GRIDS
+from autosparse.levels.masks import why_pattern_does_not_fit
 from autosparse.model_graph import Layer
 
 

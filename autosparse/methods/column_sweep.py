@@ -18,8 +18,8 @@ from torch import Tensor
 from autosparse.calibration import LayerStatistics
 from autosparse.errors import AutoSparseError, CandidateError
 from autosparse.levels import NM, Block, Pattern, Unstructured
-from autosparse.methods.integer_grid import LARGEST_INT8, steps_of
-from autosparse.methods.masks import project
+from autosparse.levels.integer_grid import LARGEST_INT8, steps_of
+from autosparse.levels.masks import project
 from autosparse.model_graph import Layer
 
 DAMPING = 0.01

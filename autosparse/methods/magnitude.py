@@ -14,8 +14,8 @@ from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
 from autosparse.levels import Dense, Level, Precision
+from autosparse.levels.masks import project, why_pattern_does_not_fit
 from autosparse.levels.weights import CompressedWeight
-from autosparse.methods.masks import project, why_pattern_does_not_fit
 from autosparse.methods.method import Statistic
 from autosparse.methods.round_to_nearest import at_precision
 from autosparse.model_graph import Layer

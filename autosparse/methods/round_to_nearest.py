@@ -13,9 +13,9 @@ from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
 from autosparse.levels import Level, Precision
+from autosparse.levels.integer_grid import GRIDS, grid_scales, round_to_grid
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_rounded
-from autosparse.methods.integer_grid import GRIDS, grid_scales, round_to_grid
 from autosparse.methods.method import Statistic
 from autosparse.model_graph import Layer
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
 from autosparse.levels import Level, Precision
+from autosparse.levels.integer_grid import channel_scales, round_to_grid
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_pruned
 from autosparse.methods.column_sweep import factor_of, sweep
-from autosparse.methods.integer_grid import channel_scales, round_to_grid
 from autosparse.methods.method import Statistic
 from autosparse.model_graph import Layer
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from autosparse.calibration import LayerStatistics
 from autosparse.errors import AutoSparseError
 from autosparse.levels import Level, Unstructured
+from autosparse.levels.masks import project
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_pruned
-from autosparse.methods.masks import project
 from autosparse.methods.method import Statistic
 from autosparse.methods.round_to_nearest import at_precision
 from autosparse.model_graph import Layer

@@ -4,7 +4,7 @@ import torch
 
 from autosparse.calibration import NO_STATISTICS
 from autosparse.levels import Level, Precision
-from autosparse.methods.integer_grid import GRIDS, channel_scales, grid_scales, round_to_grid
+from autosparse.levels.integer_grid import GRIDS, channel_scales, grid_scales, round_to_grid
 from autosparse.methods.round_to_nearest import RoundToNearest
 from autosparse.model_graph import Layer
 

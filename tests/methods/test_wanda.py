@@ -9,8 +9,8 @@ import torch
 from autosparse.calibration import NO_STATISTICS, LayerStatistics
 from autosparse.errors import AutoSparseError
 from autosparse.levels import Level
+from autosparse.levels.masks import project
 from autosparse.levels.pattern import Unstructured
-from autosparse.methods.masks import project
 from autosparse.methods.wanda import Wanda, compare_within_rows, wanda_scores
 from autosparse.model_graph import Layer
 

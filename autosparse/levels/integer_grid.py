@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autosparse.levels import Precision
+from autosparse.levels.level import Precision
 
 LARGEST_INT8 = 127
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autosparse.errors import AutoSparseError
-from autosparse.levels import NM, Block, Dense, Pattern, Unstructured
+from autosparse.levels.pattern import NM, Block, Dense, Pattern, Unstructured
 
 
 def why_pattern_does_not_fit(pattern: Pattern, input_channels: int, output_channels: int) -> str:

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 from torch import Tensor
 
 from autosparse.levels import NM, Block, Dense, Unstructured
-from autosparse.methods.masks import project, why_pattern_does_not_fit
+from autosparse.levels.masks import project, why_pattern_does_not_fit
 
 fractions = st.floats(0.01, 0.99)
 
