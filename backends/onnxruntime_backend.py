@@ -13,6 +13,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx_ir.passes import common as ir_passes
 
+from autosparse.calibration import ActivationGrid, ActivationRanges
 from autosparse.errors import CompileError, MeasurementError
 from autosparse.evaluation import (
     Capability,
@@ -104,6 +105,27 @@ class OnnxRuntimeBackend:
         """Inputs and results of the layers and of what can join them."""
         return calibrated_tensors(graph.model.graph, {la.node: la for la in graph.layers})
 
+    def rounded_activations(
+        self, graph: ModelGraph, levels: Mapping[str, Level], ranges: ActivationRanges
+    ) -> Sequence[ActivationGrid]:
+        """Grids of the tensors that carry a QuantizeLinear/DequantizeLinear pair."""
+        integer = {
+            layer.node: layer
+            for layer in graph.layers
+            if levels[layer.name].precision is Precision.INT8
+        }
+        plan = plan_qdq(graph.model.graph, integer)
+        grids = activation_grids(plan, ranges, "uint8")
+        return [
+            ActivationGrid(
+                tensor=name,
+                scale=float(scale),
+                zero_point=int(zero),
+                readers=None if name in plan.produced else frozenset(plan.nodes),
+            )
+            for name, (scale, zero) in grids.items()
+        ]
+
     def probe(self, graph: ModelGraph, tensors: Sequence[str], threads: int) -> OnnxRuntimeRunner:
         """A session whose outputs are the named tensors, graph inputs left out."""
         model = graph.copy_model()
@@ -126,7 +148,7 @@ class OnnxRuntimeBackend:
         sparse = SparseLowering(request, growing, nodes)
         for layer in request.graph.layers:
             level = levels[layer.name]
-            if level.is_baseline:
+            if level.is_baseline and layer.name not in request.weights:
                 continue
             if layer.name not in request.weights:
                 raise CompileError(f"{layer.name}: no weight was made for {level}")

@@ -2,12 +2,12 @@
 
 from autosparse.calibration.layer_statistics import LayerStatisticsAccumulator, StatisticsObserver
 from autosparse.calibration.range_estimators import ESTIMATORS, RangeEstimator
-from autosparse.calibration.ranges import ActivationRanges, Range, RangeObserver
+from autosparse.calibration.ranges import ActivationGrid, ActivationRanges, Range, RangeObserver
 from autosparse.calibration.statistics import NO_STATISTICS, LayerStatistics
 from autosparse.calibration.windows import Window, window_of
 
 __all__ = [
     "NO_STATISTICS", "LayerStatistics", "LayerStatisticsAccumulator", "StatisticsObserver",
     "Window", "window_of",
-    "ESTIMATORS", "ActivationRanges", "Range", "RangeEstimator", "RangeObserver",
+    "ESTIMATORS", "ActivationGrid", "ActivationRanges", "Range", "RangeEstimator", "RangeObserver",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
@@ -44,6 +46,19 @@ class ActivationRanges(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tensors: dict[str, Range]
+
+
+@dataclass(frozen=True)
+class ActivationGrid:
+    """An activation that a lowered file rounds: on which grid, and who sees the result."""
+
+    tensor: str
+    """Name in the model graph."""
+    scale: float
+    zero_point: int
+    """Of the uint8 grid; int8 activations have the same points."""
+    readers: frozenset[str] | None = None
+    """Nodes that read the rounded values; None where everyone does."""
 
 
 class RangeObserver:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from autosparse.calibration import ActivationRanges
+from autosparse.calibration import ActivationGrid, ActivationRanges
 from autosparse.evaluation.target import Target
 from autosparse.levels import Level, Recipe
 from autosparse.levels.weights import CompressedWeight
@@ -145,6 +145,15 @@ class Backend(Protocol):
 
     def calibrated_tensors(self, graph: ModelGraph) -> Sequence[str]:
         """Activation tensors whose ranges `lower` may ask for."""
+
+    def rounded_activations(
+        self, graph: ModelGraph, levels: Mapping[str, Level], ranges: ActivationRanges
+    ) -> Sequence[ActivationGrid]:
+        """Activations that the lowered file rounds, so that a training can round them, too.
+
+        Raises:
+            CompileError: a tensor that would be rounded was not calibrated.
+        """
 
     def probe(self, graph: ModelGraph, tensors: Sequence[str], threads: int) -> Runner:
         """Open the dense model so that the named intermediate tensors are outputs too."""

@@ -1,5 +1,9 @@
-"""What gives a compressed model back some of its quality, after its weights were chosen."""
+"""What gives a compressed model back some of its quality, after its weights were chosen.
 
+Recoveries: one file each, one line here. The training that they share is in `training.py`.
+"""
+
+from autosparse.recovery.recovery import Moment, Recovery
 from autosparse.recovery.statistics_correction import (
     Matching,
     Moments,
@@ -8,10 +12,25 @@ from autosparse.recovery.statistics_correction import (
     corrected,
     matching,
 )
+from autosparse.registry import Registry
+
+RECOVERIES: Registry[Recovery] = Registry(
+    "recovery",
+    {
+        "fine_tune": "autosparse.recovery.fine_tune:FineTune",
+        "gradual": "autosparse.recovery.gradual:Gradual",
+        "sr_ste": "autosparse.recovery.sr_ste:SrSte",
+    },
+    expected=Recovery,
+    group="autosparse.recoveries",
+)
 
 __all__ = [
+    "RECOVERIES",
     "Matching",
+    "Moment",
     "Moments",
+    "Recovery",
     "StatisticsCorrection",
     "channel_moments",
     "corrected",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autosparse.calibration import ActivationGrid, ActivationRanges
 from autosparse.errors import CompileError, MeasurementError
 from autosparse.evaluation import (
     Capability,
@@ -99,6 +100,11 @@ class FakeBackend:
 
     def calibrated_tensors(self, graph: ModelGraph) -> Sequence[str]:
         return [layer.input for layer in graph.layers]
+
+    def rounded_activations(
+        self, graph: ModelGraph, levels: Levels, ranges: ActivationRanges
+    ) -> list[ActivationGrid]:
+        return []
 
     def probe(self, graph: ModelGraph, tensors: Sequence[str], threads: int) -> FakeProbe:
         return FakeProbe(graph, tensors)

@@ -1,0 +1,95 @@
+"""What the student is asked to match: the dense model's answers, and what it computes on the way.
+
+No labels are needed: the dense model is the teacher (Hinton et al. 2015, arXiv:1503.02531).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
+from torch import Tensor
+
+from autosparse.model_graph import ModelGraph
+
+Tensors = Mapping[str, Tensor]
+_MOST_FEATURES = 4
+
+
+def answer_loss(student: Tensors, teacher: Tensors, *, logits: bool, temperature: float) -> Tensor:
+    """Mean over the outputs of what each is away from the teacher's.
+
+    Args:
+        student: output name -> (rows, ..., classes).
+        teacher: the same of the dense model.
+        logits: whether outputs are logits; else they are numbers.
+        temperature: what logits are divided by; the loss keeps its size (times its square).
+    """
+    losses = [
+        softened_divergence(student[name], wanted, temperature)
+        if logits
+        else relative_error(student[name], wanted)
+        for name, wanted in teacher.items()
+        if wanted.is_floating_point()
+    ]
+    return torch.stack(losses).mean()
+
+
+def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL divergence from the teacher's softmax over the last axis, in nats, averaged."""
+    mine = F.log_softmax(student.float() / temperature, dim=-1)
+    wanted = F.log_softmax(teacher.float() / temperature, dim=-1)
+    summed = F.kl_div(mine, wanted, reduction="sum", log_target=True)
+    return summed * temperature**2 / max(mine[..., 0].numel(), 1)
+
+
+def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance, relative to the teacher's squared norm."""
+    return (student.float() - teacher.float()).square().sum() / (
+        teacher.float().square().sum().clamp_min(torch.finfo(torch.float32).tiny)
+    )
+
+
+def attention_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL divergence of attention weights, (rows, heads, queries, keys), averaged over queries."""
+    floor = 1e-8
+    mine, wanted = student.float().clamp_min(floor).log(), teacher.float().clamp_min(floor).log()
+    return F.kl_div(mine, wanted, reduction="sum", log_target=True) / mine[..., 0].numel()
+
+
+def feature_tensors(graph: ModelGraph) -> tuple[str, ...]:
+    """Some tensors inside the model, evenly over its depth: what is matched on the way.
+
+    Where branches are joined by an Add, those sums; else the layers' own results.
+    """
+    outputs = {str(value.name) for value in graph.model.graph.outputs}
+    computed = [
+        str(node.outputs[0].name)
+        for node in graph.model.graph
+        if node.op_type == "Add"
+        and all(v is not None and not v.is_initializer() for v in node.inputs)
+    ]
+    names = computed or [layer.output for layer in graph.layers]
+    return _evenly([name for name in names if name not in outputs], _MOST_FEATURES)
+
+
+def attention_tensors(graph: ModelGraph) -> tuple[str, ...]:
+    """Attention weights: what a softmax between two products of activations gives."""
+    return tuple(
+        str(node.outputs[0].name)
+        for node in graph.model.graph
+        if node.op_type == "Softmax"
+        and any(
+            reader.op_type == "MatMul"
+            and all(v is not None and not v.is_initializer() for v in reader.inputs)
+            for reader in node.outputs[0].consumers()
+        )
+    )
+
+
+def _evenly(names: Sequence[str], most: int) -> tuple[str, ...]:
+    """At most so many of the names, the last among them, evenly spread."""
+    if len(names) <= most:
+        return tuple(names)
+    return tuple(names[round((i + 1) * len(names) / most) - 1] for i in range(most))

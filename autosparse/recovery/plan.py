@@ -1,0 +1,54 @@
+"""How long and how a training goes: everything that is not the method's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autosparse.recovery.augmentation import Augmentation
+
+Share = Annotated[float, Field(ge=0.0)]
+
+
+class TrainingPlan(BaseModel):
+    """One training. Two trainings with the same plan, data and steps give the same weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    seconds: Annotated[float, Field(gt=0)] = 600.0
+    """Time for all of it, statistics and evaluations included."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Most steps; without it, only time ends the training."""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    """Rows in a step."""
+    optimizer: Literal["auto", "sgd", "adamw"] = "auto"
+    """auto: SGD with momentum where there are batch norms, AdamW elsewhere."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Largest learning rate; without it, that of the optimizer."""
+    weight_decay: Share = 1e-4
+    """Pull of the optimizer on every weight."""
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of the training in which the learning rate rises."""
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """Of the softmax that is distilled."""
+    logits: bool = True
+    """Whether the model's outputs are logits; else numbers."""
+    features: Share = 0.0
+    """Weight of the loss between what the models compute on the way."""
+    attention: Share = 0.0
+    """Weight of the loss between their attention weights, where there are any."""
+    labels: Share = 0.0
+    """Weight of the cross-entropy with the labels."""
+    augment: tuple[Augmentation, ...] = ()
+    """How images are changed."""
+    batch_norms: bool = True
+    """Whether folded batch norms come back for the training."""
+    arithmetic: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where it is measured to be faster here and no layer is on an integer grid."""
+    evaluations: Annotated[int, Field(ge=1)] = 20
+    """How often the rows held out are looked at."""
+    patience: Annotated[int, Field(ge=1)] = 8
+    """Evaluations in a row without improvement that end the training, in its second half."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the order of the rows, of what is held out, and of augmentation."""

@@ -1,0 +1,78 @@
+"""The contract of a recovery: what one method does differently while masked weights are trained.
+
+The training itself is one (`training.py`): data, distillation, schedule of the learning rate, batch
+norms, integer grids, checkpoints. A recovery says how the weight that is multiplied with comes from
+the weight that is learned (which decides the gradient), and how zeros grow and shrink. To add one:
+copy `fine_tune.py`, write its card (the module's docstring), add one line to `RECOVERIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from autosparse.levels import Level
+from autosparse.recovery.trained_layer import TrainedLayer
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a training is."""
+
+    step: int
+    """Steps that were done."""
+    progress: float
+    """Share of the training that is done, 0 to 1: of its steps or of its time."""
+    learning_rate: float
+    """Of the step."""
+
+
+class Recovery:
+    """Fixed zeros and masked gradients: what a method does not change.
+
+    Hooks see the layers whose level asks for zeros; the others are trained as they are.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for `autosparse methods`."""
+    source: ClassVar[str]
+    """Paper or system it embodies."""
+    family: ClassVar[str]
+    """What kind of rule it changes: fixed, schedule, gradient, regularizer, drop-and-grow ..."""
+    cost: ClassVar[str] = "a training"
+    """What it costs besides."""
+    needs: ClassVar[frozenset[str]] = frozenset({"training"})
+    start: ClassVar[Literal["compressed", "dense"]] = "compressed"
+    """Which weights the training starts from: the level's, or those of the dense model."""
+    optimizer: ClassVar[Literal["any", "adamw"]] = "any"
+    """Which optimizer it needs."""
+
+    def why_not(self, levels: Mapping[str, Level]) -> str:
+        """Why it cannot train a recipe, in a sentence; else empty."""
+        return ""
+
+    def prepare(self, layers: Sequence[TrainedLayer]) -> None:
+        """Set the first zeros and add what the method keeps with each layer."""
+        for layer in layers:
+            layer.remask(layer.raw.abs())
+
+    def weight(self, layer: TrainedLayer, progress: float) -> Tensor:
+        """The weight that is multiplied with, (output channels, K): the gradient comes with it."""
+        return layer.raw * layer.mask
+
+    def after_backward(self, layers: Sequence[TrainedLayer], moment: Moment) -> None:
+        """Change gradients before the optimizer uses them."""
+
+    def after_step(
+        self, layers: Sequence[TrainedLayer], moment: Moment, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Change weights and zeros behind the optimizer."""
+
+    def at_target(self, progress: float) -> bool:
+        """Whether the weights have their level's zeros by now, so that the state could be kept."""
+        return True

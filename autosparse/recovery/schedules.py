@@ -1,0 +1,58 @@
+"""Schedules: how something changes while a training goes from 0 to 1. Pure functions of numbers."""
+
+from __future__ import annotations
+
+import math
+
+from autosparse.levels import NM, Block, Dense, Pattern, Unstructured
+
+
+def ramp(progress: float, start: float, end: float) -> float:
+    """How far a part of the training has gone: 0 up to `start`, 1 from `end` on, linear between."""
+    return min(max((progress - start) / (end - start), 0.0), 1.0)
+
+
+def cubic(part: float, final: float, initial: float = 0.0) -> float:
+    """Zhu & Gupta's sparsity: it rises steeply at first and levels off at `final`.
+
+    Args:
+        part: share of the ramp that is done, 0 to 1.
+        final: sparsity at its end.
+        initial: sparsity at its start.
+    """
+    return final + (initial - final) * (1.0 - part) ** 3
+
+
+def cosine(progress: float, warmup: float) -> float:
+    """Factor of the learning rate: a linear warm-up, then half a cosine down to 0."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1.0 + math.cos(math.pi * min((progress - warmup) / (1.0 - warmup), 1.0)))
+
+
+def cosine_decay(part: float) -> float:
+    """From 1 to 0 along half a cosine."""
+    return 0.5 * (1.0 + math.cos(math.pi * min(max(part, 0.0), 1.0)))
+
+
+def thinned(pattern: Pattern, share: float) -> Pattern:
+    """The same pattern with fewer zeros: on the way from a dense layer to its level.
+
+    N:M takes its way over whole counts: 4:4, 3:4, 2:4.
+
+    Args:
+        pattern: where the way leads.
+        share: how many of its zeros are asked for, 0 to 1.
+    """
+    if share >= 1.0 or isinstance(pattern, Dense):
+        return pattern
+    sparsity = share * pattern.sparsity
+    if isinstance(pattern, NM):
+        kept = max(math.ceil((1.0 - sparsity) * pattern.group - 1e-9), pattern.nonzeros)
+        whole = kept >= pattern.group
+        return Dense() if whole else NM(nonzeros=kept, group=pattern.group)
+    if sparsity <= 0.0:
+        return Dense()
+    if isinstance(pattern, Block):
+        return Block(rows=pattern.rows, columns=pattern.columns, sparsity=sparsity)
+    return Unstructured(sparsity=sparsity)

@@ -1,0 +1,86 @@
+"""Idea: choose the zeros anew in every step; a pruned weight still learns, and is drawn to zero.
+
+Source: seed NM1, SR-STE: Zhou et al. 2021, "Learning N:M Fine-grained Structured Sparse Neural
+Networks From Scratch" (arXiv:2102.04010).
+Helps when: the pattern is N:M or blocks, where a bad first choice of zeros costs most: a weight
+that was pruned by mistake can come back.
+Does nothing when: the training is too short for the zeros to settle.
+Cost: a training; the zeros are chosen anew in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from autosparse.recovery.recovery import Moment, Recovery
+from autosparse.recovery.trained_layer import TrainedLayer
+
+
+class SrSteConfig(BaseModel):
+    """How strongly pruned weights are drawn to zero, and until when zeros move."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    decay: float = Field(default=2e-4, ge=0.0)
+    """The paper's lambda: the pull on a pruned weight, per unit of its size. 0 is the plain
+    straight-through estimator."""
+    settled_from: float = Field(default=0.75, gt=0.0, le=1.0)
+    """Share of the training after which zeros stay where they are."""
+
+
+def straight_through(weight: Tensor, mask: Tensor) -> Tensor:
+    """The masked weight; its gradient goes to every weight, pruned ones included."""
+    return weight + (weight * mask - weight).detach()
+
+
+def sparse_refined_gradient(gradient: Tensor, weight: Tensor, mask: Tensor, decay: float) -> Tensor:
+    """The gradient of SR-STE: that of the masked weight, and a pull on the pruned ones.
+
+    Args:
+        gradient: with respect to the masked weight.
+        weight: the weight that is learned.
+        mask: True where it is kept.
+        decay: lambda.
+    """
+    return gradient + decay * (weight * ~mask)
+
+
+class SrSte(Recovery):
+    """Straight-through zeros with the sparse-refined pull."""
+
+    name = "sr_ste"
+    summary = "zeros are chosen in every step; pruned weights learn on and are drawn to zero"
+    source = "NM1: SR-STE, Zhou et al. 2021, arXiv:2102.04010"
+    family = "gradient"
+    start = "dense"
+
+    def __init__(self, config: SrSteConfig | None = None) -> None:
+        self.config = config or SrSteConfig()
+
+    def weight(self, layer: TrainedLayer, progress: float) -> Tensor:
+        """Straight-through while zeros move, masked from then on."""
+        if progress >= self.config.settled_from:
+            return layer.raw * layer.mask
+        return straight_through(layer.raw, layer.mask)
+
+    def after_backward(self, layers: Sequence[TrainedLayer], moment: Moment) -> None:
+        """Add the pull."""
+        if moment.progress >= self.config.settled_from:
+            return
+        for layer in layers:
+            if layer.raw.grad is not None:
+                layer.raw.grad = sparse_refined_gradient(
+                    layer.raw.grad, layer.raw.detach(), layer.mask, self.config.decay
+                )
+
+    def after_step(
+        self, layers: Sequence[TrainedLayer], moment: Moment, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Choose the zeros of the next step."""
+        if moment.progress < self.config.settled_from:
+            for layer in layers:
+                layer.remask(layer.raw.detach().abs())

@@ -1,0 +1,332 @@
+"""The training: one loop for every recovery.
+
+It ends when its steps are done, its time is up, or nothing has improved for long; what it gives
+back is the state that was nearest to the dense model on rows held out. Killed, it goes on from its
+last checkpoint, and comes to the same weights to the bit where steps, not time, end it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
+from torch import Tensor
+
+from autosparse.errors import CandidateError
+from autosparse.levels.weights import CompressedWeight
+from autosparse.model_graph import ModelGraph
+from autosparse.model_graph.torch_executor import GraphModule
+from autosparse.recovery.arithmetic import Arithmetic, faster_arithmetic, in_arithmetic
+from autosparse.recovery.augmentation import augmented
+from autosparse.recovery.checkpoint import State, load_checkpoint, save_checkpoint
+from autosparse.recovery.distillation import (
+    answer_loss,
+    attention_divergence,
+    attention_tensors,
+    feature_tensors,
+    relative_error,
+)
+from autosparse.recovery.optimizing import Optimizing
+from autosparse.recovery.plan import TrainingPlan
+from autosparse.recovery.recovery import Moment
+from autosparse.recovery.student import Student
+from autosparse.recovery.training_data import TrainingData
+
+_STATISTICS_BATCHES = 8
+_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+_MOST_GRADIENT = 5.0
+# Before, the learning rate is too high for an evaluation to tell whether more would help.
+_PATIENCE_FROM = 0.5
+End = Literal["steps", "time", "no improvement", "diverged"]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """How a training stood."""
+
+    step: int
+    seconds: float
+    training_loss: float
+    """Mean loss since the last point; NaN at the start."""
+    held_out: float
+    """Divergence from the dense model on rows held out."""
+    at_target: bool
+    """Whether the weights had their level's zeros."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to."""
+
+    weights: Mapping[str, CompressedWeight]
+    """Layer -> weight, with a bias where it has one. Every layer that was trained."""
+    curve: tuple[CurvePoint, ...]
+    before: float
+    """Divergence on the rows held out at the start."""
+    after: float
+    """The same of what is given back."""
+    steps: int
+    seconds: float
+    end: End
+    """What ended it."""
+    arithmetic: Arithmetic
+
+
+@dataclass
+class _Progress:
+    """What changes from step to step, besides the student."""
+
+    step: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
+    best: float = math.inf
+    best_state: State | None = None
+    fruitless: int = 0
+
+
+class Training:
+    """One training of one student.
+
+    Args:
+        graph: the dense model, which is the teacher.
+        student: what is trained; it is at its start.
+        data: rows.
+        plan: how long and how.
+        checkpoint: file to go on from, and to write to; None to keep nothing.
+        watch: is called with every point of the curve.
+    """
+
+    def __init__(
+        self,
+        graph: ModelGraph,
+        student: Student,
+        data: TrainingData,
+        plan: TrainingPlan,
+        checkpoint: Path | None = None,
+        watch: Callable[[CurvePoint], None] | None = None,
+    ) -> None:
+        self._started = time.monotonic()
+        self._student, self._data, self._plan = student, data, plan
+        self._checkpoint, self._watch = checkpoint, watch
+        self._teacher = GraphModule.from_graph(graph).requires_grad_(False)
+        self._features = feature_tensors(graph) if plan.features else ()
+        self._attention = attention_tensors(graph) if plan.attention else ()
+        self._statistics_rows = [rows.inputs for rows in data.first_batches(_STATISTICS_BATCHES)]
+        if plan.batch_norms:
+            student.insert_norms(self._statistics_rows)
+        self._held_out = [(rows, self._taught(rows.inputs, [])[0]) for rows in data.held_out()]
+        self._now = _Progress()
+        self._arithmetic: Arithmetic = "fp32"
+        self._identity = _identity(graph, student, data, plan)
+
+    def run(self) -> Outcome:
+        """Train.
+
+        Raises:
+            CandidateError: nothing of use came of it.
+            StorageError: the checkpoint cannot be written.
+        """
+        now, plan = self._now, self._plan
+        self._optimizing = Optimizing(self._student, plan)
+        stored = None if self._checkpoint is None else load_checkpoint(
+            self._checkpoint, self._identity
+        )  # fmt: skip
+        begun = time.monotonic()
+        before = self._divergence(0.0)
+        # what comes behind the loop takes about as long as this did
+        self._reserve = time.monotonic() - begun
+        if stored is not None:
+            self._restore(stored)
+            before = stored["before"]
+        else:
+            self._arithmetic = self._choose_arithmetic()
+        self._before, self._earlier, self._saved = before, now.seconds, time.monotonic()
+        end = self._loop()
+        if now.best_state is None:
+            raise CandidateError(
+                "the recovery training diverged",
+                hint="give more rows, or another recovery method",
+            )
+        self._student.load_state_dict(now.best_state)
+        self._student.recalibrate(self._statistics_rows)
+        after = self._divergence(1.0)
+        now.seconds = self._elapsed()
+        return Outcome(
+            weights=self._student.export(), curve=tuple(now.curve), before=before, after=after,
+            steps=now.step, seconds=now.seconds, end=end, arithmetic=self._arithmetic,
+        )  # fmt: skip
+
+    def _loop(self) -> End:
+        now, plan, student = self._now, self._plan, self._student
+        progress = self._share_done()
+        while progress < 1.0:
+            loss = self._step(progress)
+            if not math.isfinite(loss):
+                return "diverged"
+            now.step += 1
+            now.losses.append(loss)
+            done, progress = progress, self._share_done()
+            moment = Moment(now.step, progress, self._optimizing.learning_rate)
+            student.recovery.after_step(student.sparse_layers, moment, self._optimizing.optimizer)
+            if int(progress * plan.evaluations) > int(done * plan.evaluations) or progress >= 1.0:
+                self._evaluate(progress)
+                if now.fruitless >= plan.patience and progress < 1.0:
+                    return "no improvement"
+            if time.monotonic() - self._saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                self._save()
+        return "steps" if plan.steps is not None and now.step >= plan.steps else "time"
+
+    def _step(self, progress: float) -> float:
+        """One step of the optimizer; the loss it saw."""
+        student, plan, now = self._student, self._plan, self._now
+        rows = self._data.batch(now.step)
+        inputs = dict(rows.inputs)
+        if plan.augment:
+            draw = torch.Generator().manual_seed(plan.seed * 1_000_003 + now.step)
+            inputs = augmented(inputs, plan.augment, draw)
+        student.train()
+        with in_arithmetic(self._arithmetic):
+            loss = self._loss(inputs, rows.labels, progress)
+        self._optimizing.start(progress)
+        loss.backward()  # type: ignore[no-untyped-call]
+        moment = Moment(now.step, progress, self._optimizing.learning_rate)
+        student.recovery.after_backward(student.sparse_layers, moment)
+        torch.nn.utils.clip_grad_norm_(student.parameters(), _MOST_GRADIENT)
+        self._optimizing.optimizer.step()
+        return float(loss.detach())
+
+    def _loss(self, inputs: Mapping[str, Tensor], labels: Tensor | None, progress: float) -> Tensor:
+        plan = self._plan
+        watched = [*self._features, *self._attention]
+        taught, theirs = self._taught(inputs, watched)
+        mine: dict[str, Tensor] = {}
+        observers = {name: partial(mine.__setitem__, name) for name in watched}
+        answers = self._student(inputs, progress, observers)
+        loss = answer_loss(answers, taught, logits=plan.logits, temperature=plan.temperature)
+        for names, weight, distance in (
+            (self._features, plan.features, relative_error),
+            (self._attention, plan.attention, attention_divergence),
+        ):
+            if names:
+                losses = [distance(mine[name], theirs[name]) for name in names]
+                loss = loss + weight * torch.stack(losses).mean()
+        if plan.labels and labels is not None:
+            first = next(iter(answers.values())).float()
+            loss = loss + plan.labels * F.cross_entropy(first, labels)
+        return loss
+
+    def _taught(
+        self, inputs: Mapping[str, Tensor], watched: list[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The dense model's answers, and what it computes on the way."""
+        theirs: dict[str, Tensor] = {}
+        with torch.no_grad():
+            observers = {name: partial(theirs.__setitem__, name) for name in watched}
+            return self._teacher(inputs, observers), theirs
+
+    def _evaluate(self, progress: float) -> None:
+        now = self._now
+        held_out = self._divergence(progress)
+        at_target = self._student.recovery.at_target(progress)
+        mean = sum(now.losses) / max(len(now.losses), 1)
+        now.losses = []
+        now.seconds = self._elapsed()
+        point = CurvePoint(now.step, now.seconds, mean, held_out, at_target)
+        now.curve.append(point)
+        if at_target and held_out < now.best:
+            now.best, now.fruitless = held_out, 0
+            now.best_state = copy.deepcopy(self._student.state_dict())
+        elif at_target and progress >= _PATIENCE_FROM:
+            now.fruitless += 1
+        if self._watch is not None:
+            self._watch(point)
+        self._save()
+
+    def _divergence(self, progress: float) -> float:
+        """How far the student is from the dense model on the rows held out."""
+        self._student.eval()
+        with torch.no_grad():
+            losses = [
+                answer_loss(
+                    self._student(rows.inputs, progress), taught,
+                    logits=self._plan.logits, temperature=1.0,
+                )
+                for rows, taught in self._held_out
+            ]  # fmt: skip
+        return float(torch.stack(losses).mean())
+
+    def _share_done(self) -> float:
+        """Of the steps or of the time, whichever is nearer to its end.
+
+        Nothing before the first step, so that time plays no part where there is enough of it.
+        """
+        if self._now.step == 0:
+            return 0.0
+        by_time = self._elapsed() / max(self._plan.seconds - 2 * self._reserve, 1e-9)
+        by_steps = self._now.step / self._plan.steps if self._plan.steps else 0.0
+        return min(max(by_time, by_steps), 1.0)
+
+    def _elapsed(self) -> float:
+        """Seconds of this training, also of those before it was resumed."""
+        return self._earlier + time.monotonic() - self._started
+
+    def _choose_arithmetic(self) -> Arithmetic:
+        """As asked, or what is faster; bf16 is coarser than an integer grid, and never taken there.
+
+        Whatever the trial steps did to norms is undone.
+        """
+        if self._plan.arithmetic != "auto":
+            return self._plan.arithmetic
+        if any(layer.steps is not None for layer in self._student.trained_layers):
+            return "fp32"
+        before = copy.deepcopy(self._student.state_dict())
+        rows = self._data.batch(0)
+        self._student.train()
+        chosen = faster_arithmetic(
+            lambda: self._loss(rows.inputs, rows.labels, 0.0).backward()  # type: ignore[no-untyped-call]
+        )
+        self._student.load_state_dict(before)
+        return chosen
+
+    def _save(self) -> None:
+        if self._checkpoint is None:
+            return
+        now = self._now
+        now.seconds = self._elapsed()
+        state: State = {
+            "identity": self._identity, "before": self._before, "arithmetic": self._arithmetic,
+            "student": self._student.state_dict(),
+            "optimizer": self._optimizing.optimizer.state_dict(),
+            "now": {**vars(now), "curve": [vars(point) for point in now.curve]},
+        }  # fmt: skip
+        save_checkpoint(self._checkpoint, state)
+        self._saved = time.monotonic()
+
+    def _restore(self, state: State) -> None:
+        self._student.load_state_dict(state["student"])
+        self._optimizing.optimizer.load_state_dict(state["optimizer"])
+        self._arithmetic = state["arithmetic"]
+        stored: dict[str, Any] = dict(state["now"])
+        stored["curve"] = [CurvePoint(**point) for point in stored["curve"]]
+        for name, value in stored.items():
+            setattr(self._now, name, value)
+
+
+def _identity(graph: ModelGraph, student: Student, data: TrainingData, plan: TrainingPlan) -> str:
+    """Digest of everything a training depends on, but for when it ends by time."""
+    digest = hashlib.sha256(graph.sha256.encode())
+    digest.update(plan.model_dump_json(exclude={"seconds"}).encode())
+    digest.update(f"{student.recovery.name} {data.digest()}".encode())
+    for name, values in student.state_dict().items():
+        digest.update(name.encode() + values.contiguous().numpy().tobytes())
+    return digest.hexdigest()

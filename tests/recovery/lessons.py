@@ -1,0 +1,94 @@
+"""Small trainings: a residual CNN as teacher, its sparse copy as student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from autosparse.calibration import NO_STATISTICS, ActivationGrid
+from autosparse.datasets import Dataset
+from autosparse.levels import Level
+from autosparse.levels.weights import CompressedWeight
+from autosparse.methods.magnitude import Magnitude
+from autosparse.methods.round_to_nearest import RoundToNearest
+from autosparse.model_graph import ModelGraph
+from autosparse.model_graph.torch_executor import GraphModule
+from autosparse.recovery import Recovery
+from autosparse.recovery.plan import TrainingPlan
+from autosparse.recovery.student import Student
+from autosparse.recovery.training import Outcome, Training
+from autosparse.recovery.training_data import TrainingData
+from tests.models import Array, Floats, images
+
+QUICK = TrainingPlan(
+    seconds=600.0, steps=24, batch_size=32, arithmetic="fp32", evaluations=4, temperature=1.0
+)
+Weights = Mapping[str, CompressedWeight]
+
+
+def rows_of(count: int = 200) -> Dataset:
+    """Images that the teacher has an answer to; labels that nothing depends on."""
+    labels = np.random.default_rng(0).integers(0, 10, count)
+    return Dataset({"image": images(count)}, labels)
+
+
+def levels_of(graph: ModelGraph, level: str) -> dict[str, Level]:
+    """The level at every layer that can have it."""
+    wanted = Level.parse(level)
+    method = Magnitude() if wanted.sparsity else RoundToNearest()
+    return {la.name: wanted for la in graph.layers if not method.why_not(la, wanted)}
+
+
+def weights_of(graph: ModelGraph, levels: Mapping[str, Level]) -> dict[str, CompressedWeight]:
+    """The weights of these levels, by the plainest method."""
+    return {
+        name: (Magnitude() if level.sparsity else RoundToNearest()).compress(
+            graph.layer(name),
+            torch.tensor(graph.layer(name).to_matrix(graph.weight(graph.layer(name)))),
+            level,
+            NO_STATISTICS,
+        )
+        for name, level in levels.items()
+    }
+
+
+def student_of(
+    graph: ModelGraph, level: str, recovery: Recovery, grids: Sequence[ActivationGrid] = ()
+) -> Student:
+    """A student at the start of its training."""
+    levels = levels_of(graph, level)
+    return Student(graph, levels, weights_of(graph, levels), recovery, grids)
+
+
+def lesson(
+    graph: ModelGraph,
+    level: str,
+    recovery: Recovery,
+    *,
+    checkpoint: Path | None = None,
+    grids: Sequence[ActivationGrid] = (),
+    **plan: Any,
+) -> Outcome:
+    """One whole training."""
+    asked = QUICK.model_copy(update=plan)
+    data = TrainingData(rows_of(), asked.batch_size, asked.seed)
+    student = student_of(graph, level, recovery, grids)
+    return Training(graph, student, data, asked, checkpoint).run()
+
+
+def answers(graph: ModelGraph, weights: Weights, inputs: Mapping[str, Array]) -> Floats:
+    """The first output with these weights and biases."""
+    module = GraphModule.from_graph(graph)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            stored = graph.layer(name).from_matrix(weight.values)
+            module.set_layer_weight(name, torch.tensor(stored))
+            bias = module.layer_bias(name)
+            if bias is not None and weight.bias is not None:
+                bias.copy_(torch.tensor(weight.bias))
+        outputs = module({name: torch.tensor(array) for name, array in inputs.items()})
+    return np.asarray(next(iter(outputs.values())).numpy(), dtype=np.float32)
