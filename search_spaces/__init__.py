@@ -25,6 +25,9 @@ class SpaceFile(BaseModel):
     """What the space is for, in a sentence."""
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     """Levels besides `dense:fp32`, each with the method that makes it."""
+    groups: tuple[str, ...] = ()
+    """Regular expressions on layers' names: layers for which the capture groups of one are equal
+    share a level. As `--group`."""
 
 
 def names() -> tuple[str, ...]:

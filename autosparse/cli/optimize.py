@@ -15,6 +15,7 @@ from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.dry_run import DryRun, run_dry
 from autosparse.pipeline.job import target_of
 from autosparse.pipeline.optimize import Result, run_job
+from autosparse.search.space import group_name
 from workers.local import local_engines
 
 _NUMBERS = re.compile(r"\d+")
@@ -92,11 +93,12 @@ def verdict_sentence(manifest: Manifest) -> str:
 
 def _print_dry_run(dry: DryRun, *, as_json: bool) -> None:
     if as_json:
+        groups = {name: group_name(names) for names in dry.groups for name in names}
         print_json(
             [
                 {"layer": c.layer.name, "parameters": c.layer.parameters,
                  "macs": dry.costs[c.layer.name].macs, "level": str(c.level),
-                 "searched": c.searched, "reason": c.reason}
+                 "searched": c.searched, "reason": c.reason, "group": groups.get(c.layer.name)}
                 for c in dry.choices
             ]
         )  # fmt: skip
@@ -111,6 +113,9 @@ def _print_dry_run(dry: DryRun, *, as_json: bool) -> None:
         for la in dry.graph.layers
     ]  # fmt: skip
     print_table(title, ("layer", "operator", "parameters", "MACs", "levels"), rows)
+    if dry.groups:
+        shared = [(group_name(names), ", ".join(names)) for names in dry.groups]
+        print_table("groups: one level for all their layers", ("group", "layers"), shared)
     columns = ("level", "layers", "not searched elsewhere, because")
     print_table("levels (--json tells them layer by layer)", columns, _levels(dry))
 

@@ -17,6 +17,7 @@ from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.correction import Correction, CorrectionEffect, CorrectionTest
 from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.layer_choices import Choice
+from autosparse.pipeline.layer_groups import Groups, not_shared, told
 from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.table_building import TableBuilder, choose_ranges
@@ -88,9 +89,10 @@ def build_bench(
     table = LevelTable(directory)
     builder = TableBuilder(job, table, calibration, ranges, few, few_outputs, knobs)
     left_out = builder.build(choices)
-    notes = (
-        [f"the time limit left no time for the levels {', '.join(left_out)}"] if left_out else []
-    )
+    _share_refusals(table, job.groups)
+    notes = [told(job.groups)] if job.groups else []
+    if left_out:
+        notes.append(f"the time limit left no time for the levels {', '.join(left_out)}")
     correction: Correction | None = None
     effects: tuple[CorrectionEffect, ...] = ()
     if parity.holds:
@@ -114,3 +116,13 @@ def build_bench(
         correction_effects=effects,
         notes=tuple(notes),
     )
+
+
+def _share_refusals(table: LevelTable, groups: Groups) -> None:
+    """What the runtime or the clock refused for one layer of a group is refused for all of it."""
+    searched = [cell for cell in table.cells() if cell.searched]
+    reasons = not_shared(((cell.layer, cell.level) for cell in searched), groups)
+    for cell in searched:
+        reason = reasons.get(cell.layer, {}).get(cell.level.without_method())
+        if reason is not None:
+            table.put(cell.model_copy(update={"searched": False, "reason": reason}))

@@ -76,9 +76,13 @@ class JobConfig(TargetedModel):
     """Directory that `autosparse profile --atlas` wrote: sparse levels that it measured as slower
     than dense ones on this machine are not measured again."""
     exclude: tuple[str, ...] = ()
-    """Layers to leave as they are: a regular expression on their names. May be repeated."""
+    """Layers to leave as they are: a regular expression on their names, name:NAME, or
+    type:OPERATOR. May be repeated."""
     keep: tuple[str, ...] = ()
-    """Layers to fix at a level: "PATTERN=LEVEL". May be repeated."""
+    """Layers to fix at a level: "PATTERN=LEVEL", with a pattern as for exclude. May be repeated."""
+    group: tuple[str, ...] = ()
+    """Layers that share one level: a regular expression on their names; those for which its
+    capture groups are equal form a group. May be repeated."""
     trials: Annotated[int, Field(ge=1)] = 40
     """Recipes to measure on the target, at most; those that anyone would try first count, too."""
     time_limit: Annotated[float, Field(gt=0)] = 1800.0
@@ -89,7 +93,7 @@ class JobConfig(TargetedModel):
     output_dir: Path = Path("autosparse-out")
     """Directory for the bundle and the job's own files."""
 
-    @field_validator("exclude", "keep", mode="before")
+    @field_validator("exclude", "keep", "group", mode="before")
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value

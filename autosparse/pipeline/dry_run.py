@@ -11,6 +11,7 @@ from autosparse.model_graph.cost import LayerCost, layer_costs
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import target_of
 from autosparse.pipeline.layer_choices import Choice, layer_choices
+from autosparse.pipeline.layer_groups import Groups, layer_groups
 from search_spaces import load_space
 
 
@@ -20,6 +21,8 @@ class DryRun:
 
     graph: ModelGraph
     choices: tuple[Choice, ...]
+    groups: Groups
+    """Layers that share one level."""
     costs: Mapping[str, LayerCost]
     """Layer -> what it costs in the target's shapes."""
 
@@ -43,8 +46,10 @@ def run_dry(config: JobConfig, backend: Backend) -> DryRun:
     """
     graph = load_model(config.model)
     target = target_of(config).for_model(graph)
+    space = load_space(config.space)
+    groups = layer_groups(graph, space, config.group)
     choices = layer_choices(
-        graph, load_space(config.space).levels, backend, target,
-        exclude=config.exclude, keep=config.keep,
+        graph, space.levels, backend, target,
+        exclude=config.exclude, keep=config.keep, groups=groups,
     )  # fmt: skip
-    return DryRun(graph, choices, layer_costs(graph, target.input_shapes))
+    return DryRun(graph, choices, groups, layer_costs(graph, target.input_shapes))

@@ -81,15 +81,15 @@ def _sweep(
         ).items()
     }
     helping: dict[str, tuple[float, Level]] = {}
-    for (layer, level), recipe in recipes.items():
+    for (name, level), recipe in recipes.items():
         ratio = ratios.get(recipe.id, float("inf"))
-        if ratio < min(bar, helping.get(layer, (bar, level))[0]):
-            helping[layer] = (ratio, level)
+        if ratio < min(bar, helping.get(name, (bar, level))[0]):
+            helping[name] = (ratio, level)
     if not helping:
         return None
-    together = _changed(best.recipe, {layer: level for layer, (_, level) in helping.items()})
-    top_layer, (_, top_level) = min(helping.items(), key=lambda item: item[1][0])
-    alone = _changed(best.recipe, {top_layer: top_level})
+    together = space.changed(best.recipe, {name: level for name, (_, level) in helping.items()})
+    top, (_, top_level) = min(helping.items(), key=lambda item: item[1][0])
+    alone = space.changed(best.recipe, {top: top_level})
     by_id = {r.id: r for r in (best.recipe, together, alone)}
     measured = measure_recipes(bench, list(by_id.values()), TRIAL_TIMING)
     if not measured:
@@ -102,19 +102,16 @@ def _sweep(
 def _promising_changes(
     space: RecipeSpace, predictor: LatencyPredictor, recipe: Recipe, bar: float
 ) -> dict[tuple[str, Level], Recipe]:
-    """(layer, level) -> the recipe with that change, those that may get under the bar."""
+    """(layer or group, level) -> the recipe with that change, those that may get under the bar."""
     changes: dict[tuple[str, Level], Recipe] = {}
-    for layer, options in space.levels.items():
-        kinds = {recipe.levels[layer].without_method()}
+    point = space.parameters(recipe)
+    for name, options in space.levels.items():
+        kinds = {options[point.get(name, 0)].without_method()}
         for level in options:
             if level.without_method() not in kinds:  # methods of one level run equally fast
                 kinds.add(level.without_method())
-                changes[layer, level] = _changed(recipe, {layer: level})
+                changes[name, level] = space.changed(recipe, {name: level})
     predicted = {change: predictor.predict(changed) for change, changed in changes.items()}
     hopeful = [change for change in changes if predicted[change].low < bar]
     hopeful.sort(key=lambda change: predicted[change].ratio)
     return {change: changes[change] for change in hopeful[:_MOST_CHANGES]}
-
-
-def _changed(recipe: Recipe, levels: dict[str, Level]) -> Recipe:
-    return recipe.model_copy(update={"levels": {**recipe.levels, **levels}})

@@ -22,6 +22,7 @@ from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.config import JobConfig, TargetedModel
 from autosparse.pipeline.label_check import check_labels
+from autosparse.pipeline.layer_groups import Groups, layer_groups
 from autosparse.pipeline.progress import Progress
 from autosparse.pipeline.stopwatch import Stopwatch
 from autosparse.pipeline.workspace import Workspace, remember_inputs
@@ -59,6 +60,8 @@ class Job:
     test: Dataset | None
     workspace: Workspace
     engines: Engines
+    groups: Groups = ()
+    """Layers that share one level."""
     rows_at_once: int = _MOST_ROWS_AT_ONCE
     """Rows per inference where latency is not asked for and the model leaves their number free."""
     started: float = field(default_factory=time.monotonic)
@@ -121,7 +124,7 @@ def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Jo
     """
     engines.progress.stage("intake", config.model.name)
     STRATEGIES.load(config.strategy)  # a wrong name must not cost a level table first
-    load_space(config.space)
+    space = load_space(config.space)
     graph = load_model(config.model)
     target = target_of(config).for_model(graph)
     calibration = load_dataset(config.calibration, graph.inputs, "calibration")
@@ -143,6 +146,7 @@ def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Jo
     return Job(
         config=config, graph=graph, target=target, metric=metric, calibration=calibration,
         selecting=selecting, gating=gating, test=test, workspace=workspace, engines=engines,
+        groups=layer_groups(graph, space, config.group),
         rows_at_once=_rows_at_once(graph, target),
     )  # fmt: skip
 

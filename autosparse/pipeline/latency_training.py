@@ -40,15 +40,12 @@ def untrained_predictor(bench: Bench, space: RecipeSpace) -> LatencyPredictor:
     """A predictor that knows the level table only."""
     job = bench.job
     seconds = bench.baseline.contract.baseline_seconds
-    shares = {
-        (name, level): (bench.table.cell(name, level).seconds or 0.0) / seconds
-        for name, options in space.levels.items()
-        for level in {*options, BASELINE}
-    }
+    # levels outside the space, too: a job that was narrowed still learns from its first recipes
+    shares = {(c.layer, c.level): (c.seconds or 0.0) / seconds for c in bench.table.cells()}
     backend, graph = job.engines.backend, job.graph
     return LatencyPredictor(
         shares,
-        dict.fromkeys(space.levels, BASELINE),
+        dict.fromkeys(space.layers, BASELINE),
         lambda levels: backend.conversions(graph, levels),
         seconds,
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Backend, Target
 from autosparse.levels import BASELINE, Level
 from autosparse.methods import METHODS
 from autosparse.model_graph import Layer, ModelGraph
+from autosparse.pipeline.layer_groups import Groups, not_shared, spread
+from autosparse.pipeline.layer_patterns import LayerPattern
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,37 @@ def layer_choices(
     *,
     exclude: Sequence[str],
     keep: Sequence[str],
+    groups: Groups = (),
 ) -> tuple[Choice, ...]:
     """Every layer x level of the space with its fate, the baseline level first.
 
     Raises:
-        ConfigError: a pattern matches no layer, or a kept level cannot be made there.
+        ConfigError: a pattern matches no layer, a kept level cannot be made there, or two layers
+            that share a level are kept at different ones.
     """
-    fixed = _fixed_levels(graph, exclude, keep)
+    fixed = spread(_fixed_levels(graph, exclude, keep), groups)
     options = list(dict.fromkeys([BASELINE, *levels]))
     choices: list[Choice] = []
     for layer in graph.layers:
         kept = fixed.get(layer.name)
         mine = dict.fromkeys([*options, *([kept] if kept else [])])
         choices.extend(_choice(layer, level, kept, backend, target) for level in mine)
-    return tuple(choices)
+    return _shared(choices, groups)
+
+
+def _shared(choices: Sequence[Choice], groups: Groups) -> tuple[Choice, ...]:
+    """The choices, those refused that not every layer of a group can have."""
+    refused = not_shared(((c.layer.name, c.level) for c in choices if c.searched), groups)
+    return tuple(
+        replace(choice, searched=False, reason=reason)
+        if choice.searched and (reason := _reason(choice, refused))
+        else choice
+        for choice in choices
+    )
+
+
+def _reason(choice: Choice, refused: Mapping[str, Mapping[Level, str]]) -> str:
+    return refused.get(choice.layer.name, {}).get(choice.level.without_method(), "")
 
 
 def _choice(
@@ -83,14 +101,14 @@ def _fixed_levels(
     """Layer -> the one level it may have; the last matching pattern wins."""
     fixed: dict[str, Level] = {}
     for pattern in exclude:
-        for name in _matching(graph, pattern, "--exclude"):
+        for name in LayerPattern(pattern, "--exclude").keys(graph.layers):
             fixed[name] = BASELINE
     for item in keep:
         pattern, _, spelling = item.rpartition("=")
         level = Level.parse(spelling)
         if level.method is None and not level.is_baseline:
             level = level.model_copy(update={"method": usual_method(level)})
-        for name in _matching(graph, pattern, "--keep"):
+        for name in LayerPattern(pattern, "--keep").keys(graph.layers):
             fixed[name] = level
     return fixed
 
@@ -98,18 +116,3 @@ def _fixed_levels(
 def usual_method(level: Level) -> str:
     """The plainest method that makes a level."""
     return "round_to_nearest" if level.sparsity == 0 else "magnitude"
-
-
-def _matching(graph: ModelGraph, pattern: str, flag: str) -> list[str]:
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"{flag} {pattern!r} is no regular expression: {error}") from error
-    names = [layer.name for layer in graph.layers if expression.search(layer.name)]
-    if not names:
-        known = ", ".join(layer.name for layer in graph.layers[:8])
-        raise ConfigError(
-            f"{flag} {pattern!r} matches no layer",
-            hint=f"layers are named like {known}{' ...' if len(graph.layers) > 8 else ''}",
-        )
-    return names

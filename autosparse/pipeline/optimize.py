@@ -57,7 +57,7 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
         parity = check_parity(job)
         choices = layer_choices(
             job.graph, load_space(config.space).levels, engines.backend, job.target,
-            exclude=config.exclude, keep=config.keep,
+            exclude=config.exclude, keep=config.keep, groups=job.groups,
         )  # fmt: skip
         choices = without_losers(job, choices)
         calibration = calibrate(job, choices)

@@ -226,12 +226,11 @@ class Race:
             predicted = self.predictor.predict(self.space.recipe(point))
             return predicted.high if sure else predicted.ratio
 
-        table = self.bench.table
-        cells = [table.cell(n, level) for n, o in self.space.levels.items() for level in o]
+        cell = self.bench.table.cell
         return StrategyContext(
             space=self.space,
-            seconds={(c.layer, c.level): c.seconds or 0.0 for c in cells},
-            divergence={(c.layer, c.level): c.divergence or 0.0 for c in cells},
+            seconds=self.space.totals(lambda name, level: cell(name, level).seconds or 0.0),
+            divergence=self.space.totals(lambda name, level: cell(name, level).divergence or 0.0),
             latency_bound=self._bound,
             predicted_ratio=ratio,
             seed=self.bench.job.config.seed,

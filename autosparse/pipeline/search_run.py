@@ -134,7 +134,7 @@ def resolve_space(bench: Bench) -> RecipeSpace:
     """The levels that the table says may be searched, slowest first.
 
     Of several methods that make the same pattern and precision, a layer keeps the one with the
-    least divergence: they run equally fast.
+    least divergence: they run equally fast. Layers that share a level are one choice.
     """
     searched = [cell for cell in bench.table.cells() if cell.searched]
     levels: dict[str, tuple[Level, ...]] = {}
@@ -148,7 +148,11 @@ def resolve_space(bench: Bench) -> RecipeSpace:
         levels[layer.name] = tuple(cell.level for cell in ordered)
         if not ordered:
             raise AutoSparseError(f"the layer {layer.name} has no level at all")
-    return RecipeSpace(bench.job.graph.sha256, levels, bench.knobs)
+    job, table = bench.job, bench.table
+    return RecipeSpace.grouped(
+        job.graph.sha256, levels, job.groups,
+        lambda name, level: table.cell(name, level).seconds or 0.0, bench.knobs,
+    )  # fmt: skip
 
 
 def _error(cell: Cell | None) -> float:

@@ -17,7 +17,7 @@ from autosparse.pipeline.config import JobConfig
 # Changing one of these changes what earlier evidence means; the others only say when to stop.
 _MUST_NOT_CHANGE = (
     "model", "calibration", "validation", "metric", "percentile", "backend", "threads",
-    "batch_size", "input_shape", "space", "seed", "target", "exclude", "keep",
+    "batch_size", "input_shape", "space", "seed", "target", "exclude", "keep", "group",
 )  # fmt: skip
 # With a target file these come from there, and whether the file changed, its digest tells. Earlier
 # jobs stored what the flags said, which did not count.

@@ -24,9 +24,9 @@ class StrategyContext:
 
     space: RecipeSpace
     seconds: Mapping[tuple[str, Level], float]
-    """Attributed latency of each layer at each level."""
+    """Attributed latency of each layer at each level; of a group, the sum of its layers'."""
     divergence: Mapping[tuple[str, Level], float]
-    """Error of the outputs with one layer at one level."""
+    """Error of the outputs with one layer at one level; of a group, the sum of its layers'."""
     latency_bound: float
     """Largest allowed latency as a share of the baseline's."""
     predicted_ratio: Callable[[Mapping[str, int]], float]
