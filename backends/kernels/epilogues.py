@@ -1,4 +1,4 @@
-"""What follows a layer and can be computed inside its kernel: bias, residual, activation."""
+"""What follows a layer and can be computed inside its kernel: bias, residual, activation, norm."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from backends.kernels.sparse_layer import Activation
+from backends.kernels.sparse_layer import Activation, Normalization
 
 _ROOT_HALF = 0.7071067811865476
 _TOLERANCE = 1e-5
+_USUAL_EPSILON = 1e-5
+"""Of a LayerNormalization that names none."""
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Epilogue:
     residual: ir.Value | None = None
     activation: Activation = Activation.NONE
     clip: tuple[float, float] | None = None
+    norm: Normalization | None = None
 
     def absorb(self, *nodes: ir.Node) -> None:
         """Take nodes into the kernel; the last one's result becomes the chain's."""
@@ -34,13 +37,12 @@ class Epilogue:
         self.value = nodes[-1].outputs[0]
 
 
-def follow(node: ir.Node, outputs: int, *, residuals: bool) -> Epilogue:
+def follow(node: ir.Node, outputs: int) -> Epilogue:
     """Find what a kernel can do besides the layer itself.
 
     Args:
         node: the layer's node, Conv, Gemm or MatMul.
         outputs: its output channels.
-        residuals: whether a tensor of the result's shape may be added, too.
     """
     found = Epilogue(node.outputs[0])
     reader = _only_reader(found.value)
@@ -50,13 +52,36 @@ def follow(node: ir.Node, outputs: int, *, residuals: bool) -> Epilogue:
             found.bias = bias
             found.absorb(reader)
             reader = _only_reader(found.value)
-    if residuals and reader is not None and reader.op_type == "Add":
+    if reader is not None and reader.op_type == "Add":
         other = _other_input(reader, found.value)
         if other is not None and other.const_value is None and _same_shape(other, found.value):
             found.residual = other
             found.absorb(reader)
-    _follow_activation(found)
+    if node.op_type != "Conv":
+        _follow_norm(found, outputs)
+    if found.norm is None:
+        _follow_activation(found)
     return found
+
+
+def _follow_norm(found: Epilogue, outputs: int) -> None:
+    """Match a LayerNormalization over the last axis alone."""
+    reader = _only_reader(found.value)
+    if reader is None or reader.op_type != "LayerNormalization" or found.value.shape is None:
+        return
+    axis, epsilon = reader.attributes.get("axis"), reader.attributes.get("epsilon")
+    last = -1 if axis is None else axis.as_int()
+    if last not in (-1, len(found.value.shape) - 1) or any(v.uses() for v in reader.outputs[1:]):
+        return
+    scale = _channel_constant(reader.inputs[1], outputs)
+    shift: npt.NDArray[np.float32] | None = np.zeros(outputs, np.float32)
+    if len(reader.inputs) > 2 and reader.inputs[2] is not None:
+        shift = _channel_constant(reader.inputs[2], outputs)
+    if scale is None or shift is None:
+        return
+    least = _USUAL_EPSILON if epsilon is None else float(epsilon.as_float())
+    found.norm = Normalization(scale, shift, least)
+    found.absorb(reader)
 
 
 def _follow_activation(found: Epilogue) -> None:

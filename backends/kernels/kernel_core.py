@@ -32,7 +32,8 @@ class _Spec(Structure):
         ("bias", c_void_p), ("input_type", c_int32), ("output_type", c_int32),
         ("input_step", c_float), ("input_zero", c_int32), ("weight_steps", c_void_p),
         ("output_step", c_float), ("output_zero", c_int32), ("activation", c_int32),
-        ("activation_low", c_float), ("activation_high", c_float), ("channels", c_int64),
+        ("activation_low", c_float), ("activation_high", c_float), ("norm_scale", c_void_p),
+        ("norm_shift", c_void_p), ("norm_epsilon", c_float), ("channels", c_int64),
         ("groups", c_int64), ("kernel", c_int64 * 2), ("strides", c_int64 * 2),
         ("dilations", c_int64 * 2), ("pads", c_int64 * 4), ("plan", _Plan),
     ]  # fmt: skip
@@ -170,6 +171,10 @@ def _specification(layer: SparseLayer) -> _Spec:
         activation_high=layer.clip[1],
         plan=_Plan(int(plan.family), plan.vectors, plan.rows, plan.depth),
     )  # fmt: skip
+    if layer.norm is not None:
+        spec.norm_scale = layer.norm.scale.ctypes.data
+        spec.norm_shift = layer.norm.shift.ctypes.data
+        spec.norm_epsilon = layer.norm.epsilon
     if grid is None:
         spec.fp32_values = layer.values.ctypes.data
     else:

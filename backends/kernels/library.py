@@ -26,7 +26,13 @@ from backends.kernels.targets import InstructionSet, instruction_sets
 
 _SOURCES = Path(__file__).parent
 _C_SOURCES = _SOURCES / "csrc"
-_PER_INSTRUCTION_SET = ("steps.c", "steps_int8.c", "steps_conv.c", "steps_conv_int8.c")
+_PER_INSTRUCTION_SET = (
+    "steps.c",
+    "steps_int8.c",
+    "steps_norm.c",
+    "steps_conv.c",
+    "steps_conv_int8.c",
+)
 LIBRARY_NAME = "libautosparse_kernels.so"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
           "-fno-trapping-math", "-Wall", "-Wextra")  # fmt: skip

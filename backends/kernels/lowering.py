@@ -69,10 +69,11 @@ def use_fp32_kernel(
     """
     if _unknown_padding(node):
         return None
-    epilogue = follow(node, sparse.layer.output_channels, residuals=True)
+    epilogue = follow(node, sparse.layer.output_channels)
     operator = SparseOperator(
         convolution=node.op_type == "Conv", integer_input=False, integer_output=False,
         adds=epilogue.residual is not None, activation=epilogue.activation,
+        normalizes=epilogue.norm is not None,
     )  # fmt: skip
     x = node.inputs[0]
     values = sparse.weight.values * np.float32(_factor(node, "alpha"))
@@ -98,14 +99,15 @@ def use_int8_kernel(
         raise CompileError(f"{sparse.layer.name}: its weight has no integers")
     if weight.scales.ndim != 1 or _unknown_padding(node) or _factor(node, "alpha") != 1.0:
         return None
-    epilogue = follow(node, sparse.layer.output_channels, residuals=False)
+    epilogue = follow(node, sparse.layer.output_channels)
     grids = _surrounding_grids(node, epilogue)
     if grids is None:
         return None
     result = grids.quantize.outputs[0] if grids.quantize else epilogue.value
     operator = SparseOperator(
         convolution=node.op_type == "Conv", integer_input=True,
-        integer_output=grids.quantize is not None, adds=False, activation=epilogue.activation,
+        integer_output=grids.quantize is not None, adds=epilogue.residual is not None,
+        activation=epilogue.activation, normalizes=epilogue.norm is not None,
     )  # fmt: skip
     inputs = {
         "x": grids.input, "x_step": grids.input_step, "x_zero": grids.input_zero,
@@ -130,7 +132,8 @@ def _surrounding_grids(node: ir.Node, epilogue: Epilogue) -> _Grids | None:
         return None
     quantize: ir.Node | None = None
     uses = list(epilogue.value.uses())
-    if len(uses) == 1 and not epilogue.value.is_graph_output():
+    # what is normalized stays fp32: a residual reads it, too
+    if len(uses) == 1 and not epilogue.value.is_graph_output() and epilogue.norm is None:
         reader = uses[0].node
         quantize = reader if reader.op_type == "QuantizeLinear" else None
     return _Grids(integers, step, zero, quantize)
@@ -179,9 +182,12 @@ def _replace(
             given[name] = growing.add_initializer(
                 f"{layer.node}_{name}", np.asarray(bound, np.float32)
             )
+    if epilogue.norm is not None:
+        for name, numbers in (("scale", epilogue.norm.scale), ("shift", epilogue.norm.shift)):
+            given[f"norm_{name}"] = growing.add_initializer(f"{layer.node}_norm_{name}", numbers)
     custom = ir.Node(
         DOMAIN, operator.name, [given[name] for name in operator.inputs],
-        ir.convenience.convert_attributes(_attributes(node, sparse)),
+        ir.convenience.convert_attributes(_attributes(node, sparse, epilogue)),
         name=layer.node, num_outputs=1,
     )  # fmt: skip
     produced = custom.outputs[0]
@@ -194,14 +200,18 @@ def _replace(
     growing.graph.opset_imports[DOMAIN] = VERSION
 
 
-def _attributes(node: ir.Node, sparse: SparseNode) -> dict[str, int | list[int]]:
+def _attributes(
+    node: ir.Node, sparse: SparseNode, epilogue: Epilogue
+) -> dict[str, int | float | list[int]]:
     plan = sparse.plan
-    attributes: dict[str, int | list[int]] = {}
+    attributes: dict[str, int | float | list[int]] = {}
     numbers = [int(plan.family), plan.vectors, plan.rows, plan.depth]
     if any(numbers):
         attributes["plan"] = numbers
     if sparse.nm_group:
         attributes["nm_group"] = sparse.nm_group
+    if epilogue.norm is not None:
+        attributes["epsilon"] = epilogue.norm.epsilon
     if node.op_type == "Conv":
         for name, usual in (("strides", [1, 1]), ("pads", [0] * 4), ("dilations", [1, 1])):
             found = node.attributes.get(name)

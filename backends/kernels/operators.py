@@ -1,9 +1,9 @@
 """The custom operators: their names, their inputs, and the dense meaning of each as a function.
 
-`[Q]Sparse(MatMul|Conv)[ToFloat][Add][Relu|Clip|Gelu|Silu]` in the domain `ai.autosparse`. A model
-that uses one also holds a model-local function of that name. ONNX Runtime takes the kernel where
-the library is registered; elsewhere it inlines the function, folds the weight at load and runs
-the layer densely: one file for both. The order of the inputs is that of `csrc/ort_variants.h`.
+`[Q]Sparse(MatMul|Conv)[ToFloat][Add][Relu|Clip|Gelu|Silu|Norm]` in the domain `ai.autosparse`. A
+model that uses one also holds a model-local function of that name. ONNX Runtime takes the kernel
+where the library is registered; elsewhere it inlines the function, folds the weight at load and
+runs the layer densely: one file for both. The order of the inputs is that of `csrc/ort_variants.h`.
 
 Weights are stored as runs of consecutive weights that hold a non-zero, and the gap from each
 run's position to the one before in one byte; a run of zeros bridges a longer gap.
@@ -23,6 +23,8 @@ from backends.kernels.sparse_layer import Activation, Weights
 
 DOMAIN, VERSION = "ai.autosparse", 1
 _LONGEST_GAP = 255
+_NORMALIZES_FROM = 17
+"""Opset that LayerNormalization came with."""
 _ACTIVATION_NAMES = {
     Activation.NONE: "", Activation.RELU: "Relu", Activation.CLIP: "Clip",
     Activation.GELU: "Gelu", Activation.SILU: "Silu",
@@ -41,6 +43,8 @@ class SparseOperator:
     adds: bool
     """Whether a tensor of the result's shape is added before the activation."""
     activation: Activation = Activation.NONE
+    normalizes: bool = False
+    """Whether a LayerNormalization ends it: of a matrix product in fp32, without activation."""
 
     @property
     def name(self) -> str:
@@ -49,7 +53,7 @@ class SparseOperator:
         return (
             f"{'Q' if self.integer_input else ''}Sparse{'Conv' if self.convolution else 'MatMul'}"
             f"{'ToFloat' if to_float else ''}{'Add' if self.adds else ''}"
-            f"{_ACTIVATION_NAMES[self.activation]}"
+            f"{_ACTIVATION_NAMES[self.activation]}{'Norm' if self.normalizes else ''}"
         )
 
     @property
@@ -62,8 +66,15 @@ class SparseOperator:
             "weight_shape", *(("weight_steps",) if integer else ()), "bias",
             *(("low", "high") if clips else ()),
             *(("y_step", "y_zero") if self.integer_output else ()),
+            *(("norm_scale", "norm_shift") if self.normalizes else ()),
             *(("residual",) if self.adds else ()),
         )  # fmt: skip
+
+    @property
+    def _attributes(self) -> tuple[str, ...]:
+        """Of the function, which its nodes refer to."""
+        norm = ("epsilon",) if self.normalizes else ()
+        return _CONVOLUTION_ATTRIBUTES if self.convolution else norm
 
     def function(self, opset: int) -> ir.Function:
         """The dense meaning.
@@ -71,11 +82,11 @@ class SparseOperator:
         Args:
             opset: version of the ONNX operators that the model uses, 13 or later.
         """
-        attributes = f"<{', '.join(_CONVOLUTION_ATTRIBUTES)}>" if self.convolution else ""
+        attributes = f"<{', '.join(self._attributes)}>" if self._attributes else ""
         text = (
             f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
             f"{self.name} {attributes} ({', '.join(self.inputs)}) => (y)\n"
-            "{\n" + "\n".join([*self._weight(), *self._product(), *self._epilogue()]) + "\n}"
+            "{\n" + "\n".join([*self._weight(), *self._product(), *self._epilogue(opset)]) + "\n}"
         )
         return ir.serde.deserialize_function(onnx.parser.parse_function(text))
 
@@ -115,10 +126,12 @@ class SparseOperator:
             return [f"product = Conv <{passed}> ({x}, {weight}, bias)"]
         return [f"plain = MatMul ({x}, {weight})", "product = Add (plain, bias)"]
 
-    def _epilogue(self) -> list[str]:
+    def _epilogue(self, opset: int) -> list[str]:
         lines, value = [], "product"
         if self.adds:
             lines, value = ["sum = Add (product, residual)"], "sum"
+        if self.normalizes:
+            return [*lines, *_normalized(value, opset)]
         result = "y_real" if self.integer_output else "y"
         lines += {
             Activation.NONE: [f"{result} = Identity ({value})"],
@@ -139,6 +152,25 @@ class SparseOperator:
         if self.integer_output:
             lines.append("y = QuantizeLinear (y_real, y_step, y_zero)")
         return lines
+
+
+def _normalized(value: str, opset: int) -> list[str]:
+    """LayerNormalization over the last axis, spelled out where the opset has none."""
+    if opset >= _NORMALIZES_FROM:
+        given = f"({value}, norm_scale, norm_shift)"
+        return [f"y = LayerNormalization <axis = -1, epsilon: float = @epsilon> {given}"]
+    return [
+        f"mean = ReduceMean <axes = [-1]> ({value})",
+        f"off = Sub ({value}, mean)",
+        "squares = Mul (off, off)",
+        "variance = ReduceMean <axes = [-1]> (squares)",
+        "least = Constant <value_float: float = @epsilon> ()",
+        "raised = Add (variance, least)",
+        "deviation = Sqrt (raised)",
+        "unit = Div (off, deviation)",
+        "scaled = Mul (unit, norm_scale)",
+        "y = Add (scaled, norm_shift)",
+    ]
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,18 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class Normalization:
+    """Of every row of a matrix product, last of all: ONNX's LayerNormalization."""
+
+    scale: npt.NDArray[np.float32]
+    """(outputs,)"""
+    shift: npt.NDArray[np.float32]
+    """(outputs,)"""
+    epsilon: float
+    """Added to the variance."""
+
+
+@dataclass(frozen=True)
 class SparseLayer:
     """A weight matrix (outputs, depth) in runs of `run` consecutive weights, and its epilogue.
 
@@ -92,6 +104,8 @@ class SparseLayer:
     convolution: Convolution | None = None
     activation: Activation = Activation.NONE
     clip: tuple[float, float] = (0.0, 0.0)
+    norm: Normalization | None = None
+    """Of a matrix product with fp32 result and no activation."""
     plan: KernelPlan = field(default_factory=KernelPlan)
 
 

@@ -74,6 +74,8 @@ static void run(const char *image, Case given, FILE *outputs) {
   spec->int8_values = within(image, spec->int8_values);
   spec->bias = within(image, spec->bias);
   spec->weight_steps = within(image, spec->weight_steps);
+  spec->norm_scale = within(image, spec->norm_scale);
+  spec->norm_shift = within(image, spec->norm_shift);
   const Buffer input = at_end_of_page(given.input_bytes, within(image, given.call.input));
   const Buffer residual = at_end_of_page(given.residual_bytes, within(image, given.call.residual));
   const Buffer output = at_end_of_page(given.output_bytes, NULL);

@@ -77,6 +77,8 @@ def _record(case: Case, place: Callable[[Array | None], int | None]) -> _Record:
     spec = kernel_core._specification(layer)
     spec.positions = place(layer.positions)
     spec.bias = place(layer.bias)
+    if layer.norm is not None:
+        spec.norm_scale, spec.norm_shift = place(layer.norm.scale), place(layer.norm.shift)
     if layer.quantization is None:
         spec.fp32_values = place(layer.values)
     else:

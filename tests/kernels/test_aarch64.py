@@ -22,6 +22,7 @@ from backends.kernels.sparse_layer import (
     Convolution,
     Family,
     KernelPlan,
+    Normalization,
     Quantization,
     SparseLayer,
 )
@@ -76,6 +77,13 @@ def real_output(
     if layer.bias is not None:
         values = values + layer.bias.astype(np.float64)[channel]
     real = torch.from_numpy(values if residual is None else values + residual)
+    if layer.norm is not None:
+        scale, shift = torch.tensor(layer.norm.scale), torch.tensor(layer.norm.shift)
+        return np.asarray(
+            torch.nn.functional.layer_norm(
+                real, real.shape[1:], scale.double(), shift.double(), layer.norm.epsilon
+            )
+        )
     activated = {
         Activation.NONE: real,
         Activation.RELU: torch.relu(real),
@@ -140,6 +148,12 @@ def fp32_products(random: np.random.Generator) -> Iterator[Case]:
         layer = fp32_layers.layer(matrix, None, activation=activation, clip=CLIP)
         x = random.standard_normal((rows, 77)).astype(np.float32)
         yield case(layer, x, matrix, random.standard_normal((rows, 45)).astype(np.float32))
+    scale, shift = random.standard_normal((2, 45)).astype(np.float32)
+    norm = Normalization(scale, shift, 1e-5)
+    for rows in (1, 21):
+        x = random.standard_normal((rows, 77)).astype(np.float32)
+        residual = random.standard_normal((rows, 45)).astype(np.float32)
+        yield case(fp32_layers.layer(matrix, None, norm=norm), x, matrix, residual)
 
 
 def fp32_convolutions(random: np.random.Generator) -> Iterator[Case]:

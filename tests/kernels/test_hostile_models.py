@@ -24,6 +24,7 @@ CLIPPED = SparseOperator(False, False, False, False, Activation.CLIP)
 INTEGER = SparseOperator(False, True, True, False)
 INTEGER_CONVOLUTION = SparseOperator(True, True, True, False)
 ADDS = SparseOperator(False, False, False, True)
+NORMALIZES = SparseOperator(False, True, False, True, normalizes=True)
 MEGABYTE = 1 << 20
 Feeds = dict[str, npt.NDArray[np.generic]]
 
@@ -148,6 +149,27 @@ def test_a_step_too_small_to_divide_by_is_refused(kernel_path: Path) -> None:
 def test_a_bias_is_a_list(kernel_path: Path) -> None:
     model = with_constant(one_node_model(LINEAR), "bias", np.zeros((6, 1), np.float32))
     with pytest.raises(Exception, match="bias"):
+        opened(model, kernel_path)
+
+
+@pytest.mark.parametrize("name", ["norm_scale", "norm_shift"])
+@pytest.mark.parametrize("shape", [(0,), (5,), (7,), (6, 1), (1, 6), ()])
+def test_a_normalization_has_a_number_for_each_output(
+    name: str, shape: tuple[int, ...], kernel_path: Path
+) -> None:
+    model = with_constant(one_node_model(NORMALIZES), name, np.ones(shape, np.float32))
+    with pytest.raises(Exception, match="normalization"):
+        opened(model, kernel_path)
+
+
+@pytest.mark.parametrize("epsilon", [-1e-5, np.nan, np.inf, 1, [1.0], None], ids=str)
+def test_a_normalization_has_a_sensible_epsilon(epsilon: object, kernel_path: Path) -> None:
+    model = one_node_model(NORMALIZES)
+    if epsilon is None:
+        del model.graph.node[0].attribute[:]
+    else:
+        with_attribute(model, "epsilon", epsilon)
+    with pytest.raises(Exception, match="epsilon"):
         opened(model, kernel_path)
 
 
@@ -294,7 +316,7 @@ def test_sessions_are_created_in_many_threads(kernel_path: Path) -> None:
     wrong: list[str] = []
 
     def work(index: int) -> None:
-        for operator in OPERATORS[index * 10 : index * 10 + 10]:
+        for operator in OPERATORS[index::6]:
             model = one_node_model(operator)
             given = inputs_of(operator)
             with pytest.raises(Exception, match="plan"):

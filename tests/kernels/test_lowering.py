@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -231,6 +232,57 @@ def test_what_follows_a_matrix_product_joins_it(
     assert executed[what.graph.layers[0].name].kernel == kernel
     with_kernels, without = both_answers(model, what.inputs, tmp_path)
     np.testing.assert_allclose(with_kernels, without, rtol=1e-4, atol=1e-5)
+
+
+def transformer_block(net: Net, x: str, axis: int = -1, read_twice: bool = False) -> str:
+    """A product, its bias, a residual, LayerNormalization: as every transformer has it."""
+    product = net.node("MatMul", x, net.weight("fc", 24, 24), name="fc")
+    added = net.node("Add", net.node("Add", product, net.weight("bias", 24)), x)
+    scale, shift = net.weight("gamma", 24), net.weight("beta", 24)
+    if axis == 1:  # both last axes
+        scale, shift = net.weight("wide_gamma", 5, 24), net.weight("wide_beta", 5, 24)
+    made = net.node("LayerNormalization", added, scale, shift, axis=axis, epsilon=1e-3)
+    return net.node("Add", made, added) if read_twice else made
+
+
+@pytest.mark.parametrize(
+    ("fields", "ending"),
+    [
+        ({}, "AddNorm"),
+        ({"axis": 2}, "AddNorm"),
+        ({"axis": 1}, "Add"),
+        ({"read_twice": True}, "Add"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("level", "kernel"),
+    [("unstructured@0.5:fp32", "SparseMatMul"), ("block1x4@0.5:int8", "QSparseMatMulToFloat")],
+)
+def test_a_layer_normalization_joins_the_product_before_it(
+    level: str, kernel: str, fields: dict[str, Any], ending: str, tmp_path: Path
+) -> None:
+    net = Net()
+    x = net.input("x", "batch", 5, 24)
+    net.node("Identity", transformer_block(net, x, **fields), to="y")
+    what = subject(net.save(tmp_path / "fc.onnx", "y"), {"x": images(3, shape=(5, 24))})
+    model, executed = lowered(what, {"fc": Level.parse(level)}, tmp_path / "sparse")
+    assert executed["fc"].kernel == kernel + ending
+    with_kernels, without = both_answers(model, what.inputs, tmp_path)
+    np.testing.assert_allclose(with_kernels, without, rtol=1e-4, atol=2e-5)
+
+
+def test_a_normalized_product_hands_floats_to_an_int8_layer(tmp_path: Path) -> None:
+    net = Net()
+    x = net.input("x", "batch", 5, 24)
+    made = transformer_block(net, x)
+    net.node("MatMul", made, net.weight("next", 24, 16), name="next", to="y")
+    what = subject(net.save(tmp_path / "fc.onnx", "y"), {"x": images(3, shape=(5, 24))})
+    model, executed = lowered(what, {"fc": BLOCKS, "next": BLOCKS}, tmp_path / "sparse")
+    assert executed["fc"].kernel == "QSparseMatMulToFloatAddNorm"
+    assert executed["next"].kernel == "QSparseMatMulToFloat"
+    with_kernels, without = both_answers(model, what.inputs, tmp_path)
+    assert np.abs(with_kernels.astype(np.float64) - without).max() <= np.abs(without).max() / 60
 
 
 def test_factors_of_a_gemm_are_folded(tmp_path: Path) -> None:

@@ -22,11 +22,20 @@ from backends.kernels.operators import DOMAIN, VERSION, SparseOperator, store_ru
 from backends.kernels.sparse_layer import Activation, nonzero_runs
 
 OPSET = 17
+EPSILON = 0.125
+NORM = {
+    "norm_scale": np.linspace(-1, 2, 6, dtype=np.float32),
+    "norm_shift": np.linspace(3, -3, 6, dtype=np.float32),
+}
 OPERATORS = [
     SparseOperator(convolution, *types, adds, activation)
     for convolution, types, adds, activation in itertools.product(
         (False, True), ((False, False), (True, False), (True, True)), (False, True), Activation
     )
+]
+OPERATORS += [
+    SparseOperator(False, integer_input, False, adds, normalizes=True)
+    for integer_input, adds in itertools.product((False, True), (False, True))
 ]
 
 
@@ -50,10 +59,11 @@ def test_runs_that_hold_only_zeros_are_left_out() -> None:
 
 
 def test_every_operator_has_a_name_of_its_own() -> None:
-    assert len({operator.name for operator in OPERATORS}) == len(OPERATORS) == 60
+    assert len({operator.name for operator in OPERATORS}) == len(OPERATORS) == 64
     assert (
         SparseOperator(True, True, False, True, Activation.RELU).name == "QSparseConvToFloatAddRelu"
     )
+    assert SparseOperator(False, False, False, True, normalizes=True).name == "SparseMatMulAddNorm"
 
 
 def weights(operator: SparseOperator) -> npt.NDArray[np.float32]:
@@ -80,7 +90,7 @@ def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelPr
         "weight_shape": np.array(shape, np.int64),
         "weight_steps": np.linspace(0.1, 0.6, 6, dtype=np.float32),
         "bias": np.arange(6, dtype=np.float32), "low": np.float32(-4), "high": np.float32(4),
-        "y_step": np.float32(0.25), "y_zero": np.uint8(100),
+        "y_step": np.float32(0.25), "y_zero": np.uint8(100), **NORM,
     }  # fmt: skip
     given_types = {"x": TensorProto.UINT8 if operator.integer_input else TensorProto.FLOAT}
     if operator.adds:
@@ -88,6 +98,8 @@ def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelPr
     attributes: dict[str, Any] = (
         {"strides": [2, 1], "pads": [1, 0, 1, 2], "dilations": [1, 2], "group": 1}
         if operator.convolution
+        else {"epsilon": EPSILON}
+        if operator.normalizes
         else {}
     )
     dims = list("abcd") if operator.convolution else list("abc")
@@ -112,6 +124,13 @@ def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelPr
 
 def serialized_function(operator: SparseOperator, opset: int) -> bytes:
     return bytes(ir.to_proto(operator.function(opset)).SerializeToString())
+
+
+def normalized(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    off = values - values.mean(axis=-1, keepdims=True)
+    variance = np.square(off).mean(axis=-1, keepdims=True)
+    unit = off / np.sqrt(variance + EPSILON)
+    return np.asarray(unit * NORM["norm_scale"] + NORM["norm_shift"])
 
 
 def activated(operator: SparseOperator, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -146,7 +165,8 @@ def reference(
         ).numpy()  # fmt: skip
     else:
         product = real @ weight.T + bias
-    return activated(operator, product if residual is None else product + residual)
+    total = np.asarray(product if residual is None else product + residual, np.float64)
+    return normalized(total) if operator.normalizes else activated(operator, total)
 
 
 def inputs_of(operator: SparseOperator) -> dict[str, npt.NDArray[np.generic]]:
@@ -183,6 +203,19 @@ def test_the_stock_runtime_and_the_kernels_mean_the_same(
         assert np.abs(found.astype(int) - grid).max() <= 1
     else:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+
+
+def test_a_normalization_means_the_same_where_the_opset_has_none(kernel_path: Path) -> None:
+    for operator in OPERATORS[-4:]:
+        given_inputs = inputs_of(operator)
+        residual = given_inputs.get("residual")
+        expected = reference(
+            operator, given_inputs["x"], None if residual is None else residual.astype(np.float32)
+        )
+        for opset in (13, 16):
+            model = one_node_model(operator, opset).SerializeToString()
+            (found,) = ort.InferenceSession(model).run(None, given_inputs)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("opset", [13, 17, 21])

@@ -69,6 +69,10 @@ typedef struct {
 
   int32_t activation; /* AsActivation */
   float activation_low, activation_high;
+  /* (outputs,) both, or NULL: the rows of a matrix product's fp32 result, residual and all, become
+   * norm_scale * (y - mean) / sqrt(variance + norm_epsilon) + norm_shift */
+  const float *norm_scale, *norm_shift;
+  float norm_epsilon;
 
   /* convolution only */
   int64_t channels, groups;
@@ -87,7 +91,7 @@ typedef struct {
 /* Input and output of one call. Row-major: (rows, depth) -> (rows, outputs) for a matrix product,
  * (batch, channels, height, width) -> (batch, outputs, height', width') for a convolution.
  * `residual`, where it is not NULL, has the type fp32 and the shape of the output and is added
- * before the activation. Buffers need no alignment beyond their element's. */
+ * before the activation or normalization. Buffers need no alignment beyond their element's. */
 typedef struct {
   const void *input;
   const float *residual;

@@ -54,6 +54,15 @@ typedef struct {
   int activation;
 } AsEpilogue;
 
+/* What normalizes the rows of a matrix product: normalize.c. */
+typedef struct AsNorm AsNorm;
+struct AsNorm {
+  float *scale, *shift; /* (outputs,); NULL where nothing is normalized */
+  float epsilon;
+  int64_t outputs;
+  void (*normalize)(const AsNorm *norm, float *values, int64_t rows); /* in place: AsSteps */
+};
+
 typedef struct AsRequantize AsRequantize; /* int8.h */
 typedef struct AsInt8Target AsInt8Target;
 
@@ -76,6 +85,8 @@ typedef struct AsSteps {
   /* (rows, channels) row-major sums -> the same of the target */
   void (*finish_int8)(const int32_t *sums, int64_t sums_stride, int64_t rows,
                       const AsInt8Target *target);
+  /* (rows, outputs) in place */
+  void (*normalize)(const AsNorm *norm, float *values, int64_t rows);
 } AsSteps;
 
 /* Operations. Each packs at creation and frees what it packed. */
@@ -89,7 +100,13 @@ struct AsLayer {
   AsLayerSpec spec; /* its pointers are only valid while the layer is created */
   const AsOperator *operator_;
   void *packed; /* the operator's own */
+  AsNorm norm;
 };
+
+/* Checked and copied; nothing is normalized where the description has no scale. */
+const char *as_norm_create(const AsLayerSpec *spec, AsNorm *norm);
+void as_norm_run(const AsNorm *norm, const AsCall *call, const AsParallel *parallel);
+void as_norm_destroy(AsNorm *norm);
 
 extern const AsOperator as_linear_fp32;
 extern const AsOperator as_linear_int8;

@@ -53,11 +53,13 @@ const char *as_layer_create(const AsLayerSpec *spec, AsLayer **layer) {
   made->operator_ = operator_for(spec);
   problem = made->operator_ ? made->operator_->create(made)
                             : "this library has no kernel for such a layer";
+  if (!problem) problem = as_norm_create(spec, &made->norm);
   if (problem) {
     as_layer_destroy(made);
     return problem;
   }
   made->spec.positions = NULL;
+  made->spec.norm_scale = made->spec.norm_shift = NULL;
   made->spec.fp32_values = made->spec.weight_steps = made->spec.bias = NULL;
   made->spec.int8_values = NULL;
   *layer = made;
@@ -65,12 +67,15 @@ const char *as_layer_create(const AsLayerSpec *spec, AsLayer **layer) {
 }
 
 const char *as_layer_run(const AsLayer *layer, const AsCall *call, const AsParallel *parallel) {
-  return layer->operator_->run(layer, call, parallel);
+  const char *problem = layer->operator_->run(layer, call, parallel);
+  if (!problem && layer->norm.scale) as_norm_run(&layer->norm, call, parallel);
+  return problem;
 }
 
 void as_layer_destroy(AsLayer *layer) {
   if (!layer) return;
   if (layer->operator_) layer->operator_->destroy(layer);
+  as_norm_destroy(&layer->norm);
   free(layer);
 }
 

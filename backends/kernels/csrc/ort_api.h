@@ -68,6 +68,8 @@ struct OrtCustomOp {
   ORT_CALL(api, 62, OrtStatus * (*)(const OrtTensorInfo *, int64_t *, size_t))
 #define ORT_TENSOR_INFO(api) \
   ORT_CALL(api, 65, OrtStatus * (*)(const OrtValue *, OrtTensorInfo **))
+#define ORT_FLOAT_ATTRIBUTE(api) \
+  ORT_CALL(api, 85, OrtStatus * (*)(const OrtKernelInfo *, const char *, float *))
 #define ORT_INTEGER_ATTRIBUTE(api) \
   ORT_CALL(api, 86, OrtStatus * (*)(const OrtKernelInfo *, const char *, int64_t *))
 #define ORT_INPUT(api) \

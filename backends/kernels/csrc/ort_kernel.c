@@ -170,6 +170,21 @@ static const char *describe_weight(const Variant *variant, AsLayerSpec *spec,
   return NULL;
 }
 
+static const char *describe_norm(const Variant *variant, const OrtKernelInfo *info,
+                                 AsLayerSpec *spec, const Constants *constants) {
+  if (!variant->norm) return NULL;
+  const Tensor *scale = &constants->tensors[ROLE_NORM_SCALE];
+  const Tensor *shift = &constants->tensors[ROLE_NORM_SHIFT];
+  if (!one_for_each_output(spec, scale) || !one_for_each_output(spec, shift))
+    return "its normalization must have one scale and one shift for each output";
+  spec->norm_scale = scale->data;
+  spec->norm_shift = shift->data;
+  OrtStatus *status = ORT_FLOAT_ATTRIBUTE(as_ort)(info, "epsilon", &spec->norm_epsilon);
+  if (!status) return NULL;
+  ORT_RELEASE_STATUS(as_ort)(status);
+  return "its normalization has no epsilon";
+}
+
 static const char *describe_grids(const Variant *variant, AsLayerSpec *spec,
                                   const Constants *constants) {
   if (!single_numbers(variant, constants))
@@ -249,6 +264,7 @@ OrtStatus *as_ort_create_kernel(const OrtCustomOp *op, const void *api, const Or
   Kernel *kernel = calloc(1, sizeof *kernel);
   const char *problem = kernel ? describe_weight(variant, &spec, &constants) : "out of memory";
   if (!problem) problem = describe_grids(variant, &spec, &constants);
+  if (!problem) problem = describe_norm(variant, info, &spec, &constants);
   if (!problem) problem = read_attributes(variant, info, &spec);
   if (!problem) problem = decode_runs(variant, &spec, &constants);
   if (!problem) problem = as_layer_create(&spec, &kernel->layer);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KINDS = 3, ACTIVATIONS = 5, VARIANTS = 2 * KINDS * ACTIVATIONS * 2 };
+enum { KINDS = 3, ACTIVATIONS = 5, NORMS = 4, VARIANTS = 2 * KINDS * ACTIVATIONS * 2 + NORMS };
 
 static Variant variants[VARIANTS];
 
@@ -44,6 +44,8 @@ static int has_role(const Variant *variant, Role role) {
     case ROLE_OUTPUT_ZERO: return variant->output_type == AS_UINT8;
     case ROLE_LOW:
     case ROLE_HIGH: return variant->activation == AS_CLIP;
+    case ROLE_NORM_SCALE:
+    case ROLE_NORM_SHIFT: return variant->norm;
     case ROLE_RESIDUAL: return variant->residual;
     default: return 1;
   }
@@ -52,10 +54,11 @@ static int has_role(const Variant *variant, Role role) {
 static void describe(Variant *variant) {
   static const char *const activations[] = {"", "Relu", "Clip", "Gelu", "Silu"};
   const int integers = variant->input_type == AS_UINT8;
-  snprintf(variant->name, sizeof variant->name, "%sSparse%s%s%s%s", integers ? "Q" : "",
+  snprintf(variant->name, sizeof variant->name, "%sSparse%s%s%s%s%s", integers ? "Q" : "",
            variant->convolution ? "Conv" : "MatMul",
            integers && variant->output_type == AS_FP32 ? "ToFloat" : "",
-           variant->residual ? "Add" : "", activations[variant->activation]);
+           variant->residual ? "Add" : "", activations[variant->activation],
+           variant->norm ? "Norm" : "");
   for (int role = 0; role < ROLES; role++) {
     variant->index[role] = -1;
     if (!has_role(variant, (Role)role)) continue;
@@ -98,5 +101,14 @@ Variant *as_ort_variants(size_t *count) {
           variant->residual = residual;
           describe(variant);
         }
+  for (int integers = 0; integers < 2; integers++) /* uint8 or fp32, to fp32 */
+    for (int residual = 0; residual < 2; residual++) {
+      Variant *variant = &variants[next++];
+      variant->input_type = integers ? AS_UINT8 : AS_FP32;
+      variant->output_type = AS_FP32;
+      variant->residual = residual;
+      variant->norm = 1;
+      describe(variant);
+    }
   return variants;
 }

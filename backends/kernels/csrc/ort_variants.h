@@ -1,6 +1,6 @@
 /* Every custom operator: one for each operation, type and epilogue, named after all of them.
  *
- *   [Q]Sparse(MatMul|Conv)[ToFloat][Add][Relu|Clip|Gelu|Silu]
+ *   [Q]Sparse(MatMul|Conv)[ToFloat][Add][Relu|Clip|Gelu|Silu|Norm]
  *
  * A model-local function of the same name holds the dense meaning, so that the file also runs
  * where this library is missing; a function cannot choose by attribute, hence the many names.
@@ -26,6 +26,8 @@ typedef enum {
   ROLE_HIGH,
   ROLE_OUTPUT_STEP,
   ROLE_OUTPUT_ZERO,
+  ROLE_NORM_SCALE, /* (outputs,), as is the next */
+  ROLE_NORM_SHIFT,
   ROLE_RESIDUAL,
   ROLES
 } Role;
@@ -34,6 +36,7 @@ typedef struct {
   OrtCustomOp op; /* first, so that a pointer to it is one to the variant */
   char name[48];
   int convolution, input_type, output_type, activation, residual; /* AsType, AsActivation */
+  int norm;               /* the rows of a matrix product's fp32 result are normalized */
   int index[ROLES]; /* of the role's input, or -1 */
   Role roles[ROLES];
   size_t inputs;

@@ -49,6 +49,8 @@ static void untile_fp32(const float *tile, int64_t width, int64_t columns, int64
 void JOINED(as_tile_words_, AS_SET)(const uint8_t *, int64_t, int64_t, int64_t, int64_t, int32_t *);
 void JOINED(as_untile_int8_, AS_SET)(const int32_t *, int64_t, int64_t, const AsInt8Target *);
 void JOINED(as_finish_int8_, AS_SET)(const int32_t *, int64_t, int64_t, const AsInt8Target *);
+/* of steps_norm.c */
+void JOINED(as_normalize_, AS_SET)(const AsNorm *, float *, int64_t);
 
 const AsSteps JOINED(as_steps_, AS_SET) = {
     .tile_fp32 = tile_fp32,
@@ -57,4 +59,5 @@ const AsSteps JOINED(as_steps_, AS_SET) = {
     .untile_int8 = JOINED(as_untile_int8_, AS_SET),
     .finish_int8 = JOINED(as_finish_int8_, AS_SET),
     .activate_fp32 = activate,
+    .normalize = JOINED(as_normalize_, AS_SET),
 };
