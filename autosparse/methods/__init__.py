@@ -11,6 +11,7 @@ METHODS: Registry[Method] = Registry(
         "magnitude": "autosparse.methods.magnitude:Magnitude",
         "wanda": "autosparse.methods.wanda:Wanda",
         "sparsegpt": "autosparse.methods.sparsegpt:SparseGpt",
+        "alps": "autosparse.methods.alps:Alps",
     },
     expected=Method,  # type: ignore[type-abstract]
     group="autosparse.methods",

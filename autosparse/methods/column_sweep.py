@@ -16,39 +16,32 @@ import torch
 from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
-from autosparse.errors import AutoSparseError, CandidateError
 from autosparse.levels import NM, Block, Pattern, Unstructured
 from autosparse.levels.integer_grid import LARGEST_INT8, steps_of
 from autosparse.levels.masks import project
+from autosparse.methods.layer_problem import (
+    DAMPING,
+    definite_hessian,
+    positive_definite,
+    upper_factor_of_inverse,
+)
 from autosparse.model_graph import Layer
 
-DAMPING = 0.01
-_LARGEST_DAMPING = 1.0
-# A group whose inputs are (almost) always zero is damped by this share of the average group.
-_SMALLEST_ENERGY = 1e-6
 # Errors reach the columns beyond a block in one matrix product per block.
 _BLOCK_COLUMNS = 128
 
 
 def factor_of(layer: Layer, statistics: LayerStatistics) -> Tensor:
-    """`inverse_factor` of the layer's Hessian.
+    """`inverse_factor` of the layer's damped Hessian, (groups, K, K).
 
     Raises:
-        CandidateError: the Hessian has no inverse, with the layer's name.
+        CandidateError: the Hessian cannot be made positive definite, with the layer's name.
     """
-    if statistics.hessian is None:
-        raise AutoSparseError(f"{layer.name}: its statistics hold no Hessian")
-    try:
-        return inverse_factor(torch.tensor(statistics.hessian))
-    except CandidateError as error:
-        raise CandidateError(f"{layer.name}: {error.message}", hint=error.hint) from error
+    return upper_factor_of_inverse(definite_hessian(layer, statistics))
 
 
 def inverse_factor(hessian: Tensor, damping: float = DAMPING) -> Tensor:
     """Upper triangular U with U^T U = inverse of the damped Hessian.
-
-    Damping also settles what the data leave open: an input that was always zero, fewer rows than
-    columns. Where it does not suffice it is raised, tenfold at a time.
 
     Args:
         hessian: (groups, K, K), symmetric; not changed.
@@ -60,28 +53,7 @@ def inverse_factor(hessian: Tensor, damping: float = DAMPING) -> Tensor:
     Raises:
         CandidateError: even damping by the whole mean diagonal gives no positive definite matrix.
     """
-    damped = hessian.to(torch.float64, copy=True)
-    diagonal = torch.diagonal(damped, dim1=-2, dim2=-1)
-    energy = diagonal.mean(dim=-1, keepdim=True)
-    energy = energy.clamp_min(_SMALLEST_ENERGY * (float(energy.mean()) or 1.0))
-    added = 0.0
-    while True:
-        diagonal += (damping - added) * energy
-        # H = M M^T with M upper triangular is the Cholesky factor seen from the last column, and
-        # U = M^-1: one triangular inverse in place of a full one and a second factorization
-        factor, failed = torch.linalg.cholesky_ex(damped.flip(-2, -1))
-        if not failed.any():
-            break
-        if damping >= _LARGEST_DAMPING:
-            raise CandidateError(
-                "the Hessian of its inputs is not positive definite, even with its mean diagonal "
-                "added",
-                hint="give more calibration data, or choose a method that needs no Hessian",
-            )
-        added, damping = damping, max(10 * damping, DAMPING)
-    identity = torch.eye(damped.shape[-1], dtype=torch.float64).expand_as(damped)
-    upper: Tensor = torch.linalg.solve_triangular(factor.flip(-2, -1), identity, upper=True)
-    return upper
+    return upper_factor_of_inverse(positive_definite(hessian, damping))
 
 
 def sweep(

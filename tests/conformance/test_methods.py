@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "magnitude": _PRUNED,
     "wanda": _PRUNED,
     "sparsegpt": _PRUNED,
+    "alps": _PRUNED,
 }
 LAYERS = {
     layer.name: layer
