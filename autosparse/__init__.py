@@ -18,6 +18,7 @@ from typing import Any
 
 _PUBLIC = {
     "optimize": "workers.local:optimize",
+    "resolve": "workers.resolve:resolve",
     "verify": "workers.local:verify",
     "Budget": "autosparse.evaluation:Budget",
     "JobConfig": "autosparse.pipeline.config:JobConfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -68,6 +69,18 @@ class Journal(Generic[Record]):
                     hint="restore the file, or start again with another output directory",
                 ) from error
         return records
+
+
+def write_journal(path: Path, records: Sequence[BaseModel]) -> None:
+    """Write a whole file of records at once, in the place of what is there.
+
+    Raises:
+        StorageError: it cannot be written; what was there stays.
+    """
+    partial = path.with_name(path.name + ".partial")
+    with stored_safely(path):
+        partial.write_text("".join(r.model_dump_json() + "\n" for r in records), encoding="utf-8")
+        partial.replace(path)
 
 
 class stored_safely:  # noqa: N801 - reads as a statement: with stored_safely(path)

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"bundle": result.bundle, **result.manifest.model_dump(mode="json")})
     else:
-        print_result(result, config)
+        print_result(result)
         console().print(
             f"verified again: {found.verified.evidence.latency_ratio:.1%} of the baseline, "
             f"{'holds' if found.verified.holds else 'does not hold'}",

@@ -6,22 +6,24 @@ import argparse
 from pathlib import Path
 from typing import Any, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from autosparse.pipeline.config import JobConfig, TargetedModel
+from autosparse.pipeline.config import JobConfig
 
-_POSITIONAL = "model"
 _NOT_FLAGS = frozenset({"schema_version"})
 
 
-def add_config_flags(
-    parser: argparse.ArgumentParser, kind: type[TargetedModel] = JobConfig
-) -> None:
-    """One flag for every field; what is not given stays absent, so that a file can say it."""
+def add_config_flags(parser: argparse.ArgumentParser, kind: type[BaseModel] = JobConfig) -> None:
+    """One flag for every field; what is not given stays absent, so that a file can say it.
+
+    The first field is the argument that needs no flag.
+    """
     fields = kind.model_fields
-    parser.add_argument(_POSITIONAL, nargs="?", type=Path, help=_help(fields["model"]))
+    positional = next(iter(fields))
+    parser.add_argument(positional, nargs="?", type=Path, help=_help(fields[positional]))
     for name, field in fields.items():
-        if name in _NOT_FLAGS or name == _POSITIONAL:
+        if name in _NOT_FLAGS or name == positional:
             continue
         parser.add_argument(
             "--" + name.replace("_", "-"), dest=name, default=argparse.SUPPRESS,
@@ -30,7 +32,7 @@ def add_config_flags(
 
 
 def given_fields(
-    arguments: argparse.Namespace, kind: type[TargetedModel] = JobConfig
+    arguments: argparse.Namespace, kind: type[BaseModel] = JobConfig
 ) -> dict[str, Any]:
     """The configuration's fields that were given on the command line."""
     given = {k: v for k, v in vars(arguments).items() if k in kind.model_fields}

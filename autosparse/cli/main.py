@@ -30,6 +30,7 @@ COMMANDS = {
     "profile": Command(
         "autosparse.cli.profile", "tell where a model's time goes, and where sparsity would pay"
     ),
+    "resolve": Command("autosparse.cli.resolve", "answer another budget from what a job measured"),
     "verify": Command("autosparse.cli.verify", "measure and evaluate a delivered bundle again"),
     "benchmark": Command("autosparse.cli.benchmark", "time model files against each other"),
     "methods": Command("autosparse.cli.catalog", "list the methods that make levels"),

@@ -11,7 +11,7 @@ from autosparse.artifacts.manifest import Manifest
 from autosparse.cli.flags import add_config_flags, given_fields
 from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json, print_table
 from autosparse.evaluation import Verdict
-from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.pipeline.config import read_config
 from autosparse.pipeline.dry_run import DryRun, run_dry
 from autosparse.pipeline.job import target_of
 from autosparse.pipeline.optimize import Result, run_job
@@ -49,11 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"bundle": result.bundle, **result.manifest.model_dump(mode="json")})
     else:
-        print_result(result, config)
+        print_result(result)
     return result.exit_code
 
 
-def print_result(result: Result, config: JobConfig) -> None:
+def print_result(result: Result) -> None:
     """The verdict in sentences."""
     out = console()
     out.print(verdict_sentence(result.manifest), markup=False)

@@ -14,6 +14,7 @@ from autosparse.evaluation import (
     read_environment,
 )
 from autosparse.evaluation.metrics import Outputs
+from autosparse.journal import Journal
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
 
@@ -32,13 +33,15 @@ class Baseline:
 def measure_baseline(job: Job) -> Baseline:
     """Time the original file and evaluate it, and resolve the contract against it.
 
+    It is timed once per job and environment: a resumed job promises what it promised before.
+
     Raises:
         ModelError: the runtime cannot open or run the model.
         MeasurementError: the machine is too noisy to time anything.
     """
-    job.engines.progress.stage("baseline", "timing the model as it came")
+    environment = read_environment()
     try:
-        timed = measure_patiently(job, {BASELINE_LABEL: job.original}, TimingSettings(), fresh=True)
+        measurement = _known(job, environment) or _timed(job)
         outputs = job.answer(job.original, job.selecting)
     except MeasurementError as error:
         if "disturbed" in error.message:
@@ -48,7 +51,6 @@ def measure_baseline(job: Job) -> Baseline:
             hint="check that it runs in ONNX Runtime with the inputs of the calibration file",
         ) from error
     value = job.metric.value(outputs, outputs, job.selecting.labels)
-    measurement = timed[BASELINE_LABEL]
     contract = Contract(
         budget=job.config.latency_budget,
         percentile=job.config.percentile,
@@ -57,7 +59,24 @@ def measure_baseline(job: Job) -> Baseline:
         baseline_seconds=measurement.percentile_seconds(job.config.percentile),
         baseline_quality=value,
     )
-    return Baseline(measurement, outputs, contract, read_environment())
+    return Baseline(measurement, outputs, contract, environment)
+
+
+def _timed(job: Job) -> Measurement:
+    job.engines.progress.stage("baseline", "timing the model as it came")
+    timed = measure_patiently(job, {BASELINE_LABEL: job.original}, TimingSettings(), fresh=True)
+    _journal(job).append(timed[BASELINE_LABEL])
+    return timed[BASELINE_LABEL]
+
+
+def _known(job: Job, environment: Environment) -> Measurement | None:
+    """What an earlier run of this job measured here."""
+    records = [m for m in _journal(job).records if m.environment == environment.id]
+    return records[-1] if records else None
+
+
+def _journal(job: Job) -> Journal[Measurement]:
+    return Journal(job.workspace.baselines, Measurement)
 
 
 def measure_patiently(

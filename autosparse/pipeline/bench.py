@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
+from autosparse.evaluation import Environment
 from autosparse.evaluation.metrics import Outputs
-from autosparse.journal import Journal
+from autosparse.journal import Journal, stored_safely
 from autosparse.levels import BASELINE, Knobs, Recipe
 from autosparse.levels.table import LevelTable
 from autosparse.pipeline.activation_type import choose_knobs
@@ -23,6 +25,7 @@ from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.table_building import TableBuilder, choose_ranges
 
 _FEW_ROWS = 64
+ENVIRONMENT_FILE = "environment.json"
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,15 @@ def build_bench(
     parity = parity or check_parity(job)
     few = first_rows(job.selecting, _FEW_ROWS)
     few_outputs = job.answer(job.original, few)
-    ranges = choose_ranges(job, choices, calibration, few, few_outputs)
-    knobs = choose_knobs(job, baseline, choices, calibration, ranges)
     # a table's seconds belong to the environment they were measured in
     directory = job.workspace.table / baseline.environment.id
     table = LevelTable(directory)
+    _describe(directory, baseline.environment)
+    known = Journal(directory / "ranges.jsonl", ActivationRanges)
+    if not known.records:
+        known.append(choose_ranges(job, choices, calibration, few, few_outputs))
+    ranges = known.records[-1]
+    knobs = choose_knobs(job, baseline, choices, calibration, ranges)
     builder = TableBuilder(job, table, calibration, ranges, few, few_outputs, knobs)
     left_out = builder.build(choices)
     _share_refusals(table, job.groups)
@@ -116,6 +123,13 @@ def build_bench(
         correction_effects=effects,
         notes=tuple(notes),
     )
+
+
+def _describe(directory: Path, environment: Environment) -> None:
+    """Say where the table was measured, for whoever opens it elsewhere."""
+    path = directory / ENVIRONMENT_FILE
+    with stored_safely(path):
+        path.write_text(environment.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _share_refusals(table: LevelTable, groups: Groups) -> None:

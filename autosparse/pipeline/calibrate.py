@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -23,15 +24,44 @@ _FINEST = "entropy"
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What the pass told: about every tensor, and about every layer's input."""
-
+class _Observed:
     ranges: RangeObserver
     statistics: StatisticsObserver
 
 
+class Calibration:
+    """What the pass tells: about every tensor, and about every layer's input.
+
+    The pass is made when one of them is first asked for: a job whose level table is complete
+    needs none.
+    """
+
+    def __init__(self, job: Job, choices: Sequence[Choice]) -> None:
+        self._job = job
+        self._choices = choices
+
+    @property
+    def ranges(self) -> RangeObserver:
+        """Ranges of the tensors that int8 layers read and write."""
+        return self._observed.ranges
+
+    @property
+    def statistics(self) -> StatisticsObserver:
+        """What the methods of the chosen levels ask for."""
+        return self._observed.statistics
+
+    @cached_property
+    def _observed(self) -> _Observed:
+        return _observe(self._job, self._choices)
+
+
 def calibrate(job: Job, choices: Sequence[Choice]) -> Calibration:
-    """Observe what the chosen levels' methods will ask for, batch by batch, keeping no tensor."""
+    """Prepare to observe what the chosen levels' methods will ask for."""
+    return Calibration(job, choices)
+
+
+def _observe(job: Job, choices: Sequence[Choice]) -> _Observed:
+    """One pass over the data, batch by batch, keeping no tensor."""
     data = first_rows(job.calibration, _ROWS)
     job.engines.progress.stage("calibrate", f"{len(data)} rows")
     backend = job.engines.backend
@@ -39,7 +69,7 @@ def calibrate(job: Job, choices: Sequence[Choice]) -> Calibration:
     needs = _needs(choices)
     layers = [layer for layer in job.graph.layers if layer.name in needs]
     hessians = tuple(name for name, statistics in needs.items() if "hessian" in statistics)
-    found = Calibration(
+    found = _Observed(
         RangeObserver(_FINEST), StatisticsObserver(job.graph, layers, hessians=hessians)
     )
     read = set(found.statistics.tensors)

@@ -105,7 +105,7 @@ def _faster_alike(delivered: TrialRecord, trials: list[TrialRecord]) -> list[str
     hint = (
         f"a faster file with the same measured drop exists: recipe {faster.recipe.id} takes "
         f"{ratio:.1%} of the baseline's latency, on the rows that select; ask for "
-        f"--latency-budget {math.ceil(ratio * 100)}% with --resume"
+        f"--latency-budget {math.ceil(ratio * 100)}% with `autosparse resolve`"
     )
     return [hint]
 

@@ -101,12 +101,7 @@ class JobConfig(TargetedModel):
     @field_validator("time_limit", mode="before")
     @classmethod
     def _read_duration(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            match = _DURATION.fullmatch(value.strip())
-            if match is None:
-                raise ConfigError(f"{value!r} is no duration", hint="write 90s, 30m or 2h")
-            return float(match[1]) * _SECONDS[match[2]]
-        return value
+        return read_duration(value)
 
     @field_validator("keep")
     @classmethod
@@ -164,6 +159,20 @@ class ProfileConfig(TargetedModel):
         return self
 
 
+def read_duration(value: Any) -> Any:
+    """Seconds from 90s, 30m or 2h; what is no text stays as it is.
+
+    Raises:
+        ConfigError: a text that is no duration.
+    """
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ConfigError(f"{value!r} is no duration", hint="write 90s, 30m or 2h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
 def read_profile_config(fields: dict[str, Any]) -> ProfileConfig:
     """Build the configuration of a profile from the fields that were given.
 
@@ -173,7 +182,7 @@ def read_profile_config(fields: dict[str, Any]) -> ProfileConfig:
     try:
         return ProfileConfig.model_validate(fields)
     except ValidationError as error:
-        raise ConfigError(_explain(error, ProfileConfig)) from error
+        raise ConfigError(explain(error, ProfileConfig)) from error
 
 
 def read_config(fields: dict[str, Any], path: Path | None = None) -> JobConfig:
@@ -199,14 +208,17 @@ def read_config(fields: dict[str, Any], path: Path | None = None) -> JobConfig:
     try:
         return JobConfig.model_validate({**document, **fields})
     except ValidationError as error:
-        raise ConfigError(_explain(error, JobConfig)) from error
+        raise ConfigError(explain(error, JobConfig)) from error
 
 
-def _explain(error: ValidationError, kind: type[TargetedModel]) -> str:
+def explain(error: ValidationError, kind: type[BaseModel]) -> str:
+    """What is wrong with the fields that were given, in the words of the command line."""
     first = error.errors()[0]
     flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the configuration"
     if first["loc"] == ("model",) and first["type"] == "missing":
         return "no model is given: name an ONNX file"
+    if first["loc"] == ("source",) and first["type"] == "missing":
+        return "nothing to resolve is given: name a bundle or the output directory of a job"
     if first["type"] == "missing":
         return f"{flag} is missing"
     if first["type"] == "extra_forbidden":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import Comparison
+from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.latency_training import measure_recipes
+from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.trial import TRIAL_TIMING
 from autosparse.search import RecipeSpace
 from autosparse.search.latency_predictor import LatencyPredictor
@@ -50,7 +53,8 @@ def find_fastest(
         MeasurementError: not even the first recipe could be measured.
     """
     start = space.recipe({name: len(options) - 1 for name, options in space.levels.items()})
-    measured = measure_recipes(bench, [start], TRIAL_TIMING)
+    descent = _Descent(bench)
+    measured = descent.measure([start])
     if start.id not in measured:
         raise MeasurementError("the fastest levels of the table do not run together")
     best = Fastest(start, measured[start.id])
@@ -60,25 +64,50 @@ def find_fastest(
             break
         if bench.job.time_is_up:
             return replace(best, is_final=False)
-        better = _sweep(bench, space, predictor, best)
+        better = _sweep(descent, space, predictor, best)
         if better is None:
             break
         best = better
     return replace(best, is_final=not bench.job.time_is_up)
 
 
+class _Descent:
+    """What was timed on the way down; nothing is timed twice, nor what a trial has timed.
+
+    Args:
+        bench: what trials share.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._journal = Journal(bench.job.workspace.descent, MeasuredTrial)
+        self.percentile = bench.job.config.percentile
+        environment = bench.baseline.environment.id
+        self._known = {
+            record.recipe_id: record.comparison
+            for record in (*self._journal.records, *bench.raw.records)
+            if record.comparison.candidate.environment == environment
+        }
+
+    def measure(self, recipes: Sequence[Recipe]) -> dict[str, Comparison]:
+        """Comparisons by recipe id, of those that run."""
+        missing = [recipe for recipe in recipes if recipe.id not in self._known]
+        for recipe_id, comparison in measure_recipes(self._bench, missing, TRIAL_TIMING).items():
+            self._journal.append(MeasuredTrial(recipe_id=recipe_id, comparison=comparison))
+            self._known[recipe_id] = comparison
+        return {r.id: self._known[r.id] for r in recipes if r.id in self._known}
+
+
 def _sweep(
-    bench: Bench, space: RecipeSpace, predictor: LatencyPredictor, best: Fastest
+    descent: _Descent, space: RecipeSpace, predictor: LatencyPredictor, best: Fastest
 ) -> Fastest | None:
     """One pass over all layers; None where no change helps."""
-    percentile = bench.job.config.percentile
+    percentile = descent.percentile
     bar = best.comparison.ratio(percentile) * (1 - _WORTHWHILE)
     recipes = _promising_changes(space, predictor, best.recipe, bar)
     ratios = {
         recipe_id: comparison.ratio(percentile)
-        for recipe_id, comparison in measure_recipes(
-            bench, list(recipes.values()), TRIAL_TIMING
-        ).items()
+        for recipe_id, comparison in descent.measure(list(recipes.values())).items()
     }
     helping: dict[str, tuple[float, Level]] = {}
     for (name, level), recipe in recipes.items():
@@ -91,7 +120,7 @@ def _sweep(
     top, (_, top_level) = min(helping.items(), key=lambda item: item[1][0])
     alone = space.changed(best.recipe, {top: top_level})
     by_id = {r.id: r for r in (best.recipe, together, alone)}
-    measured = measure_recipes(bench, list(by_id.values()), TRIAL_TIMING)
+    measured = descent.measure(list(by_id.values()))
     if not measured:
         return None
     winner = min(measured.values(), key=lambda comparison: comparison.ratio(percentile))

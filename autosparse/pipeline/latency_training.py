@@ -53,8 +53,7 @@ def untrained_predictor(bench: Bench, space: RecipeSpace) -> LatencyPredictor:
 
 def training_samples(bench: Bench, space: RecipeSpace) -> list[tuple[Recipe, float]]:
     """Measured recipes to fit on; what an interrupted job measured already is kept."""
-    path = bench.job.workspace.job / "latency_samples.jsonl"
-    journal = Journal(path, LatencySample)
+    journal = Journal(bench.job.workspace.samples, LatencySample)
     environment = bench.baseline.environment.id
     known = {s.recipe.id: s for s in journal.records if s.environment == environment}
     choices = len(space.distributions())
@@ -64,7 +63,9 @@ def training_samples(bench: Bench, space: RecipeSpace) -> list[tuple[Recipe, flo
         else min(max(choices, _features(space) // 3, _FEWEST), _MOST, space.size // 2)
     )
     recipes = {r.id: r for r in draw_recipes(space, wanted, bench.job.config.seed)}
+    # recipes of a wider space teach as well: only so many are measured as are lacking
     missing = [recipe for recipe in recipes.values() if recipe.id not in known]
+    missing = missing[: max(len(recipes) - len(known), 0)]
     if missing:
         bench.job.engines.progress.stage("predictor", f"timing {len(missing)} recipes")
     for recipe_id, comparison in measure_recipes(bench, missing, _QUICK).items():

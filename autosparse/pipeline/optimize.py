@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.evaluation import Verdict
 from autosparse.pipeline.atlas_losers import check_atlas, without_losers
-from autosparse.pipeline.baseline import measure_baseline
+from autosparse.pipeline.baseline import Baseline, measure_baseline
 from autosparse.pipeline.bench import build_bench
 from autosparse.pipeline.calibrate import calibrate
 from autosparse.pipeline.conclusion import conclude
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.delivery import deliver
-from autosparse.pipeline.job import Engines, prepare_job, settled
+from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.layer_choices import layer_choices
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.parity import check_parity
@@ -53,19 +54,31 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
     with open_workspace(config, resume=resume) as workspace:
         job = prepare_job(config, workspace, engines)
         check_atlas(job)
-        baseline = measure_baseline(job)
-        parity = check_parity(job)
-        choices = layer_choices(
-            job.graph, load_space(config.space).levels, engines.backend, job.target,
-            exclude=config.exclude, keep=config.keep, groups=job.groups,
-        )  # fmt: skip
-        choices = without_losers(job, choices)
-        calibration = calibrate(job, choices)
-        bench = build_bench(job, baseline, choices, calibration, parity)
-        search = Search(bench, resolve_space(bench), Ledger(workspace.study))
-        starts = run_starts(bench, search)
-        if not starts.infeasible:
-            search.run()
-        answer = conclude(bench, search, starts)
-        manifest = deliver(bench, answer)
-        return Result(answer.verdict, str(workspace.bundle), manifest)
+        return answer(job, measure_baseline(job))
+
+
+def answer(job: Job, baseline: Baseline, notes: Sequence[str] = ()) -> Result:
+    """From a measured baseline to a verified bundle; what the job's files hold is not done again.
+
+    Args:
+        job: what all stages share.
+        baseline: what every candidate is held against.
+        notes: what the report must tell beside what happens here.
+    """
+    config = job.config
+    parity = check_parity(job)
+    choices = layer_choices(
+        job.graph, load_space(config.space).levels, job.engines.backend, job.target,
+        exclude=config.exclude, keep=config.keep, groups=job.groups,
+    )  # fmt: skip
+    choices = without_losers(job, choices)
+    calibration = calibrate(job, choices)
+    bench = build_bench(job, baseline, choices, calibration, parity)
+    bench = replace(bench, notes=(*notes, *bench.notes))
+    search = Search(bench, resolve_space(bench), Ledger(job.workspace.study))
+    starts = run_starts(bench, search)
+    if not starts.infeasible:
+        search.run()
+    found = conclude(bench, search, starts)
+    manifest = deliver(bench, found)
+    return Result(found.verdict, str(job.workspace.bundle), manifest)

@@ -61,6 +61,21 @@ class Workspace:
         return self.job / "measurements.jsonl"
 
     @property
+    def baselines(self) -> Path:
+        """Raw samples of the model as it came, once for each environment."""
+        return self.job / "baselines.jsonl"
+
+    @property
+    def descent(self) -> Path:
+        """Raw samples of recipes that were timed to find out how fast the model gets."""
+        return self.job / "descent.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Recipes that were timed to fit the latency predictor."""
+        return self.job / "latency_samples.jsonl"
+
+    @property
     def inputs(self) -> Path:
         """One inference's inputs, for timing."""
         return self.job / "timing_inputs.npz"
@@ -105,7 +120,7 @@ def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
     with held(workspace.job, root):
         try:
             with room_is_needed(root):
-                _remember_config(workspace, config)
+                remember_config(workspace, config)
                 yield workspace
         except UserInputError:
             if was_empty and not workspace.table.exists():
@@ -177,7 +192,12 @@ def remember_inputs(workspace: Workspace, digests: dict[str, str]) -> None:
         partial.replace(path)
 
 
-def _remember_config(workspace: Workspace, config: JobConfig) -> None:
+def remember_config(workspace: Workspace, config: JobConfig) -> None:
+    """Store the configuration, unless an earlier one says that the evidence means another thing.
+
+    Raises:
+        ConfigError: the job was asked for something else.
+    """
     if workspace.config.exists():
         with stored_safely(workspace.config):
             stored = JobConfig.model_validate_json(workspace.config.read_bytes())

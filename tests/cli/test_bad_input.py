@@ -46,6 +46,25 @@ FLAGS: list[tuple[list[str], str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ([], "nothing to resolve is given"),
+        (["gone"], "there is no gone"),
+        ([".", "--trials", "-1"], "--trials: Input should be greater than or equal to 0"),
+        ([".", "--latency-budget", "fast"], "'fast' is no latency budget"),
+        ([".", "--percentile", "p99"], "--percentile: Input should be 'p50' or 'p95'"),
+        (["."], "is neither a bundle nor the output directory of a job"),
+    ],
+)
+def test_a_resolve_without_a_job_is_told(
+    flags: list[str], told: str, complain: Complain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told in complain(["resolve", *flags])[0]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("flags", "told"), FLAGS, ids=[" ".join(flags) for flags, _ in FLAGS])
 def test_a_wrong_flag_is_told(
     job: list[str], complain: Complain, flags: list[str], told: str

@@ -107,7 +107,7 @@ def test_a_faster_file_that_is_as_good_is_named(world: World) -> None:
     assert result.manifest.latency.ratio > 0.41
     assert "a faster file with the same measured drop exists: recipe " in report
     assert "takes 40.0% of the baseline" in report
-    assert "ask for --latency-budget 40% with --resume" in report
+    assert "ask for --latency-budget 40% with `autosparse resolve`" in report
 
 
 def test_no_faster_file_is_named_where_the_fastest_is_delivered(world: World) -> None:

@@ -1,0 +1,35 @@
+"""`autosparse resolve`: another budget from what a job measured."""
+
+from __future__ import annotations
+
+import argparse
+
+from autosparse.cli.flags import add_config_flags, given_fields
+from autosparse.cli.optimize import print_result
+from autosparse.cli.terminal import TerminalProgress, print_json
+from autosparse.pipeline.resolve import ResolveConfig, read_resolve_config
+from workers.resolve import resolve_job
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The job, and what is to be different."""
+    add_config_flags(parser, ResolveConfig)
+    parser.add_argument(
+        "--resume", action="store_true", help="Continue a resolve in the same output directory."
+    )
+    parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Resolve; the exit code is the verdict's."""
+    asked = read_resolve_config(given_fields(arguments, ResolveConfig))
+    progress = TerminalProgress()
+    try:
+        result = resolve_job(asked, progress, resume=arguments.resume)
+    finally:
+        progress.close()
+    if arguments.json:
+        print_json({"bundle": result.bundle, **result.manifest.model_dump(mode="json")})
+    else:
+        print_result(result)
+    return result.exit_code

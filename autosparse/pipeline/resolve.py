@@ -1,0 +1,238 @@
+"""Resolve: another budget from what a job measured, then verified as any answer is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from autosparse.errors import ConfigError
+from autosparse.evaluation import Budget, MaxDrop, Percentile
+from autosparse.pipeline.adoption import MARKER, Adoption
+from autosparse.pipeline.baseline import Baseline, measure_baseline
+from autosparse.pipeline.config import JobConfig, explain, read_config, read_duration
+from autosparse.pipeline.job import Engines, Job, prepare_job
+from autosparse.pipeline.layer_choices import Choice, layer_choices
+from autosparse.pipeline.layer_groups import layer_groups
+from autosparse.pipeline.layer_patterns import LayerPattern
+from autosparse.pipeline.optimize import Result, answer
+from autosparse.pipeline.source_job import SourceJob, held_for_reading, open_source
+from autosparse.pipeline.workspace import Workspace, open_workspace, remember_config
+from search_spaces import load_space
+
+_FILES = ("model", "calibration", "validation", "test", "target")
+
+
+class ResolveConfig(BaseModel):
+    """What `autosparse resolve` is asked to do. Every field is a flag of the same name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    source: Path
+    """Delivered bundle beside its job, or the output directory that holds both."""
+    latency_budget: Budget | None = None
+    """Largest latency: a time (8ms) or a share of the baseline's (60%). Without it: the job's."""
+    max_drop: MaxDrop | None = None
+    """Largest loss of quality: 0.5pt, 1% or 0.01. Without it: the job's."""
+    percentile: Percentile | None = None
+    """Percentile of the latency that the budget bounds. Without it: the job's."""
+    strict: bool = False
+    """Hold the contract at the bound of the confidence interval, also where the job did not."""
+    exclude: tuple[str, ...] = ()
+    """More layers to leave as they are, by pattern. May be repeated."""
+    keep: tuple[str, ...] = ()
+    """More layers to fix at a level: "PATTERN=LEVEL". May be repeated."""
+    group: tuple[str, ...] = ()
+    """More groups of layers that share one level. May be repeated."""
+    trials: Annotated[int, Field(ge=0)] = 8
+    """Further recipes to measure on the target, at most."""
+    time_limit: Annotated[float, Field(gt=0)] = 300.0
+    """Time for everything up to the verification: 90s, 30m, 2h."""
+    output_dir: Path | None = None
+    """Directory of the new bundle and job. Without it: the old one's name with the budget."""
+    model: Path | None = None
+    """The original model, if it was moved."""
+    calibration: Path | None = None
+    """The calibration file, if it was moved."""
+    validation: Path | None = None
+    """The validation file, if it was moved."""
+    test: Path | None = None
+    """A test file, whose result is only reported, or where the job's is now."""
+    target: str | None = None
+    """The target file, if it was moved."""
+
+    @field_validator("exclude", "keep", "group", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("time_limit", mode="before")
+    @classmethod
+    def _read_duration(cls, value: Any) -> Any:
+        return read_duration(value)
+
+
+class ResolvedFrom(BaseModel):
+    """What a resolved job took over. Written when all of it is there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this record's schema."""
+    source: str
+    """Output directory of the other job."""
+    trials: int
+    """Trials that were taken over."""
+    note: str
+    """What the report tells of it."""
+
+
+def read_resolve_config(fields: dict[str, Any]) -> ResolveConfig:
+    """Build the configuration from the fields that were given.
+
+    Raises:
+        ConfigError: a field is missing, unknown or wrong.
+    """
+    try:
+        return ResolveConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(explain(error, ResolveConfig)) from error
+
+
+def run_resolve(
+    asked: ResolveConfig, engines_for: Callable[[str], Engines], *, resume: bool = False
+) -> Result:
+    """Answer another budget from the evidence of a job, in a directory of its own.
+
+    Nothing that the job measured is measured again: it is copied, and only further candidates
+    near the new budget, and the answer, are. The other directory is only read.
+
+    Args:
+        asked: the job, and what is to be different.
+        engines_for: builds the engines for the backend that the job names.
+        resume: continue an earlier resolve in the same output directory.
+
+    Raises:
+        UserInputError: the job has no table or was measured elsewhere, its model or data are gone
+            or changed, or something given is wrong.
+    """
+    source = open_source(asked.source)
+    config = resolved_config(asked, source)
+    with held_for_reading(source), open_workspace(config, resume=resume) as workspace:
+        adoption = Adoption(source, workspace, config.percentile)
+        marker = workspace.job / MARKER
+        if not marker.exists():
+            adoption.take_files()
+        engines = engines_for(config.backend)
+        job = prepare_job(config, workspace, engines)
+        _check_digests(source, workspace, config)
+        for pattern in asked.exclude:  # told as what it was given as: it is stored as kept layers
+            LayerPattern(pattern, "--exclude").keys(job.graph.layers)
+        baseline = measure_baseline(job)
+        if not marker.exists():
+            engines.progress.stage("evidence", f"of the job in {source.root}")
+            _adopt(adoption, job, baseline, marker)
+        taken = ResolvedFrom.model_validate_json(marker.read_bytes())
+        job = replace(
+            job, config=config.model_copy(update={"trials": max(taken.trials + asked.trials, 1)})
+        )
+        remember_config(workspace, job.config)
+        engines.progress.note(taken.note)
+        return answer(job, baseline, [taken.note])
+
+
+def resolved_config(asked: ResolveConfig, source: SourceJob) -> JobConfig:
+    """The job's configuration with what was asked to be different.
+
+    What fixes layers is added to what the job was told, and goes before it.
+
+    Raises:
+        ConfigError: a budget, level or duration that is none, or a file that is gone.
+    """
+    old = source.config
+    budget = asked.latency_budget or old.latency_budget
+    output_dir = asked.output_dir or source.root.with_name(
+        f"{source.root.name}-{str(budget).replace('%', 'pct')}"
+    )
+    changes: dict[str, Any] = {
+        "latency_budget": str(budget),
+        "output_dir": output_dir,
+        "strict": old.strict or asked.strict,
+        "keep": (*old.keep, *(f"{p}=dense:fp32" for p in asked.exclude), *asked.keep),
+        "group": (*old.group, *asked.group),
+        "time_limit": asked.time_limit,
+        "atlas": None,  # what it refused, the table tells
+    }
+    if asked.max_drop is not None:
+        changes["max_drop"] = str(asked.max_drop)
+    if asked.percentile is not None:
+        changes["percentile"] = asked.percentile
+    for name in _FILES:
+        given = getattr(asked, name)
+        if given is not None:
+            changes[name] = given
+    config = read_config({**old.model_dump(mode="json"), **changes})
+    _check_files(config)
+    exported = config.model.absolute()
+    if not exported.is_relative_to(source.workspace.job):
+        return config
+    # a torch module became a file in the job's own folder: the new job has a copy of it
+    inside = exported.relative_to(source.workspace.job)
+    return config.model_copy(update={"model": Workspace(output_dir.absolute()).job / inside})
+
+
+def _check_files(config: JobConfig) -> None:
+    for name in _FILES:
+        path = getattr(config, name)
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(
+                f"the {name} file {path} is no longer there", hint=f"give it with --{name}"
+            )
+
+
+def _check_digests(source: SourceJob, workspace: Workspace, config: JobConfig) -> None:
+    """The evidence belongs to these very files."""
+    mine = json.loads((workspace.job / "inputs.json").read_bytes())
+    for role, digest in source.inputs.items():
+        if mine.get(role, digest) != digest:
+            raise ConfigError(
+                f"the {role} file {getattr(config, role)} is not the one that the job in "
+                f"{source.root} was given: its evidence says nothing of this one",
+                hint=f"give the original with --{role}, or run `autosparse optimize` on the new "
+                "one",
+            )
+
+
+def _adopt(adoption: Adoption, job: Job, baseline: Baseline, marker: Path) -> None:
+    """Take over table and trials, and note that all of it is there."""
+    source = adoption.source
+    old = _choices(job, source.config)
+    new = _choices(job, job.config)
+    cells = adoption.take_table(old, new)
+    trials, known = adoption.take_trials(new, job.groups, baseline.contract)
+    note = (
+        f"answered from the job in {source.root}: {cells} cells of its level table and {trials} "
+        f"of its {known} trials"
+    )
+    if not adoption.same_percentile:
+        note += (
+            f", at {job.config.percentile} from their raw samples; what trained the predictor was "
+            f"timed at {source.config.percentile}"
+        )
+    taken = ResolvedFrom(source=str(source.root), trials=trials, note=note)
+    partial = marker.with_suffix(".partial")
+    partial.write_text(taken.model_dump_json(indent=2), encoding="utf-8")
+    partial.replace(marker)
+
+
+def _choices(job: Job, config: JobConfig) -> tuple[Choice, ...]:
+    space = load_space(config.space)
+    return layer_choices(
+        job.graph, space.levels, job.engines.backend, job.target,
+        exclude=config.exclude, keep=config.keep,
+        groups=layer_groups(job.graph, space, config.group),
+    )  # fmt: skip

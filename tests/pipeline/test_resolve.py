@@ -1,0 +1,395 @@
+"""Another budget from the evidence of a job: what is taken over, measured, and refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autosparse.artifacts.bundle import check_bundle
+from autosparse.errors import BundleError, ConfigError, StorageError, UserInputError
+from autosparse.evaluation import LoweredModel, Verdict
+from autosparse.journal import Journal
+from autosparse.levels import BASELINE, Recipe
+from autosparse.pipeline.adoption import without_interruptions
+from autosparse.pipeline.job import Engines
+from autosparse.pipeline.ledger import Ledger
+from autosparse.pipeline.optimize import Result
+from autosparse.pipeline.records import MeasuredTrial
+from autosparse.pipeline.resolve import ResolvedFrom, read_resolve_config, run_resolve
+from autosparse.pipeline.workspace import Workspace, held
+from autosparse.search import CandidateRecord, Rung
+from tests.fakes.fake_backend import Planted, is_int8
+from tests.fakes.fake_lane import FakeLane, Killed
+from tests.pipeline.worlds import World, layer_seconds, summed_error
+
+ERRORS = {f"layer{i}": e for i, e in enumerate((0.01, 0.2, 0.03, 0.15, 0.02, 0.08))}
+PLANTED = Planted(layer_seconds, summed_error(ERRORS))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = World.make(tmp_path_factory.mktemp("finished"), 6, PLANTED)
+    assert made.run(latency_budget="80%", max_drop="50pt", trials=12).verdict is Verdict.MET
+    return made
+
+
+@pytest.fixture
+def world(finished: World, tmp_path: Path) -> World:
+    """A finished job with a budget of 80 %, in a place of its own."""
+    shutil.copytree(finished.root, tmp_path, dirs_exist_ok=True)
+    for name in ("job/config.json", "bundle/manifest.json"):
+        path = tmp_path / "out" / name
+        path.write_text(path.read_text().replace(str(finished.root), str(tmp_path)))
+    return World(tmp_path, finished.layers, PLANTED)
+
+
+def resolve(world: World, *, engines: Engines | None = None, resume: bool = False,
+            **fields: Any) -> Result:  # fmt: skip
+    given = {"source": world.root / "out", "output_dir": world.root / "new", **fields}
+    used = engines or world.engines()
+    return run_resolve(read_resolve_config(given), lambda backend: used, resume=resume)
+
+
+def lane(engines: Engines) -> FakeLane:
+    assert isinstance(engines.lane, FakeLane)
+    return engines.lane
+
+
+def contents(directory: Path) -> dict[str, tuple[str, int]]:
+    """Every file with its digest and the time of its last change."""
+    return {
+        str(path.relative_to(directory)): (
+            hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns,
+        )
+        for path in directory.rglob("*") if path.is_file()
+    }  # fmt: skip
+
+
+def levels(world: World, where: str = "new") -> dict[str, Any]:
+    return Recipe.load(world.root / where / "bundle" / "recipe.yaml").levels
+
+
+def in_fp32(world: World) -> set[str]:
+    return {name for name, level in levels(world).items() if level == BASELINE}
+
+
+def trials(world: World, where: str) -> list[str]:
+    return [r.recipe.id for r in Ledger(Workspace(world.root / where).study).records]
+
+
+def test_another_budget_gets_its_own_answer_in_its_own_directory(world: World) -> None:
+    before = contents(world.root / "out")
+    result = resolve(world, latency_budget="61%")
+    assert result.verdict is Verdict.MET
+    # 61 % leaves room for two layers in fp32: those that lose most
+    assert in_fp32(world) == {"layer1", "layer3"}
+    assert Path(result.bundle) == world.root / "new" / "bundle"
+    assert check_bundle(Path(result.bundle)).contract.budget.amount == 61
+    assert contents(world.root / "out") == before
+
+
+@pytest.mark.parametrize("where", ["out", "out/bundle", "out/job"])
+def test_the_bundle_or_its_directory_names_the_job(world: World, where: str) -> None:
+    assert resolve(world, source=world.root / where, latency_budget="61%").exit_code == 0
+
+
+def test_nothing_that_was_measured_is_measured_again(world: World) -> None:
+    engines = world.engines()
+    resolve(world, latency_budget="61%", trials=3, engines=engines)
+    known = set(trials(world, "out"))
+    new = [t for t in trials(world, "new") if t not in known]
+    assert known <= set(trials(world, "new"))
+    assert len(new) <= 3
+    measured = [label for label in lane(engines).measured if label != "baseline"]
+    delivered = Recipe.load(world.root / "new" / "bundle" / "recipe.yaml").id
+    # one run for each new trial, and the verification
+    assert sorted(measured) == sorted([*new, delivered])
+
+
+def test_no_further_trial_answers_from_what_is_known(world: World) -> None:
+    engines = world.engines()
+    result = resolve(world, latency_budget="90%", trials=0, engines=engines)
+    assert result.verdict is Verdict.MET
+    assert lane(engines).measured == ["baseline", result.manifest.recipe_id]
+    assert result.manifest.search.trials == len(trials(world, "out"))
+
+
+def test_a_looser_budget_forgets_what_was_screened_by_the_tighter_one(world: World) -> None:
+    resolve(world, latency_budget="45%", output_dir=world.root / "tight")
+    log = Journal(Workspace(world.root / "tight").candidates, CandidateRecord)
+    screened = {r.recipe.id for r in log.records if r.rung is Rung.SCREENED}
+    assert screened
+    result = resolve(world, source=world.root / "tight", latency_budget="90%")
+    assert result.verdict is Verdict.MET
+    best = {"layer1", "layer3", "layer5", "layer2", "layer4"}
+    assert in_fp32(world) == best
+
+
+def test_a_budget_out_of_reach_is_told_as_by_a_job(world: World) -> None:
+    result = resolve(world, latency_budget="30%")
+    assert result.verdict is Verdict.LATENCY_INFEASIBLE
+    assert result.exit_code == 3
+    engines = world.engines()
+    again = resolve(
+        world, source=world.root / "new", output_dir=world.root / "third",
+        latency_budget="30%", trials=0, engines=engines,
+    )  # fmt: skip
+    assert again.exit_code == 3
+    # the way down is remembered: only what is delivered is timed
+    assert set(lane(engines).measured) == {"baseline", again.manifest.recipe_id}
+
+
+def test_quality_out_of_reach_is_not_found(world: World) -> None:
+    result = resolve(world, latency_budget="41%", max_drop="0.0pt")
+    assert result.exit_code == 4
+
+
+def test_kept_layers_are_as_asked_and_other_trials_stay_behind(world: World) -> None:
+    result = resolve(
+        world, latency_budget="70%", keep="layer1=dense:int8", exclude="name:layer0"
+    )  # fmt: skip
+    assert result.verdict is Verdict.MET
+    assert is_int8(levels(world)["layer1"])
+    assert levels(world)["layer0"] == BASELINE
+    for record in Ledger(Workspace(world.root / "new").study).records:
+        assert is_int8(record.recipe.levels["layer1"])
+        assert record.recipe.levels["layer0"] == BASELINE
+
+
+def test_what_the_job_was_told_still_holds_and_may_be_overruled(tmp_path: Path) -> None:
+    world = World.make(tmp_path, 5, PLANTED)
+    world.run(latency_budget="80%", max_drop="50pt", exclude=("layer0", "layer4"))
+    result = resolve(world, latency_budget="70%", keep=("layer4=dense:int8+round_to_nearest",))
+    assert result.verdict is Verdict.MET
+    assert levels(world)["layer0"] == BASELINE
+    assert is_int8(levels(world)["layer4"])
+
+
+def test_groups_can_be_asked_for_afterwards(world: World) -> None:
+    resolve(world, latency_budget="70%", group="layer[01]")
+    for record in Ledger(Workspace(world.root / "new").study).records:
+        shared = record.recipe.levels
+        assert shared["layer0"].without_method() == shared["layer1"].without_method()
+
+
+def test_a_killed_job_is_answered_from_as_well(tmp_path: Path) -> None:
+    world = World.make(tmp_path, 6, PLANTED)
+
+    def kill(files: Mapping[str, LoweredModel]) -> None:
+        study = Workspace(tmp_path / "out").study
+        if study.exists() and len(Ledger(study).records) == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        world.run(engines=world.engines(fail=kill), latency_budget="80%", max_drop="50pt")
+    log = Workspace(tmp_path / "out").candidates
+    with log.open("ab") as file:
+        file.write(b'{"torn": ')
+    before = contents(tmp_path / "out")
+    assert resolve(world, latency_budget="61%").verdict is Verdict.MET
+    assert in_fp32(world) == {"layer1", "layer3"}
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_killed_resolve_is_resumed(world: World) -> None:
+    def kill(files: Mapping[str, LoweredModel]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        resolve(world, latency_budget="61%", engines=world.engines(fail=kill))
+    with pytest.raises(StorageError, match="not empty"):
+        resolve(world, latency_budget="61%")
+    assert resolve(world, latency_budget="61%", resume=True).verdict is Verdict.MET
+    assert in_fp32(world) == {"layer1", "layer3"}
+    assert len(trials(world, "new")) == len(set(trials(world, "new")))
+
+
+def test_the_new_directory_is_a_job_of_its_own(world: World) -> None:
+    resolve(world, latency_budget="61%")
+    shutil.rmtree(world.root / "out")
+    result = world.run(
+        latency_budget="61%", max_drop="50pt", output_dir=world.root / "new", resume=True,
+        trials=30,
+    )  # fmt: skip
+    assert result.verdict is Verdict.MET
+    assert resolve(
+        world, source=world.root / "new", output_dir=world.root / "third", latency_budget="80%"
+    ).verdict is Verdict.MET  # fmt: skip
+
+
+def test_the_report_says_where_the_answer_comes_from(world: World) -> None:
+    result = resolve(world, latency_budget="61%")
+    known = len(trials(world, "out"))
+    assert known
+    taken = ResolvedFrom.model_validate_json(
+        (world.root / "new" / "job" / "resolved_from.json").read_bytes()
+    )
+    assert taken.trials == known
+    assert f"{known} of its {known} trials" in taken.note
+    assert "answered from the job in" in (Path(result.bundle) / "report.html").read_text()
+
+
+def test_without_a_directory_the_budget_names_it(world: World) -> None:
+    result = resolve(world, latency_budget="61%", output_dir=None)
+    assert Path(result.bundle) == world.root / "out-61pct" / "bundle"
+
+
+def test_another_percentile_is_read_from_the_raw_samples(world: World) -> None:
+    result = resolve(world, latency_budget="61%", percentile="p95")
+    assert result.verdict is Verdict.MET
+    assert result.manifest.contract.percentile == "p95"
+    raw = Journal(Workspace(world.root / "new").measurements, MeasuredTrial).records
+    ratios = {m.recipe_id: m.comparison.ratio("p95") for m in raw}
+    for record in Ledger(Workspace(world.root / "new").study).records:
+        assert record.evidence.latency_ratio == pytest.approx(ratios[record.recipe.id])
+
+
+def test_interrupted_blocks_do_not_count_above_the_median(world: World) -> None:
+    raw = Journal(Workspace(world.root / "out").measurements, MeasuredTrial).records[0].comparison
+    blocks = raw.candidate.blocks
+    disturbed = tuple(
+        block.model_copy(update={"interruptions": int(number == 1)})
+        for number, block in enumerate(blocks)
+    )
+    candidate = raw.candidate.model_copy(update={"blocks": disturbed})
+    counted = without_interruptions(raw.model_copy(update={"candidate": candidate}))
+    assert [b.accepted for b in counted.candidate.blocks] == [
+        number != 1 for number in range(len(blocks))
+    ]
+    assert counted.undisturbed_rounds == raw.undisturbed_rounds - 1
+
+
+# What stands in the way, and what is said of it.
+
+
+def move_bundle(world: World) -> dict[str, Any]:
+    shutil.copytree(world.root / "out" / "bundle", world.root / "elsewhere")
+    return {"source": world.root / "elsewhere"}
+
+
+def lose_the_job(world: World) -> dict[str, Any]:
+    shutil.rmtree(world.root / "out" / "job")
+    return {}
+
+
+def lose_the_table(world: World) -> dict[str, Any]:
+    shutil.rmtree(world.root / "out" / "job" / "level_table")
+    return {}
+
+
+def lose_the_model(world: World) -> dict[str, Any]:
+    (world.root / "model.onnx").rename(world.root / "moved.onnx")
+    return {}
+
+
+def change_the_labels(world: World) -> dict[str, Any]:
+    path = world.root / "validation.npz"
+    with np.load(path) as file:
+        np.savez(path, x=file["x"], labels=(file["labels"] + 1) % 4)
+    return {}
+
+
+def be_elsewhere(world: World) -> dict[str, Any]:
+    (table,) = (world.root / "out" / "job" / "level_table").iterdir()
+    path = table / "environment.json"
+    environment = json.loads(path.read_bytes())
+    environment["cpu"] = "Another CPU"
+    environment["libraries"]["onnxruntime"] = "0.1"
+    path.write_text(json.dumps(environment))
+    table.rename(table.with_name("0123456789ab"))
+    return {}
+
+
+def be_elsewhere_without_a_word(world: World) -> dict[str, Any]:
+    (table,) = (world.root / "out" / "job" / "level_table").iterdir()
+    (table / "environment.json").unlink()
+    table.rename(table.with_name("0123456789ab"))
+    return {}
+
+
+def put_beside_another_job(world: World) -> dict[str, Any]:
+    path = world.root / "out" / "job" / "inputs.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "model": "0" * 64}))
+    return {"source": world.root / "out" / "bundle"}
+
+
+def damage_the_config(world: World) -> dict[str, Any]:
+    (world.root / "out" / "job" / "config.json").write_text("{}")
+    return {}
+
+
+def name_nothing(world: World) -> dict[str, Any]:
+    return {"source": world.root / "nowhere"}
+
+
+def name_anything(world: World) -> dict[str, Any]:
+    (world.root / "empty").mkdir()
+    return {"source": world.root / "empty"}
+
+
+Obstacle = Callable[[World], dict[str, Any]]
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "kind", "words"),
+    [
+        (move_bundle, BundleError, "a bundle without its job: .*it is still there: give"),
+        (lose_the_job, BundleError, "a bundle without its job: .*autosparse verify"),
+        (lose_the_table, ConfigError, "has no level table: .*--resume"),
+        (lose_the_model, ConfigError, "the model file .* is no longer there .*--model"),
+        (change_the_labels, ConfigError, "the validation file .* is not the one that the job in"),
+        (be_elsewhere, ConfigError, "measured elsewhere: cpu Another CPU there, .*runtime 0.1 the"),
+        (be_elsewhere_without_a_word, ConfigError, "elsewhere: environment 0123456789ab there"),
+        (put_beside_another_job, BundleError, "is that of another model"),
+        (damage_the_config, ConfigError, "cannot be read: model: Field required"),
+        (name_nothing, ConfigError, "there is no .*nowhere"),
+        (name_anything, ConfigError, "neither a bundle nor the output directory of a job"),
+    ],
+)
+def test_what_is_missing_is_said(
+    world: World, obstacle: Obstacle, kind: type[UserInputError], words: str
+) -> None:
+    engines = world.engines()
+    fields = obstacle(world)
+    with pytest.raises(kind, match=words):
+        resolve(world, latency_budget="61%", engines=engines, **fields)
+    assert lane(engines).measured == []
+    assert not (world.root / "new").exists()
+
+
+def test_moved_files_are_given_anew(world: World) -> None:
+    moved: dict[str, Any] = {
+        name: (world.root / f"{name}{end}").rename(world.root / f"moved-{name}{end}")
+        for name, end in (("model", ".onnx"), ("calibration", ".npz"), ("validation", ".npz"))
+    }
+    assert resolve(world, latency_budget="61%", **moved).verdict is Verdict.MET
+
+
+def test_a_job_that_is_at_work_is_left_alone(world: World) -> None:
+    job = world.root / "out" / "job"
+    with held(job, job), pytest.raises(StorageError, match="another process works in"):
+        resolve(world, latency_budget="61%")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"latency_budget": "fast"}, "no latency budget"),
+        ({"keep": "nothing=dense:int8"}, "--keep 'nothing' matches no layer"),
+        ({"exclude": "nothing"}, "--exclude 'nothing' matches no layer"),
+        ({"keep": "layer1"}, "names no level"),
+        ({"time_limit": "soon"}, "no duration"),
+        ({"budget": "61%"}, "there is no --budget"),
+    ],
+)
+def test_bad_requests_are_refused(world: World, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        resolve(world, **fields)
+    assert not (world.root / "new").exists()

@@ -1,0 +1,46 @@
+"""Assemble a resolve on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autosparse.pipeline.job import Engines
+from autosparse.pipeline.optimize import Result
+from autosparse.pipeline.progress import Progress, Silent
+from autosparse.pipeline.resolve import ResolveConfig, read_resolve_config, run_resolve
+from backends import BACKENDS
+from workers.isolated_lane import IsolatedLane
+
+
+def resolve(
+    source: Path | str, *, resume: bool = False, progress: Progress | None = None, **fields: Any
+) -> Result:
+    """Answer another budget from what a job measured, and verify the answer.
+
+    Args:
+        source: a delivered bundle beside its job, or the output directory that holds both.
+        resume: continue an earlier resolve in the same output directory.
+        progress: told what happens; silent by default.
+        **fields: every field of `autosparse.pipeline.resolve.ResolveConfig`, for example
+            `latency_budget="6ms"`, `keep="conv1=dense:fp32"`, `output_dir=`.
+
+    Returns:
+        The verdict, the new bundle's directory and its manifest. The old directory is untouched.
+
+    Raises:
+        UserInputError: the job cannot be answered from, or something given is wrong; the message
+            says what to do.
+    """
+    asked = read_resolve_config({"source": source, **fields})
+    return resolve_job(asked, progress or Silent(), resume=resume)
+
+
+def resolve_job(asked: ResolveConfig, progress: Progress, *, resume: bool = False) -> Result:
+    """Resolve with the backend that the job names, and a measurement lane of its own."""
+    with IsolatedLane() as lane:
+        return run_resolve(
+            asked,
+            lambda backend: Engines(BACKENDS.load(backend), lane, progress),
+            resume=resume,
+        )
