@@ -27,6 +27,7 @@ from autosparse.artifacts.report_evidence import (
 )
 from autosparse.artifacts.report_front import front_view
 from autosparse.artifacts.report_layers import correction_views, layers_view
+from autosparse.artifacts.report_recovery import recovery_view
 from autosparse.artifacts.report_verdict import verdict_view
 from autosparse.artifacts.report_words import QualityWords, bytes_size, count, duration, short
 
@@ -84,6 +85,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "corrections": correction_views(data.corrections),
         "latency": latency_view(data),
         "predictor": None if data.predictor is None else predictor_view(data.predictor),
+        "recovery": None if data.recovery is None else recovery_view(data.recovery),
         "rails": None if data.guard_rails is None else guard_rails_view(data.guard_rails),
         "qualities": qualities,
         "snippets": load_snippets(manifest),

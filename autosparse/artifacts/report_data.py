@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autosparse.artifacts.layer_rows import LayerRow
 from autosparse.artifacts.manifest import Manifest
-from autosparse.evaluation import Comparison, Environment, Interval
+from autosparse.evaluation import Comparison, Environment, Interval, Quality
 
 
 class _Record(BaseModel):
@@ -77,6 +77,46 @@ class CorrectionRow(_Record):
     """Whether recipes are corrected at this level."""
 
 
+class RecoverySide(_Record):
+    """A recipe before or after it was trained, on the rows that select."""
+
+    recipe_id: str
+    quality: Quality
+    latency_ratio: float
+    divergence: float
+    """Distance of its outputs from the dense model's."""
+
+
+class TrainedRecipe(_Record):
+    """A short training that only compared recipes."""
+
+    recipe_id: str
+    before: float
+    """Divergence on rows held out from the training."""
+    after: float
+    steps: int
+
+
+class RecoveryReport(_Record):
+    """What a recovery training gave."""
+
+    method: str
+    before: RecoverySide
+    after: RecoverySide | None
+    """None where it could not be measured."""
+    delivered: bool
+    """Whether the trained file is the delivered one."""
+    steps: int
+    seconds: float
+    end: str
+    """What ended it."""
+    arithmetic: str
+    curve: tuple[tuple[int, float, float], ...]
+    """(step, mean training loss since the last point, divergence on rows held out)."""
+    compared: tuple[TrainedRecipe, ...]
+    """What told which recipe to train."""
+
+
 class ReportData(_Record):
     """The whole report."""
 
@@ -94,3 +134,5 @@ class ReportData(_Record):
     notes: tuple[str, ...]
     corrections: tuple[CorrectionRow, ...] = ()
     """Measured effects of the correction; none where it was not tried."""
+    recovery: RecoveryReport | None = None
+    """None where nothing was trained."""

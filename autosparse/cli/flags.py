@@ -42,6 +42,9 @@ def given_fields(
 def _shape(field: FieldInfo) -> dict[str, Any]:
     if field.annotation is bool:
         return {"action": "store_true"}
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "without_value" in extra:
+        return {"nargs": "?", "const": extra["without_value"], "metavar": "METHOD"}
     if get_origin(field.annotation) in (tuple, dict):
         return {"action": "append", "metavar": "VALUE"}
     return {"metavar": "VALUE"}

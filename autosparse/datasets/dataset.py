@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from autosparse.errors import DataError
 from autosparse.tensor_spec import TensorSpec
 
 Array = npt.NDArray[np.generic]
+Augmentation = Literal["flip", "shift"]
+"""A change of images that leaves their meaning, where the user says that it does."""
 LABELS, SCORES, PAIR_SUFFIX = "labels", "scores", "_b"
 
 

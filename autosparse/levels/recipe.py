@@ -42,6 +42,9 @@ class Recipe(BaseModel):
     """Level of every layer, by the layer's name."""
     knobs: Knobs = Field(default_factory=Knobs)
     """Runtime settings that travel with the file."""
+    recovered: str | None = None
+    """Digest of the weights that a recovery training made of this recipe; None for those of the
+    level table."""
 
     @property
     def id(self) -> str:
@@ -50,6 +53,8 @@ class Recipe(BaseModel):
         # recipes from before there was a choice keep their id
         if self.knobs.activation_type == "uint8":
             del content["knobs"]["activation_type"]
+        if self.recovered is None:
+            del content["recovered"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -13,6 +13,8 @@ from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.delivery import Answer, nearest_offers
 from autosparse.pipeline.predictor_report import predictor_report
 from autosparse.pipeline.records import TrialRecord
+from autosparse.pipeline.recover import Recovered
+from autosparse.pipeline.recovery_report import recovery_report
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.starts import Starts
 from autosparse.pipeline.table_building import lower_recipe
@@ -21,7 +23,9 @@ from autosparse.pipeline.verification import Verified, verify_model
 _MOST_VERIFICATIONS = 6
 
 
-def conclude(bench: Bench, search: Search, starts: Starts) -> Answer:
+def conclude(
+    bench: Bench, search: Search, starts: Starts, recovered: Recovered | None = None
+) -> Answer:
     """Verify, decide, and gather what the report tells.
 
     A file is delivered as meeting the contract only after it was lowered again, opened in a
@@ -34,7 +38,8 @@ def conclude(bench: Bench, search: Search, starts: Starts) -> Answer:
     contract = bench.baseline.contract
     trials = {trial.recipe.id: trial for trial in search.trials}
     ranked = rank((t.evidence for t in search.trials), contract)[:_MOST_VERIFICATIONS]
-    notes = [*bench.notes, *starts.notes]
+    recovered = recovered or Recovered()
+    notes = [*bench.notes, *starts.notes, *recovered.notes]
     verified: Verified | None = None
     for evidence in ranked:
         attempt = _verify(bench, trials[evidence.recipe_id].recipe, notes)
@@ -60,6 +65,7 @@ def conclude(bench: Bench, search: Search, starts: Starts) -> Answer:
         search=_summary(bench, search),
         notes=tuple(notes),
         predictor=predictor_report(search.predictor),
+        recovery=recovery_report(recovered, verified.recipe.id),
     )
 
 

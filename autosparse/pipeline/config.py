@@ -9,11 +9,16 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from autosparse.datasets import Augmentation
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Budget, MaxDrop, Percentile
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.levels import Level
 
+AUTOMATIC = "auto"
+"""What stands for a recovery method that is chosen by the recipe."""
+OF_TRAINING = ("train", "train_labels", "augment", "recover_time")
+"""Fields that mean something only beside `recover`."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _SECONDS = {"s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -55,6 +60,8 @@ class JobConfig(TargetedModel):
     """npz with typical inputs, named like the model's; no labels needed."""
     validation: Path
     """npz with inputs and, for most metrics, `labels`: half selects, half gates."""
+    train: Path | None = None
+    """npz with rows to train on, for --recover; labels are not needed."""
     test: Path | None = None
     """npz that no decision looks at; its result is only reported."""
     metric: str | None = None
@@ -88,6 +95,16 @@ class JobConfig(TargetedModel):
     time_limit: Annotated[float, Field(gt=0)] = 1800.0
     """Time for everything up to the verification: 90s, 30m, 2h. When it is up, the best so far is
     verified and delivered."""
+    recover: str | None = Field(default=None, json_schema_extra={"without_value": AUTOMATIC})
+    """Train the best recipes of the search, with the dense model as teacher, by this recovery
+    method; without a name, one that suits the recipe. Needs --train."""
+    recover_time: Annotated[float, Field(gt=0)] = 600.0
+    """Time for the training, besides the time limit: 90s, 10m, 1h."""
+    train_labels: bool = False
+    """Learn from the labels of the train file, too."""
+    augment: tuple[Augmentation, ...] = ()
+    """Changes of training images that leave their meaning: flip (left to right), shift (by some
+    pixels). May be repeated, or separated by commas. Without it, images are used as they are."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random choice."""
     output_dir: Path = Path("autosparse-out")
@@ -98,7 +115,29 @@ class JobConfig(TargetedModel):
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("time_limit", mode="before")
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _read_augmentations(cls, value: Any) -> Any:
+        items = (value,) if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            return items
+        return tuple(part.strip() for item in items for part in str(item).split(","))
+
+    @model_validator(mode="after")
+    def _training_is_asked_for(self) -> Self:
+        if self.recover is not None and self.train is None:
+            raise ConfigError(
+                "--recover needs rows to train on",
+                hint="give --train FILE.npz, with arrays named like the model's inputs",
+            )
+        fields = type(self).model_fields
+        asked = [name for name in OF_TRAINING if getattr(self, name) != fields[name].default]
+        if self.recover is None and asked:
+            flag = "--" + asked[0].replace("_", "-")
+            raise ConfigError(f"{flag} belongs to a recovery training", hint="add --recover")
+        return self
+
+    @field_validator("time_limit", "recover_time", mode="before")
     @classmethod
     def _read_duration(cls, value: Any) -> Any:
         return read_duration(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 from autosparse.artifacts.bundle import file_sha256, write_bundle
 from autosparse.artifacts.layer_rows import to_csv
@@ -16,7 +17,13 @@ from autosparse.artifacts.manifest import (
     SearchSummary,
 )
 from autosparse.artifacts.report import render_report
-from autosparse.artifacts.report_data import CorrectionRow, PredictorReport, ReportData, TrialPoint
+from autosparse.artifacts.report_data import (
+    CorrectionRow,
+    PredictorReport,
+    RecoveryReport,
+    ReportData,
+    TrialPoint,
+)
 from autosparse.evaluation import Comparison, Contract, Verdict
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.baseline import Baseline
@@ -43,6 +50,7 @@ class Answer:
     search: SearchSummary
     notes: tuple[str, ...]
     predictor: PredictorReport | None
+    recovery: RecoveryReport | None = None
 
 
 def deliver(bench: Bench, answer: Answer) -> Manifest:
@@ -63,6 +71,7 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         environment=bench.baseline.environment,
         guard_rails=guard_rails(verified.outputs, verified.dense_outputs, job.gating),
         predictor=answer.predictor,
+        recovery=answer.recovery,
         noise_floor=(interval.high - interval.low) / 2,
         notes=answer.notes,
         corrections=tuple(
@@ -129,12 +138,14 @@ def nearest_offers(trials: tuple[TrialRecord, ...], contract: Contract) -> tuple
 def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
     config, verified = job.config, answer.verified
     rows = len(job.selecting) + len(job.gating)
-    given = {
+    given: dict[str, tuple[Path, int | None]] = {
         "calibration": (config.calibration, len(job.calibration)),
         "validation": (config.validation, rows),
     }
     if config.test is not None and job.test is not None:
         given["test"] = (config.test, len(job.test))
+    if config.train is not None:
+        given["train"] = (config.train, None)
     return Manifest(
         product=f"autosparse {version('autosparse')}",
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

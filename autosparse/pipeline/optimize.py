@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autosparse.artifacts.manifest import Manifest
+from autosparse.datasets import Dataset
 from autosparse.evaluation import Verdict
 from autosparse.pipeline.atlas_losers import check_atlas, without_losers
 from autosparse.pipeline.baseline import Baseline, measure_baseline
@@ -18,8 +19,10 @@ from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.layer_choices import layer_choices
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.parity import check_parity
+from autosparse.pipeline.recover import recover
 from autosparse.pipeline.search_run import Search, resolve_space
 from autosparse.pipeline.starts import run_starts
+from autosparse.pipeline.training_rows import load_training_rows
 from autosparse.pipeline.workspace import open_workspace
 from search_spaces import load_space
 
@@ -54,15 +57,19 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
     with open_workspace(config, resume=resume) as workspace:
         job = prepare_job(config, workspace, engines)
         check_atlas(job)
-        return answer(job, measure_baseline(job))
+        rows = load_training_rows(job)
+        return answer(job, measure_baseline(job), rows)
 
 
-def answer(job: Job, baseline: Baseline, notes: Sequence[str] = ()) -> Result:
+def answer(
+    job: Job, baseline: Baseline, rows: Dataset | None = None, notes: Sequence[str] = ()
+) -> Result:
     """From a measured baseline to a verified bundle; what the job's files hold is not done again.
 
     Args:
         job: what all stages share.
         baseline: what every candidate is held against.
+        rows: what recovery trains on; None where it is not asked for.
         notes: what the report must tell beside what happens here.
     """
     config = job.config
@@ -79,6 +86,7 @@ def answer(job: Job, baseline: Baseline, notes: Sequence[str] = ()) -> Result:
     starts = run_starts(bench, search)
     if not starts.infeasible:
         search.run()
-    found = conclude(bench, search, starts)
+    recovered = recover(bench, search, parity, rows)
+    found = conclude(bench, search, starts, recovered)
     manifest = deliver(bench, found)
     return Result(found.verdict, str(job.workspace.bundle), manifest)

@@ -35,6 +35,42 @@ class TrialRecord(BaseModel):
     """When it was complete, from the start of the job."""
 
 
+class RecoveryRecord(BaseModel):
+    """One training of one recipe. Written once, when it is complete."""
+
+    # a loss that was not a number is part of what happened
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
+
+    schema_version: Literal[1] = 1
+    """Version of this record's schema."""
+    key: str
+    """Digest of recipe, method, plan and rows: equal trainings are not done twice."""
+    recipe_id: str
+    """The recipe that was trained."""
+    method: str
+    """Name of the recovery."""
+    is_proxy: bool
+    """Whether it was a short one that only compares recipes."""
+    weights: str | None
+    """Digest of the stored weights; None where they are not kept."""
+    before: float
+    """Divergence from the dense model on rows held out, where the training started."""
+    after: float
+    """The same of what came of it."""
+    steps: int
+    """Steps that were done."""
+    seconds: float
+    """Time that was taken."""
+    end: str
+    """What ended it: steps, time, no improvement or diverged."""
+    arithmetic: str
+    """fp32 or bf16: what was faster here."""
+    curve: tuple[tuple[int, float, float], ...]
+    """(step, mean training loss since the last point, divergence on rows held out)."""
+
+
 class MeasuredTrial(BaseModel):
     """Raw samples behind one trial, kept apart from the study for their size."""
 

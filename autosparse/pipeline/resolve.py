@@ -14,7 +14,13 @@ from autosparse.errors import ConfigError
 from autosparse.evaluation import Budget, MaxDrop, Percentile
 from autosparse.pipeline.adoption import MARKER, Adoption
 from autosparse.pipeline.baseline import Baseline, measure_baseline
-from autosparse.pipeline.config import JobConfig, explain, read_config, read_duration
+from autosparse.pipeline.config import (
+    OF_TRAINING,
+    JobConfig,
+    explain,
+    read_config,
+    read_duration,
+)
 from autosparse.pipeline.job import Engines, Job, prepare_job
 from autosparse.pipeline.layer_choices import Choice, layer_choices
 from autosparse.pipeline.layer_groups import layer_groups
@@ -142,7 +148,7 @@ def run_resolve(
         )
         remember_config(workspace, job.config)
         engines.progress.note(taken.note)
-        return answer(job, baseline, [taken.note])
+        return answer(job, baseline, notes=[taken.note])
 
 
 def resolved_config(asked: ResolveConfig, source: SourceJob) -> JobConfig:
@@ -166,6 +172,8 @@ def resolved_config(asked: ResolveConfig, source: SourceJob) -> JobConfig:
         "group": (*old.group, *asked.group),
         "time_limit": asked.time_limit,
         "atlas": None,  # what it refused, the table tells
+        # an answer within seconds: recipes that were trained stay among the trials, none is added
+        **{name: JobConfig.model_fields[name].default for name in ("recover", *OF_TRAINING)},
     }
     if asked.max_drop is not None:
         changes["max_drop"] = str(asked.max_drop)

@@ -17,6 +17,7 @@ from autosparse.evaluation import ExecutedLayer, LoweredModel, LoweringRequest
 from autosparse.evaluation.metrics import Outputs
 from autosparse.heap import return_freed_memory
 from autosparse.levels import BASELINE, Knobs, Level, Precision, Recipe
+from autosparse.levels.recovered import RecoveredWeights
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight, FloatMatrix
 from autosparse.methods import METHODS
@@ -305,6 +306,25 @@ def lower_recipe(
 
     Raises:
         CompileError: a weight is not in the table, or the backend cannot lower the recipe.
+        StorageError: the recipe's recovered weights are not in the workspace.
+    """
+    store = RecoveredWeights(job.workspace.recovered)
+    weights = (
+        stitched_weights(table, recipe, correction)
+        if recipe.recovered is None
+        else store.load(recipe.recovered)
+    )
+    request = LoweringRequest(job.graph, recipe, weights, ranges)
+    return job.engines.backend.lower(request, job.workspace.scratch(name))
+
+
+def stitched_weights(
+    table: LevelTable, recipe: Recipe, correction: Corrector | None = None
+) -> Mapping[str, CompressedWeight]:
+    """A recipe's weights from the table, corrected.
+
+    Raises:
+        CompileError: a weight is not in the table.
     """
     weights: Mapping[str, CompressedWeight] = {
         layer: table.weight(layer, level)
@@ -314,10 +334,7 @@ def lower_recipe(
     missing = set(recipe.compressed_layers) - set(weights)
     if missing:
         raise CompileError(f"the level table has no weight for {sorted(missing)[0]}")
-    if correction is not None:
-        weights = correction.apply(recipe.levels, weights)
-    request = LoweringRequest(job.graph, recipe, weights, ranges)
-    return job.engines.backend.lower(request, job.workspace.scratch(name))
+    return weights if correction is None else correction.apply(recipe.levels, weights)
 
 
 def _relative_error(weight: CompressedWeight, dense: FloatMatrix) -> float:

@@ -102,5 +102,7 @@ def _config(manifest: Manifest, model: Path | None, validation: Path | None) -> 
             raise BundleError(
                 f"the {name} file {path} is no longer there", hint=f"give it with --{name}"
             )
-    fields["test"] = None
+    # a delivered file is not trained again
+    fields.update(test=None, train=None, recover=None, train_labels=False, augment=())
+    fields.pop("recover_time", None)
     return read_config(fields)

@@ -46,6 +46,11 @@ class Workspace:
         return self.job / "level_table"
 
     @property
+    def recovered(self) -> Path:
+        """Weights that recovery trainings made, their checkpoints and what is told of them."""
+        return self.job / "recovered"
+
+    @property
     def study(self) -> Path:
         """The Optuna journal."""
         return self.job / "study.journal"

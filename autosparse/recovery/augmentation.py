@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from autosparse.datasets import Augmentation
 from autosparse.errors import ConfigError
 from autosparse.tensor_spec import TensorSpec
 
-Augmentation = Literal["flip", "shift"]
 _IMAGE_AXES = 4
 # Share of the side by which an image is moved at most: 4 pixels of 32.
 _FARTHEST = 8

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from autosparse.recovery.augmentation import Augmentation
+from autosparse.datasets import Augmentation
 
 Share = Annotated[float, Field(ge=0.0)]
 

@@ -123,7 +123,8 @@ class RecipeSpace:
     def contains(self, recipe: Recipe) -> bool:
         """Whether the recipe is a point of this space."""
         return (
-            recipe.knobs == self.knobs
+            recipe.recovered is None
+            and recipe.knobs == self.knobs
             and recipe.levels.keys() == self.layers.keys()
             and all(level in self.layers[name].levels for name, level in recipe.levels.items())
             and (not self.members or self.recipe(self.parameters(recipe)).levels == recipe.levels)

@@ -1,0 +1,250 @@
+"""Recovery in the story: the search's best recipes are trained, and become trials of their own.
+
+A training does not change how fast a recipe is. So every recipe inside the budget may be trained,
+also where it drops more than allowed: the gate looks at what comes of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from autosparse.datasets import Dataset
+from autosparse.errors import CandidateError
+from autosparse.evaluation.metrics import default_metric
+from autosparse.heap import return_freed_memory
+from autosparse.journal import Journal
+from autosparse.levels import Recipe
+from autosparse.levels.recovered import RecoveredWeights
+from autosparse.model_graph.cost import layer_costs
+from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.config import AUTOMATIC
+from autosparse.pipeline.parity import Parity
+from autosparse.pipeline.records import RecoveryRecord, TrialRecord
+from autosparse.pipeline.search_run import Search
+from autosparse.pipeline.table_building import stitched_weights
+from autosparse.recovery import RECOVERIES
+from autosparse.recovery.automatic import automatic_recovery
+from autosparse.recovery.plan import TrainingPlan
+from autosparse.recovery.recovery import Recovery
+from autosparse.recovery.student import Student
+from autosparse.recovery.training import CurvePoint, Outcome, Training
+from autosparse.recovery.training_data import TrainingData
+
+RECOVERED = "recovery"
+_MOST_WINNERS = 3
+# Share of the time that tells which winner recovers best, where there are several.
+_PROXY_SHARE = 0.25
+_MOST_ROWS_IN_A_STEP, _ACTIVATION_BYTES = 64, 64 << 20
+_ON_LOGITS = frozenset({"top1", "top5", "cross_entropy", "kl"})
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What the stage came to."""
+
+    records: tuple[RecoveryRecord, ...] = ()
+    """Trainings, the short ones that compared winners among them."""
+    before: TrialRecord | None = None
+    """The trial that was trained to the end."""
+    after: TrialRecord | None = None
+    """The trial that came of it; None where none did."""
+    notes: tuple[str, ...] = ()
+    """What the report must tell."""
+
+
+def recover(bench: Bench, search: Search, parity: Parity, rows: Dataset | None) -> Recovered:
+    """Train the best recipes, and measure what came of it like any other trial.
+
+    Short trainings tell which of the winners recovers best; that one has the rest of the time.
+
+    Args:
+        bench: what all trials share.
+        search: its trials are the candidates, and it takes up the new one.
+        parity: whether torch computes what the runtime does.
+        rows: what is trained on; None where no recovery is asked for.
+    """
+    if rows is None:
+        return Recovered()
+    progress = bench.job.engines.progress
+    progress.stage("recover", f"{len(rows)} rows, {bench.job.config.recover_time:.0f} s")
+    winners = winners_of(bench, search.trials) if parity.holds else []
+    if not winners:
+        why = "no compressed recipe is inside the budget" if parity.holds else parity.note
+        note = f"nothing was trained: {why}"
+        progress.note(note)
+        return Recovered(notes=(note,))
+    trainer = Trainer(bench, rows)
+    try:
+        return trainer.train_best(winners, search)
+    except CandidateError as error:
+        note = f"the recovery training came to nothing: {error}"
+        progress.note(note)
+        return Recovered(records=trainer.records, before=winners[0], notes=(note,))
+    finally:
+        return_freed_memory()
+
+
+def winners_of(bench: Bench, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Compressed recipes inside the budget, the nearest to the dense model first."""
+    contract = bench.baseline.contract
+    inside = [
+        trial
+        for trial in trials
+        if trial.recipe.recovered is None
+        and trial.evidence.compressed_layers
+        and trial.evidence.meets_budget(contract)
+    ]
+    return sorted(inside, key=lambda trial: trial.evidence.divergence)[:_MOST_WINNERS]
+
+
+@dataclass
+class Trainer:
+    """What the trainings of one job share."""
+
+    bench: Bench
+    rows: Dataset
+    done: list[RecoveryRecord] = field(default_factory=list)
+    """Trainings of this stage, whether they were run now or before."""
+
+    def __post_init__(self) -> None:
+        directory = self.bench.job.workspace.recovered
+        directory.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(directory / "trainings.jsonl", RecoveryRecord)
+        self._store = RecoveredWeights(directory)
+
+    @property
+    def records(self) -> tuple[RecoveryRecord, ...]:
+        """Trainings of this stage."""
+        return tuple(self.done)
+
+    def train_best(self, winners: Sequence[TrialRecord], search: Search) -> Recovered:
+        """Compare the winners, train the best one, and make it a trial.
+
+        Raises:
+            CandidateError: nothing came of the training.
+        """
+        seconds = self.bench.job.config.recover_time
+        best = winners[0]
+        if len(winners) > 1:
+            each = _PROXY_SHARE * seconds / len(winners)
+            tried = [(trial, self._tried(trial, each)) for trial in winners]
+            best = min(tried, key=lambda item: item[1])[0]
+            seconds *= 1.0 - _PROXY_SHARE
+        record = self.train(best.recipe, seconds, is_proxy=False)
+        recipe = best.recipe.model_copy(update={"recovered": record.weights})
+        trial = search.try_recipe(recipe, RECOVERED)
+        notes = () if trial is not None else ("the recovered recipe could not be measured",)
+        return Recovered(self.records, best, trial, notes)
+
+    def train(self, recipe: Recipe, seconds: float, *, is_proxy: bool) -> RecoveryRecord:
+        """Train one recipe, unless that was done before.
+
+        Raises:
+            CandidateError: the training diverged, or the recipe cannot be stitched.
+            StorageError: checkpoint or weights cannot be written.
+        """
+        job = self.bench.job
+        recovery = self._recovery(recipe)
+        plan = self._plan(seconds)
+        key = _key(recipe, recovery, plan, self.rows)
+        known = next((r for r in self._journal.records if r.key == key), None)
+        if known is not None:
+            self.done.append(known)
+            return known
+        what = "a few steps of" if is_proxy else "training"
+        job.engines.progress.stage("recover", f"{what} {recipe.id} by {recovery.name}")
+        checkpoint = job.workspace.recovered / f"{key}.pt"
+        outcome = self._training(recipe, recovery, plan, checkpoint if not is_proxy else None)
+        record = _record(recipe, recovery, outcome, key, is_proxy=is_proxy).model_copy(
+            update={"weights": None if is_proxy else self._store.put(outcome.weights)}
+        )
+        self._journal.append(record)
+        checkpoint.unlink(missing_ok=True)
+        self.done.append(record)
+        return record
+
+    def _tried(self, trial: TrialRecord, seconds: float) -> float:
+        """Divergence after a short training; infinite where it diverges."""
+        try:
+            return self.train(trial.recipe, seconds, is_proxy=True).after
+        except CandidateError as error:
+            self.bench.job.engines.progress.note(f"{trial.recipe.id} does not train: {error}")
+            return float("inf")
+
+    def _recovery(self, recipe: Recipe) -> Recovery:
+        asked = self.bench.job.config.recover or AUTOMATIC
+        name = automatic_recovery(recipe.levels) if asked == AUTOMATIC else asked
+        recovery = RECOVERIES.load(name)
+        why_not = recovery.why_not(recipe.levels)
+        if why_not:
+            raise CandidateError(f"{name} does not train {recipe.id}: {why_not}")
+        return recovery
+
+    def _plan(self, seconds: float) -> TrainingPlan:
+        job = self.bench.job
+        return TrainingPlan(
+            seconds=seconds, batch_size=_rows_in_a_step(self.bench), augment=job.config.augment,
+            logits=_answers_are_logits(self.bench), seed=job.config.seed,
+            labels=1.0 if job.config.train_labels else 0.0,
+        )  # fmt: skip
+
+    def _training(
+        self, recipe: Recipe, recovery: Recovery, plan: TrainingPlan, checkpoint: Path | None
+    ) -> Outcome:
+        bench, job = self.bench, self.bench.job
+        grids = job.engines.backend.rounded_activations(job.graph, recipe.levels, bench.ranges)
+        weights = stitched_weights(bench.table, recipe, bench.correction)
+        student = Student(job.graph, recipe.levels, weights, recovery, grids)
+        data = TrainingData(self.rows, plan.batch_size, plan.seed)
+
+        def watch(point: CurvePoint) -> None:
+            job.engines.progress.step(
+                min(round(point.seconds), round(plan.seconds)), round(plan.seconds),
+                f"divergence {point.held_out:.3g} on rows held out",
+            )  # fmt: skip
+
+        return Training(job.graph, student, data, plan, checkpoint, watch).run()
+
+
+def _rows_in_a_step(bench: Bench) -> int:
+    """As many as keep the largest activation small; the target's where its batch is fixed."""
+    job = bench.job
+    if job.has_fixed_batch:
+        return job.target.batch_size
+    costs = layer_costs(job.graph, job.target.input_shapes).values()
+    largest = max((cost.output_elements or 0 for cost in costs), default=0)
+    row_bytes = max(4 * largest // max(job.target.batch_size, 1), 1)
+    return min(max(_ACTIVATION_BYTES // row_bytes, 1), _MOST_ROWS_IN_A_STEP)
+
+
+def _answers_are_logits(bench: Bench) -> bool:
+    """Whether a softmax of the outputs means something: by the metric, else by their names."""
+    names = tuple(spec.name for spec in bench.job.graph.outputs)
+    by_name = default_metric(names, labelled=False).name == "kl"
+    return by_name or bench.job.metric.name in _ON_LOGITS
+
+
+def _key(recipe: Recipe, recovery: Recovery, plan: TrainingPlan, rows: Dataset) -> str:
+    """What makes two trainings the same one."""
+    found = hashlib.sha256(f"{recipe.id} {recovery.name} {plan.model_dump_json()}".encode())
+    for name in sorted(rows.inputs):
+        found.update(np.ascontiguousarray(rows.inputs[name]).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _record(
+    recipe: Recipe, recovery: Recovery, outcome: Outcome, key: str, *, is_proxy: bool
+) -> RecoveryRecord:
+    return RecoveryRecord(
+        key=key, recipe_id=recipe.id, method=recovery.name, is_proxy=is_proxy, weights=None,
+        before=outcome.before, after=outcome.after, steps=outcome.steps, seconds=outcome.seconds,
+        end=outcome.end, arithmetic=outcome.arithmetic,
+        curve=tuple(
+            (p.step, p.training_loss, p.held_out) for p in outcome.curve
+        ),
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""The rows of a recovery training: checked at intake, and never those that judge."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from autosparse.datasets import Dataset, load_dataset
+from autosparse.errors import DataError
+from autosparse.pipeline.config import AUTOMATIC
+from autosparse.pipeline.job import Job
+from autosparse.recovery import RECOVERIES
+from autosparse.recovery.augmentation import check_augmentation
+from autosparse.tensor_spec import TensorSpec
+
+
+def load_training_rows(job: Job) -> Dataset | None:
+    """Read and check the train file; None where no recovery is asked for.
+
+    Rows that the validation or the test file has, too, are left out: a model must not be judged
+    by what it learned.
+
+    Raises:
+        UserInputError: the file, the method's name, the labels or the augmentation are wrong.
+    """
+    config = job.config
+    if config.recover is None or config.train is None:
+        return None
+    if config.recover != AUTOMATIC:
+        RECOVERIES.load(config.recover)
+    check_augmentation(config.augment, job.graph.inputs)
+    data = load_dataset(config.train, job.graph.inputs, "train")
+    if config.train_labels:
+        _check_class_labels(data, job.graph.outputs[0])
+    judging = [job.selecting, job.gating, *([] if job.test is None else [job.test])]
+    kept = _rows_of_no_other(data, judging)
+    if not len(kept):
+        raise DataError(
+            "every row of the train file is in the validation or the test file, too",
+            hint="train on other rows: those would judge what was learned from them",
+        )
+    if len(kept) < len(data):
+        job.engines.progress.note(
+            f"{len(data) - len(kept)} rows of the train file are also in the validation or test "
+            "file: they are not trained on"
+        )
+    return data.rows(kept)
+
+
+def _check_class_labels(data: Dataset, output: TensorSpec) -> None:
+    """Make sure that a cross-entropy can be taken.
+
+    Raises:
+        DataError: there are no labels, or they are no classes of the model's first output.
+    """
+    labels = data.labels
+    if labels is None or data.pair_inputs is not None:
+        raise DataError(
+            "--train-labels needs labels, and the train file has none",
+            hint="save class indices as labels=..., or leave --train-labels away: the dense model "
+            "is the teacher",
+        )
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"--train-labels needs class indices of shape (rows,), the train file's labels are "
+            f"{labels.dtype} {labels.shape}",
+            hint="leave --train-labels away: the dense model is the teacher",
+        )
+    classes = output.shape[-1] if output.shape else None
+    if isinstance(classes, int) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise DataError(
+            f"the train file's labels reach from {labels.min()} to {labels.max()}, the model's "
+            f"first output has {classes} classes",
+            hint=f"save class indices from 0 to {classes - 1}",
+        )
+
+
+def _rows_of_no_other(data: Dataset, others: Iterable[Dataset]) -> npt.NDArray[np.int64]:
+    """Indices of the rows that none of the others has."""
+    known = {digest for other in others for digest in _row_digests(other)}
+    own = _row_digests(data)
+    return np.flatnonzero([digest not in known for digest in own])
+
+
+def _row_digests(data: Dataset) -> list[bytes]:
+    """One digest for every row, of all its inputs."""
+    arrays = [np.ascontiguousarray(data.inputs[name]) for name in sorted(data.inputs)]
+    return [
+        hashlib.blake2b(b"".join(array[row].tobytes() for array in arrays), digest_size=16).digest()
+        for row in range(len(data))
+    ]
