@@ -15,8 +15,8 @@ from backends.kernels.families.broadcast_int8 import (
     dot_by_sdot,
     dot_by_vnni,
 )
-from backends.kernels.families.broadcast_int8_wide import broadcast_int8_wide
 from backends.kernels.families.convolution import convolution_fp32
+from backends.kernels.families.convolution_int8 import convolution_int8
 from backends.kernels.families.permute import permute_fp32
 from backends.kernels.families.permute_int8 import permute_int8
 from backends.kernels.targets import InstructionSet
@@ -54,7 +54,7 @@ _FAMILIES: dict[str, _Builder] = {
     "broadcast_int8": lambda symbol, target, vectors, rows: broadcast_int8(
         symbol, target.lanes, vectors, rows, _dot_for(target)
     ),
-    "broadcast_int8_i32": lambda symbol, target, vectors, rows: broadcast_int8_wide(
+    "conv_int8": lambda symbol, target, vectors, rows: convolution_int8(
         symbol, target.lanes, vectors, _dot_for(target)
     ),
     "permute_int8": lambda symbol, target, vectors, rows: permute_int8(symbol, vectors, rows),
@@ -86,7 +86,7 @@ TILES += tuple(
 # convolutions: a tile of every width, so that no position of an image is wasted
 TILES += tuple(
     KernelTile(family, vectors, 1)
-    for family, most in (("conv_fp32", 14), ("broadcast_int8_i32", 8))
+    for family, most in (("conv_fp32", 14), ("conv_int8", 8))
     for vectors in range(1, most + 1)
 )
 

@@ -4,18 +4,23 @@
 
 #include "convolution.h"
 
-enum { USUAL_VECTORS = 8, MANY_VECTORS = 14, MANY_RUNS = 96 };
+enum { USUAL_VECTORS = 8, WINDOW_VECTORS = 12, MANY_VECTORS = 14, MANY_RUNS = 96 };
 enum { FIRST_CACHE = 32 * 1024 /* bytes of it for a block of input */, FEW_RUNS = 12 };
+
+static const char OUT_OF_MEMORY[] = "out of memory while packing a sparse convolution";
+
+/* Where there are registers to hold their sums, windows pay for larger tiles, whose taps share
+ * lines of the cache, and so do long rows of single weights. */
+static int many_vectors(const AsLayerSpec *spec) {
+  if (spec->kernel[0] * spec->kernel[1] > 1) return WINDOW_VECTORS;
+  return spec->runs / spec->outputs >= MANY_RUNS ? MANY_VECTORS : USUAL_VECTORS;
+}
 
 static int find_kernels(const AsLayerSpec *spec, AsConvPacked *packed) {
   const AsPlan *plan = &spec->plan;
-  const char *family = packed->int8 ? "broadcast_int8_i32" : "conv_fp32";
-  /* long rows of weights pay for large tiles, if there are registers to hold their sums, and
-   * where planes do not have to be found in the cache for several taps */
-  const int many = packed->lanes == 16 && !packed->int8 &&
-                   spec->kernel[0] * spec->kernel[1] == 1 &&
-                   spec->runs / spec->outputs >= MANY_RUNS;
-  int wanted = plan->vectors ? plan->vectors : many ? MANY_VECTORS : USUAL_VECTORS;
+  const char *family = packed->int8 ? "conv_int8" : "conv_fp32";
+  int wanted = packed->lanes == 16 && !packed->int8 ? many_vectors(spec) : USUAL_VECTORS;
+  if (plan->vectors) wanted = plan->vectors;
   if (wanted > AS_CONV_VECTORS) wanted = AS_CONV_VECTORS;
   const AsKernel *best = as_nearest_kernel(family, wanted, 1);
   if (!best || best->rows != 1 || best->vectors > AS_CONV_VECTORS) return 0;
@@ -81,9 +86,33 @@ static const char *create_sums(const AsLayerSpec *spec, AsConvPacked *packed) {
     return problem;
   }
   float *start = as_allocate((size_t)spec->outputs * sizeof *start);
-  if (!start) return "out of memory while packing a sparse convolution";
+  if (!start) return OUT_OF_MEMORY;
   packed->start = start;
   if (spec->bias) memcpy(start, spec->bias, (size_t)spec->outputs * sizeof *start);
+  return NULL;
+}
+
+/* What kernels that finish are given: bounds, and the grid of uint8 output in its own steps. */
+static const char *create_bounds(const AsLayerSpec *spec, AsConvPacked *packed) {
+  const int clips = spec->activation == AS_CLIP;
+  float low = clips ? spec->activation_low : spec->activation == AS_RELU ? 0 : -INFINITY;
+  float high = clips ? spec->activation_high : INFINITY;
+  packed->finishes = spec->activation <= AS_CLIP && (!packed->int8 || packed->how.to_uint8);
+  if (packed->finishes && packed->int8) {
+    const float inverse = packed->how.inverse_step;
+    packed->scales = as_allocate((size_t)spec->outputs * sizeof *packed->scales);
+    packed->shifts = as_allocate((size_t)spec->outputs * sizeof *packed->shifts);
+    if (!packed->scales || !packed->shifts) return OUT_OF_MEMORY;
+    for (int64_t n = 0; n < spec->outputs; n++) {
+      packed->scales[n] = packed->how.scales[n] * inverse;
+      packed->shifts[n] = packed->how.bias[n] * inverse;
+    }
+    low *= inverse;
+    high = fminf(high * inverse, (float)(255 - packed->how.zero));
+  }
+  packed->bounds[0] = low;
+  packed->bounds[1] = high;
+  packed->bounds[2] = (float)-packed->how.zero;
   return NULL;
 }
 
@@ -93,19 +122,16 @@ static const char *create(AsLayer *layer) {
   const char *problem = check(spec);
   if (problem) return problem;
   AsConvPacked *packed = as_allocate(sizeof *packed);
-  if (!packed) return "out of memory while packing a sparse convolution";
+  if (!packed) return OUT_OF_MEMORY;
   layer->packed = packed;
   packed->int8 = spec->input_type == AS_UINT8;
   packed->lanes = set->lanes;
   packed->steps = set->conv_steps;
   packed->epilogue =
       (AsEpilogue){spec->activation_low, spec->activation_high, spec->activation};
-  packed->finishes = !packed->int8 && spec->activation <= AS_CLIP;
-  const int clips = spec->activation == AS_CLIP;
-  packed->bounds[0] = clips ? spec->activation_low : spec->activation == AS_RELU ? 0 : -INFINITY;
-  packed->bounds[1] = clips ? spec->activation_high : INFINITY;
   if (!find_kernels(spec, packed)) return "this library holds no convolution for this processor";
   problem = create_sums(spec, packed);
+  if (!problem) problem = create_bounds(spec, packed);
   if (problem) return problem;
   const int64_t width = (int64_t)packed->vectors * packed->lanes;
   const int64_t channels = spec->channels / (packed->int8 ? 4 : 1);
@@ -121,6 +147,8 @@ static void destroy(AsLayer *layer) {
   as_conv_release(&packed->weight);
   as_requantize_destroy(&packed->how);
   as_free(packed->start);
+  as_free(packed->scales);
+  as_free(packed->shifts);
   as_free(packed);
 }
 

@@ -7,6 +7,8 @@ enum { LINE = 16 /* elements of a cache line */ };
 enum {
   STRIP_ELEMENTS = 224 * 1024,  /* that the second cache holds beside a weight */
   SHIFTED_ELEMENTS = 64 * 1024, /* up to which a plane for each tap is cheaper */
+  ALIGNED_ELEMENTS = 224 * 1024, /* the same where that makes all loads aligned */
+  ALIGNED_STRIDED = 1024 * 1024,
   MANY_USES = 64,               /* of an element, that pay for a copy at an aligned place */
 };
 static const int64_t LARGEST = 1 << 30;
@@ -97,6 +99,16 @@ static int in_place(const AsLayerSpec *spec, int64_t channels, const AsConvGeome
   return g->y.output <= LARGEST / g->x.output / channels;
 }
 
+/* Lines that begin where cache lines do, where that costs at most a seventh more positions: then
+ * planes for each tap make every load aligned, and are worth their memory up to a larger size; most
+ * of all where taps a stride apart would have two thirds of these planes anyway. */
+static int align_lines(const AsConvGeometry *g, int64_t stride, int64_t line, int64_t lines) {
+  const int64_t wide = rounded(g->x.output, LINE);
+  const int64_t most_elements = stride > 1 ? ALIGNED_STRIDED : ALIGNED_ELEMENTS;
+  return (wide - g->x.output) * 7 <= g->x.output && line <= most_elements &&
+         line * lines <= most_elements;
+}
+
 /* Positions as they follow each other in memory. Tiles start at multiples of a register, so where
  * every tap has its own plane that is as wide as the output, most loads are aligned and no
  * position is lost; but planes for each tap must be filled and found in the cache. */
@@ -104,9 +116,10 @@ static void choose_pitch(const AsLayerSpec *spec, int64_t channels, AsConvGeomet
   const int64_t taps = spec->kernel[1];
   const int64_t lines = least(g->y.output + g->y.farthest, LARGEST);
   const int64_t line = channels * g->y.phases * taps * g->x.output; /* of all planes */
-  if (taps == 1 || (line <= SHIFTED_ELEMENTS && line * lines <= SHIFTED_ELEMENTS)) {
+  const int aligned = taps > 1 && align_lines(g, spec->strides[1], line, lines);
+  if (taps == 1 || aligned || (line <= SHIFTED_ELEMENTS && line * lines <= SHIFTED_ELEMENTS)) {
     own_phases(&g->x, taps, spec->dilations[1], spec->pads[1]);
-    g->pitch = g->x.output;
+    g->pitch = aligned ? rounded(g->x.output, LINE) : g->x.output;
   } else {
     share_phases(&g->x, taps, spec->dilations[1], spec->pads[1]);
     g->pitch = g->x.output + g->x.farthest - shared_padding(&g->x);

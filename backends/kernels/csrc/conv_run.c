@@ -53,48 +53,53 @@ static void lay_out(const Job *job, int64_t unit, int64_t begin, int64_t end,
 typedef struct {
   int32_t *sums;
   const float *residual; /* or NULL */
-  float *output;         /* or NULL */
+  void *output;          /* or NULL; float, or uint8_t */
   int64_t plane;         /* elements between channels of the output */
 } Results;
 
-static int multiply(const AsConvPacked *packed, const AsConvShare *share, const AsKernel *kernel,
-                    const int32_t *offsets, const int32_t *planes, int64_t elements,
-                    const Results *to) {
+/* Calls a kernel for one depth block. */
+static int multiply_block(const AsConvPacked *packed, const AsConvShare *share, int64_t b,
+                          const AsKernel *kernel, const int32_t *offsets, const AsView *input,
+                          const Results *to) {
   const int number = packed->int8 ? AS_VIEW_I32 : AS_VIEW_F32;
   const AsBroadcastWeight *weight = &share->weight;
   const int64_t width = (int64_t)kernel->vectors * packed->lanes;
-  const int64_t finished = to->output ? (share->outputs - 1) * to->plane + width : 0;
-  for (int64_t b = 0; b < weight->blocks; b++) {
-    const int64_t begin = weight->block_begin[b];
-    const int64_t pairs = weight->block_begin[b + 1] - begin + 1;
-    const AsView counts = {AS_VIEW_I32, weight->counts + b * weight->groups, weight->groups};
-    const AsView channels = {AS_VIEW_I32, weight->channels + b * weight->groups, weight->groups};
-    const AsView places = {AS_VIEW_I32, offsets + share->begin + begin, pairs};
-    const AsView values = {number, (const int32_t *)weight->values + begin, pairs};
-    const AsView start = {number, (const int32_t *)packed->start + share->first, share->outputs};
-    const AsView input = {number, planes, elements};
-    const AsView sums = {number, to->sums, share->outputs * width};
-    const AsView groups = {AS_VIEW_INT, NULL, weight->groups};
-    const AsView stride = {AS_VIEW_INT, NULL, width}, first = {AS_VIEW_INT, NULL, b == 0};
-    if (packed->int8) {
-      const AsView views[] = {counts, channels, places, values, start,
-                              input,  sums,     groups, stride, first};
-      if (as_call_kernel(kernel, views, sizeof views / sizeof *views)) return 0;
-      continue;
-    }
-    const AsView views[] = {
-        counts, channels, places, values, start, input, sums,
-        {AS_VIEW_F32, to->residual ? to->residual : to->output, finished},
-        {AS_VIEW_F32, to->output, finished},
-        {AS_VIEW_F32, packed->bounds, 2},
-        groups, stride,
-        {AS_VIEW_INT, NULL, to->plane},
-        first,
-        {AS_VIEW_INT, NULL, to->output && b == weight->blocks - 1},
-        {AS_VIEW_INT, NULL, to->residual != NULL},
-    };
-    if (as_call_kernel(kernel, views, sizeof views / sizeof *views)) return 0;
+  const int64_t begin = weight->block_begin[b];
+  const int64_t pairs = weight->block_begin[b + 1] - begin + 1;
+  const int64_t written = to->output ? (share->outputs - 1) * to->plane + width : 0;
+  const AsView counts = {AS_VIEW_I32, weight->counts + b * weight->groups, weight->groups};
+  const AsView channels = {AS_VIEW_I32, weight->channels + b * weight->groups, weight->groups};
+  const AsView places = {AS_VIEW_I32, offsets + share->begin + begin, pairs};
+  const AsView values = {number, (const int32_t *)weight->values + begin, pairs};
+  const AsView start = {number, (const int32_t *)packed->start + share->first, share->outputs};
+  const AsView sums = {number, to->sums, share->outputs * width};
+  const AsView bounds = {AS_VIEW_F32, packed->bounds, AS_CONV_BOUNDS};
+  const AsView groups = {AS_VIEW_INT, NULL, weight->groups};
+  const AsView stride = {AS_VIEW_INT, NULL, width}, plane = {AS_VIEW_INT, NULL, to->plane};
+  const AsView first = {AS_VIEW_INT, NULL, b == 0};
+  const AsView last = {AS_VIEW_INT, NULL, to->output && b == weight->blocks - 1};
+  if (packed->int8) {
+    const int64_t scaled = to->output ? share->outputs : 0;
+    const AsView scales = {AS_VIEW_F32, scaled ? packed->scales + share->first : NULL, scaled};
+    const AsView shifts = {AS_VIEW_F32, scaled ? packed->shifts + share->first : NULL, scaled};
+    const AsView output = {AS_VIEW_U8, to->output, written};
+    const AsView zero = {AS_VIEW_INT, NULL, packed->how.zero};
+    const AsView views[] = {counts, channels, places, values, start,  *input, sums, scales, shifts,
+                            bounds, output,   groups, stride, plane, first,  last, zero};
+    return !as_call_kernel(kernel, views, sizeof views / sizeof *views);
   }
+  const AsView residual = {AS_VIEW_F32, to->residual ? to->residual : to->output, written};
+  const AsView output = {AS_VIEW_F32, to->output, written};
+  const AsView adds = {AS_VIEW_INT, NULL, to->residual != NULL};
+  const AsView views[] = {counts, channels, places, values, start, *input, sums, residual,
+                          output, bounds,   groups, stride, plane, first,  last, adds};
+  return !as_call_kernel(kernel, views, sizeof views / sizeof *views);
+}
+
+static int multiply(const AsConvPacked *packed, const AsConvShare *share, const AsKernel *kernel,
+                    const int32_t *offsets, const AsView *input, const Results *to) {
+  for (int64_t b = 0; b < share->weight.blocks; b++)
+    if (!multiply_block(packed, share, b, kernel, offsets, input, to)) return 0;
   return 1;
 }
 
@@ -144,15 +149,18 @@ static void compute(Job *job, int64_t unit, const AsConvShare *share, int64_t ti
   const int64_t out = (unit / g->strips * spec->outputs + share->first) * plane +
                       strip * g->strip_rows * g->x.output;
   const float *residual = job->call->residual ? job->call->residual + out : NULL;
+  const int64_t bytes = spec->output_type == AS_UINT8 ? 1 : 4;
+  char *output = (char *)job->call->output + out * bytes;
+  const AsView input = {packed->int8 ? AS_VIEW_I32 : AS_VIEW_F32, planes + first,
+                        elements - first};
   Results results = {.sums = sums};
-  if (packed->finishes && g->pitch == g->x.output && end - from == width) {
-    results.output = (float *)job->call->output + out + first;
+  if (packed->finishes && g->pitch == g->x.output && end - from == width &&
+      !(packed->int8 && residual)) {
+    results.output = output + first * bytes;
     results.residual = residual ? residual + first : NULL;
     results.plane = plane;
   }
-  if (!multiply(packed, share, kernel, job->size->offsets, planes + first, elements - first,
-                &results))
-    job->failed = 1;
+  if (!multiply(packed, share, kernel, job->size->offsets, &input, &results)) job->failed = 1;
   if (results.output) return;
   AsConvPiece pieces[AS_CONV_VECTORS * 16 + 1];
   const AsConvTarget target = {
@@ -162,7 +170,7 @@ static void compute(Job *job, int64_t unit, const AsConvShare *share, int64_t ti
       .plane = plane,
       .width = width,
       .residual = residual,
-      .output = (char *)job->call->output + out * (spec->output_type == AS_UINT8 ? 1 : 4),
+      .output = output,
       .how = &packed->how,
       .first_channel = share->first,
   };

@@ -13,7 +13,7 @@
 #include "int8.h"
 
 enum { AS_CONV_TAPS = 64 /* along one axis */, AS_CONV_SIZES = 16 /* kept for one layer */,
-       AS_CONV_VECTORS = 16 /* registers in a tile */ };
+       AS_CONV_VECTORS = 16 /* registers in a tile */, AS_CONV_BOUNDS = 3 };
 
 /* One axis of the image. Its taps read from `phases` planes; element i of phase f is element
  * start[f] + i * step of the input, or padding where the input has none. */
@@ -126,8 +126,9 @@ typedef struct {
   AsRequantize how; /* of int8 */
   const AsConvSteps *steps;
   AsEpilogue epilogue;
-  int finishes;    /* whether kernels can: the activation bounds what it is given, or does nothing */
-  float bounds[2]; /* then */
+  int finishes; /* whether kernels can: the activation bounds what it is given, or does nothing */
+  float bounds[AS_CONV_BOUNDS]; /* then, as the kernels want them */
+  float *scales, *shifts;       /* of uint8 output then, in its steps */
 } AsConvPacked;
 
 const char *as_conv_run(const AsLayer *layer, const AsCall *call, const AsParallel *parallel);

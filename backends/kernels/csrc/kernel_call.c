@@ -6,7 +6,7 @@
 
 #include "internal.h"
 
-enum { MOST_ARGUMENTS = 16 };
+enum { MOST_ARGUMENTS = 17 };
 
 /* Raised when a kernel refuses its arguments, which is a fault of the caller, so of ours. The
  * caller reports it; the texts are of no use to a user. */

@@ -12,6 +12,8 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
+enum { SHORT = 4 /* registers of a short line */ };
+
 static inline __mmask16 lanes_until(int64_t end) {
   return end >= 16 ? 0xffff : end <= 0 ? 0 : (__mmask16)((1u << end) - 1);
 }
@@ -31,57 +33,88 @@ static inline void copy(const float *from, int64_t count, float *to) {
   }
 }
 
-enum { MASKS = 32 };
-
-/* The same masks serve all lines, and lanes that are masked out are not read. Registers [begin,
- * begin + MASKS) of every line, so that lines of any length pass. */
-static void copy_registers(const float *from, const AsConvLines *lines, int64_t begin,
-                           float *to) {
-  const AsConvSpan *columns = &lines->columns;
-  const int64_t from_stride = lines->row_step * lines->input_width;
-  __mmask16 masks[MASKS];
-  int64_t whole = 0, width = lines->pitch - begin;
-  if (width > MASKS * 16) width = MASKS * 16;
-  for (int64_t i = 0; i * 16 < width; i++)
-    masks[i] = lanes_until(columns->end - begin - i * 16) &
-               (__mmask16)~lanes_until(columns->begin - begin - i * 16);
-  whole = width / 16;
-  const __mmask16 rest = lanes_until(width - whole * 16);
-  const float *line = from - columns->begin + begin;
-  to += begin;
-  for (int64_t r = lines->rows.begin; r < lines->rows.end; r++) {
-    for (int64_t i = 0; i < whole; i++)
-      _mm512_storeu_ps(to + i * 16, _mm512_maskz_loadu_ps(masks[i], line + i * 16));
-    if (rest)
-      _mm512_mask_storeu_ps(to + whole * 16, rest,
-                            _mm512_maskz_loadu_ps(masks[whole], line + whole * 16));
-    to += lines->pitch;
-    line += from_stride;
+/* All planes of lines that `registers` hold, with the same masks; lanes that are masked out are not
+ * read. Inlined for every number, so that nothing is left of the inner loops. */
+static inline __attribute__((always_inline)) void copy_short(const float *from,
+                                                             const AsConvLines *lines, float *to,
+                                                             const int registers) {
+  const AsConvSpan *rows = &lines->rows, *columns = &lines->columns;
+  const int64_t from_stride = lines->row_step * lines->input_width, pitch = lines->pitch;
+  const int64_t begin = rows->begin * pitch, end = rows->end * pitch;
+  __mmask16 read[SHORT];
+  for (int i = 0; i < registers; i++)
+    read[i] = lanes_until(columns->end - i * 16) & (__mmask16)~lanes_until(columns->begin - i * 16);
+  const __mmask16 write = lanes_until(pitch - (registers - 1) * 16);
+  from -= columns->begin;
+  for (int64_t c = 0; c < lines->channels; c++) {
+    const float *line = from + c * lines->input_plane;
+    float *plane = to + c * lines->between;
+    clear(plane, begin);
+    for (float *at = plane + begin; at < plane + end; at += pitch, line += from_stride) {
+      for (int i = 0; i < registers - 1; i++)
+        _mm512_storeu_ps(at + i * 16, _mm512_maskz_loadu_ps(read[i], line + i * 16));
+      const int last = (registers - 1) * 16;
+      _mm512_mask_storeu_ps(at + last, write,
+                            _mm512_maskz_loadu_ps(read[registers - 1], line + last));
+    }
+    clear(plane + end, lines->plane - end);
   }
 }
 
 static void copy_lines(const float *from, const AsConvLines *lines, float *to) {
-  for (int64_t i = 0; i < lines->pitch; i += MASKS * 16) copy_registers(from, lines, i, to);
+  const AsConvSpan *columns = &lines->columns;
+  const int64_t from_stride = lines->row_step * lines->input_width;
+  from -= columns->begin;
+  for (int64_t r = lines->rows.begin; r < lines->rows.end; r++) {
+    for (int64_t i = 0; i < lines->pitch; i += 16) {
+      const __mmask16 read =
+          lanes_until(columns->end - i) & (__mmask16)~lanes_until(columns->begin - i);
+      _mm512_mask_storeu_ps(to + i, lanes_until(lines->pitch - i),
+                            _mm512_maskz_loadu_ps(read, from + i));
+    }
+    to += lines->pitch;
+    from += from_stride;
+  }
 }
 
-/* The same where every second float is taken. */
-static void copy_even_lines(const float *from, const AsConvLines *lines, float *to) {
+/* The same of planes where every second float is taken. */
+static void copy_even_planes(const float *from, const AsConvLines *lines, float *to) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const AsConvSpan *columns = &lines->columns;
-  const int64_t count = lines->rows.end - lines->rows.begin;
-  const int64_t from_stride = lines->row_step * lines->input_width;
-  for (int64_t i = 0; i < lines->pitch; i += 16) {
+  const AsConvSpan *rows = &lines->rows, *columns = &lines->columns;
+  const int64_t from_stride = lines->row_step * lines->input_width, pitch = lines->pitch;
+  const int64_t first = rows->begin * pitch, after = rows->end * pitch;
+  for (int64_t i = 0; i < pitch; i += 16) {
     /* the last float that is read is the last one that is taken */
     const int64_t begin = 2 * (columns->begin - i), end = 2 * (columns->end - i) - 1;
     const __mmask16 low = lanes_until(end) & ~lanes_until(begin);
     const __mmask16 high = lanes_until(end - 16) & ~lanes_until(begin - 16);
-    const __mmask16 write = lanes_until(lines->pitch - i);
-    const float *line = from - 2 * columns->begin + 2 * i;
-    for (int64_t r = 0; r < count; r++) {
-      const __m512 a = _mm512_maskz_loadu_ps(low, line + r * from_stride);
-      const __m512 b = _mm512_maskz_loadu_ps(high, line + r * from_stride + 16);
-      _mm512_mask_storeu_ps(to + r * lines->pitch + i, write, _mm512_permutex2var_ps(a, even, b));
+    const __mmask16 write = lanes_until(pitch - i);
+    for (int64_t c = 0; c < lines->channels; c++) {
+      const float *line = from + c * lines->input_plane - 2 * columns->begin + 2 * i;
+      float *plane = to + c * lines->between;
+      for (float *at = plane + first; at < plane + after; at += pitch, line += from_stride) {
+        const __m512 a = _mm512_maskz_loadu_ps(low, line);
+        const __m512 b = _mm512_maskz_loadu_ps(high, line + 16);
+        _mm512_mask_storeu_ps(at + i, write, _mm512_permutex2var_ps(a, even, b));
+      }
     }
+  }
+  for (int64_t c = 0; c < lines->channels; c++, to += lines->between) {
+    clear(to, first);
+    clear(to + after, lines->plane - after);
+  }
+}
+
+/* What there is a faster way for than line by line: then 1. `from` is the first float taken. */
+static int copy_planes(const float *from, const AsConvLines *lines, float *to) {
+  if (lines->column_step == 2) return copy_even_planes(from, lines, to), 1;
+  if (lines->column_step != 1) return 0;
+  switch ((lines->pitch + 15) / 16) {
+    case 1: return copy_short(from, lines, to, 1), 1;
+    case 2: return copy_short(from, lines, to, 2), 1;
+    case 3: return copy_short(from, lines, to, 3), 1;
+    case 4: return copy_short(from, lines, to, 4), 1;
+    default: return 0;
   }
 }
 
@@ -118,7 +151,9 @@ static inline void copy(const float *from, int64_t count, float *to) {
   memcpy(to, from, (size_t)count * sizeof *to);
 }
 
-static void copy_any_lines(const float *from, const AsConvLines *lines, float *to);
+static int copy_planes(const float *from, const AsConvLines *lines, float *to) {
+  return (void)from, (void)lines, (void)to, 0;
+}
 
 static void copy_lines(const float *from, const AsConvLines *lines, float *to) {
   const AsConvSpan *columns = &lines->columns;
@@ -129,10 +164,6 @@ static void copy_lines(const float *from, const AsConvLines *lines, float *to) {
     to += lines->pitch;
     from += lines->row_step * lines->input_width;
   }
-}
-
-static void copy_even_lines(const float *from, const AsConvLines *lines, float *to) {
-  copy_any_lines(from, lines, to);
 }
 
 static void clamp(const float *from, const AsConvTarget *target, const AsConvPiece *piece,
@@ -163,27 +194,23 @@ static void copy_any_lines(const float *from, const AsConvLines *lines, float *t
   }
 }
 
-static void (*copier(const AsConvLines *lines))(const float *, const AsConvLines *, float *) {
-  return lines->column_step == 1   ? copy_lines
-         : lines->column_step == 2 ? copy_even_lines
-                                   : copy_any_lines;
-}
-
 static void gather_fp32(const void *input, const AsConvLines *lines, void *to) {
   const AsConvSpan *rows = &lines->rows, *columns = &lines->columns;
   const float *from = (const float *)input + rows->first * lines->input_width + columns->first;
   const int whole = columns->end - columns->begin == lines->input_width &&
                     lines->pitch == lines->input_width && lines->row_step == 1 &&
                     lines->column_step == 1;
-  void (*const copies)(const float *, const AsConvLines *, float *) = copier(lines);
   const int64_t before = rows->begin * lines->pitch, after = rows->end * lines->pitch;
   float *plane = to;
+  if (!whole && copy_planes(from, lines, plane)) return;
   for (int64_t c = 0; c < lines->channels; c++) {
     clear(plane, before);
     if (whole)
       copy(from, after - before, plane + before);
+    else if (lines->column_step == 1)
+      copy_lines(from, lines, plane + before);
     else
-      copies(from, lines, plane + before);
+      copy_any_lines(from, lines, plane + before);
     clear(plane + after, lines->plane - after);
     plane += lines->between;
     from += lines->input_plane;

@@ -38,35 +38,52 @@ static inline __mmask16 lanes_until(int64_t end) {
   return end >= 16 ? 0xffff : end <= 0 ? 0 : (__mmask16)((1u << end) - 1);
 }
 
-/* A line where every byte, or every second one, is taken; `from` is the first of them. Lanes that
- * are masked out are not read. */
-static inline void interleave_line(const uint8_t *from, const AsConvLines *lines, int64_t step,
-                                   uint32_t *to) {
-  const __m128i padding = _mm_set1_epi8((char)lines->padding);
-  const AsConvSpan *columns = &lines->columns;
-  for (int64_t i = 0; i < lines->pitch; i += 16) {
-    const __mmask16 read =
-        lanes_until(columns->end - i) & (__mmask16)~lanes_until(columns->begin - i);
-    const uint8_t *at = from + (i - columns->begin) * step;
-    __m128i c[4];
-    for (int q = 0; q < 4; q++, at += lines->input_plane)
-      if (step == 1) {
-        c[q] = _mm_mask_loadu_epi8(padding, read, at);
-      } else {
-        const __m256i twice = _mm256_maskz_loadu_epi8(_pdep_u32(read, 0x55555555), at);
-        c[q] = _mm_mask_blend_epi8(read, padding, _mm256_cvtepi16_epi8(twice));
-      }
-    const __m128i low01 = _mm_unpacklo_epi8(c[0], c[1]), high01 = _mm_unpackhi_epi8(c[0], c[1]);
-    const __m128i low23 = _mm_unpacklo_epi8(c[2], c[3]), high23 = _mm_unpackhi_epi8(c[2], c[3]);
-    __m512i words = _mm512_castsi128_si512(_mm_unpacklo_epi16(low01, low23));
-    words = _mm512_inserti32x4(words, _mm_unpackhi_epi16(low01, low23), 1);
-    words = _mm512_inserti32x4(words, _mm_unpacklo_epi16(high01, high23), 2);
-    words = _mm512_inserti32x4(words, _mm_unpackhi_epi16(high01, high23), 3);
-    if (lines->pitch - i >= 16)
-      _mm512_storeu_si512(to + i, words);
-    else
-      _mm512_mask_storeu_epi32(to + i, lanes_until(lines->pitch - i), words);
+/* Sixteen bytes as words, `step` apart; lanes that are masked out are not read. */
+static inline __m512i words_of(const uint8_t *from, __mmask16 read, int step) {
+  if (step == 1) return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(read, from));
+  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi8(_pdep_u32(read, 0x55555555), from));
+}
+
+/* One register of every line of all planes, where every byte, or every second one, is taken. */
+static inline __attribute__((always_inline)) void interleave_register(
+    const uint8_t *from, const AsConvLines *lines, int64_t i, const int step, uint32_t *to) {
+  const AsConvSpan *rows = &lines->rows, *columns = &lines->columns;
+  const int64_t from_stride = lines->row_step * lines->input_width, pitch = lines->pitch;
+  const int64_t apart = lines->input_plane;
+  const __mmask16 read =
+      lanes_until(columns->end - i) & (__mmask16)~lanes_until(columns->begin - i);
+  const __mmask16 write = lanes_until(pitch - i);
+  const __m512i padding = _mm512_set1_epi8((char)lines->padding);
+  from += (i - columns->begin) * step;
+  for (int64_t c = 0; c < lines->channels; c++) {
+    const uint8_t *line = from + c * 4 * apart;
+    uint32_t *plane = to + c * lines->between + i, *end = plane + rows->end * pitch;
+    for (uint32_t *at = plane + rows->begin * pitch; at < end; at += pitch, line += from_stride) {
+      const __m512i low = _mm512_or_si512(
+          words_of(line, read, step), _mm512_slli_epi32(words_of(line + apart, read, step), 8));
+      const __m512i high = _mm512_or_si512(
+          _mm512_slli_epi32(words_of(line + 2 * apart, read, step), 16),
+          _mm512_slli_epi32(words_of(line + 3 * apart, read, step), 24));
+      _mm512_mask_storeu_epi32(
+          at, write, _mm512_mask_or_epi32(padding, read, low, high));
+    }
   }
+}
+
+static int interleave_planes(const uint8_t *from, const AsConvLines *lines, uint32_t *to) {
+  if (lines->column_step > 2) return 0;
+  for (int64_t i = 0; i < lines->pitch; i += 16)
+    if (lines->column_step == 1)
+      interleave_register(from, lines, i, 1, to);
+    else
+      interleave_register(from, lines, i, 2, to);
+  const uint32_t padding = lines->padding * 0x01010101u;
+  const int64_t begin = lines->rows.begin * lines->pitch, end = lines->rows.end * lines->pitch;
+  for (int64_t c = 0; c < lines->channels; c++, to += lines->between) {
+    fill(to, begin, padding);
+    fill(to + end, lines->plane - end, padding);
+  }
+  return 1;
 }
 
 /* One piece of one channel where the activation is none, or bounds the result. Comparisons give
@@ -102,7 +119,9 @@ static void finish_bounded(const int32_t *sums, const AsConvTarget *target, int6
   }
 }
 #else
-#define interleave_line interleave_bytes
+static int interleave_planes(const uint8_t *from, const AsConvLines *lines, uint32_t *to) {
+  return (void)from, (void)lines, (void)to, 0;
+}
 #endif
 
 /* One plane. */
@@ -112,12 +131,7 @@ static void interleave(const uint8_t *from, const AsConvLines *lines, uint32_t *
   fill(line, rows->begin * lines->pitch, padding);
   line += rows->begin * lines->pitch;
   for (int64_t r = rows->begin; r < rows->end; r++) {
-    if (lines->column_step == 1)
-      interleave_line(from, lines, 1, line);
-    else if (lines->column_step == 2)
-      interleave_line(from, lines, 2, line);
-    else
-      interleave_bytes(from, lines, lines->column_step, line);
+    interleave_bytes(from, lines, lines->column_step, line);
     line += lines->pitch;
     from += lines->row_step * lines->input_width;
   }
@@ -127,6 +141,7 @@ static void interleave(const uint8_t *from, const AsConvLines *lines, uint32_t *
 void JOINED(as_conv_gather_int8_, AS_SET)(const void *input, const AsConvLines *lines, void *to) {
   const uint8_t *from = (const uint8_t *)input + lines->rows.first * lines->input_width +
                         lines->columns.first;
+  if (interleave_planes(from, lines, to)) return;
   for (int64_t c = 0; c < lines->channels; c++)
     interleave(from + c * 4 * lines->input_plane, lines, (uint32_t *)to + c * lines->between);
 }
