@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 
 from autosparse.pipeline.job import first_rows
 from autosparse.pipeline.latency_training import draw_recipes, measure_recipes, training_samples
-from autosparse.pipeline.table_building import lower_recipe
+from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.trial import TRIAL_TIMING
 from benchmarks.opened_job import OpenedJob
 from benchmarks.rows import Row, ratio_of

@@ -7,6 +7,8 @@ stitches, and another budget is answered from the same table.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -47,13 +49,61 @@ class Cell(BaseModel):
     """Operator that the runtime executed for it."""
 
 
+@dataclass(frozen=True)
+class WeightFiles:
+    """The compressed weights of a level table, one file for each cell that has one."""
+
+    directory: Path
+
+    def weight(self, layer: str, level: Level) -> CompressedWeight:
+        """The compressed weight of a cell."""
+        return CompressedWeight.load(self.path(layer, level))
+
+    def has_weight(self, layer: str, level: Level) -> bool:
+        """Whether the cell's weight is on disk."""
+        return self.path(layer, level).exists()
+
+    def path(self, layer: str, level: Level) -> Path:
+        """Where a cell's weight lies."""
+        return self.directory / f"{_file_name(layer, level)}.npz"
+
+    def loaded(self) -> LoadedWeights:
+        """Every weight there is, in memory."""
+        files = sorted(self.directory.glob("*.npz"))
+        return LoadedWeights({path.stem: CompressedWeight.load(path) for path in files})
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """The same in memory, for a machine that does not see the files."""
+
+    by_name: Mapping[str, CompressedWeight]
+
+    def weight(self, layer: str, level: Level) -> CompressedWeight:
+        """The compressed weight of a cell."""
+        return self.by_name[_file_name(layer, level)]
+
+    def has_weight(self, layer: str, level: Level) -> bool:
+        """Whether the cell has one."""
+        return _file_name(layer, level) in self.by_name
+
+    def loaded(self) -> LoadedWeights:
+        """They are."""
+        return self
+
+
+def _file_name(layer: str, level: Level) -> str:
+    # layer names come from the model file: never let them become paths
+    return hashlib.sha256(f"{layer}\0{level}".encode()).hexdigest()[:24]
+
+
 class LevelTable:
     """Cells in a journal, weights in files beside it. The last record of a cell counts."""
 
     def __init__(self, directory: Path) -> None:
-        self._weights = directory / "weights"
+        self.files = WeightFiles(directory / "weights")
         with stored_safely(directory):
-            self._weights.mkdir(parents=True, exist_ok=True)
+            self.files.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(directory / "cells.jsonl", Cell)
         self._cells = {(c.layer, c.level): c for c in self._journal.records}
 
@@ -75,7 +125,7 @@ class LevelTable:
     def put(self, cell: Cell, weight: CompressedWeight | None = None) -> None:
         """Add or replace a cell; the weight's file is complete before the cell refers to it."""
         if weight is not None:
-            path = self._weight_path(cell.layer, cell.level)
+            path = self.files.path(cell.layer, cell.level)
             with stored_safely(path):
                 partial = path.with_suffix(".partial")
                 weight.save(partial)
@@ -85,13 +135,8 @@ class LevelTable:
 
     def weight(self, layer: str, level: Level) -> CompressedWeight:
         """The compressed weight of a cell."""
-        return CompressedWeight.load(self._weight_path(layer, level))
+        return self.files.weight(layer, level)
 
     def has_weight(self, layer: str, level: Level) -> bool:
         """Whether the cell's weight is on disk."""
-        return self._weight_path(layer, level).exists()
-
-    def _weight_path(self, layer: str, level: Level) -> Path:
-        # layer names come from the model file: never let them become paths
-        name = hashlib.sha256(f"{layer}\0{level}".encode()).hexdigest()[:24]
-        return self._weights / f"{name}.npz"
+        return self.files.has_weight(layer, level)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from autosparse.errors import AutoSparseError
+from autosparse.model_graph.travel import put_together, take_apart
 from autosparse.tensor_spec import TensorSpec
 
 Operator = Literal["Conv", "Gemm", "MatMul"]
@@ -133,3 +134,10 @@ class ModelGraph:
     def copy_model(self) -> ir.Model:
         """A model to change: nodes are copied, constant tensors are shared."""
         return self.model.clone()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs; see `travel`."""
+        return {**self.__dict__, "model": take_apart(self.model)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "model": put_together(state["model"])})

@@ -21,8 +21,9 @@ from autosparse.pipeline.baseline import Baseline, measure_patiently
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
+from autosparse.pipeline.lowering import lower_layers
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
-from autosparse.pipeline.table_building import PLAIN_INT8, lower_layers, plain_int8_weights
+from autosparse.pipeline.table_building import PLAIN_INT8, plain_int8_weights
 
 ActivationType = Literal["uint8", "int8"]
 

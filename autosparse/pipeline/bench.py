@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from autosparse.calibration import ActivationRanges
@@ -22,6 +23,7 @@ from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.layer_groups import Groups, not_shared, told
 from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.records import MeasuredTrial
+from autosparse.pipeline.scoring import ScoringKit
 from autosparse.pipeline.table_building import TableBuilder, choose_ranges
 
 _FEW_ROWS = 64
@@ -50,6 +52,15 @@ class Bench:
     """What the correction was found to do; told in the report."""
     notes: tuple[str, ...] = ()
     """What the report must tell of the stages before the search."""
+
+    @cached_property
+    def kit(self) -> ScoringKit:
+        """What evaluating a recipe takes, here or in another process."""
+        job = self.job
+        return ScoringKit(
+            job.workshop, self.table.files, self.ranges, self.correction, self.few,
+            self.few_outputs, job.selecting, self.baseline.outputs, job.metric,
+        )  # fmt: skip
 
     @property
     def latency_bound(self) -> float:

@@ -11,13 +11,13 @@ from autosparse.evaluation.gate import best_effort, rank
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.delivery import Answer, nearest_offers
+from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.predictor_report import predictor_report
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.recover import Recovered
 from autosparse.pipeline.recovery_report import recovery_report
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.starts import Starts
-from autosparse.pipeline.table_building import lower_recipe
 from autosparse.pipeline.verification import Verified, verify_model
 
 _MOST_VERIFICATIONS = 6

@@ -26,7 +26,7 @@ from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.pipeline.job import Job, first_rows
-from autosparse.pipeline.table_building import lower_layers
+from autosparse.pipeline.lowering import lower_layers
 from autosparse.recovery import StatisticsCorrection
 
 _ROWS = 128

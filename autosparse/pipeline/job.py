@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,16 +14,16 @@ from autosparse.errors import ConfigError
 from autosparse.evaluation import Backend, LoweredModel, MeasurementLane, Target
 from autosparse.evaluation.backend import Array
 from autosparse.evaluation.metrics import Metric, Outputs, default_metric, load_metric
-from autosparse.evaluation.quality import run_dataset
-from autosparse.heap import return_freed_memory
 from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.config import JobConfig, TargetedModel
 from autosparse.pipeline.label_check import check_labels
 from autosparse.pipeline.layer_groups import Groups, layer_groups
+from autosparse.pipeline.pool import InProcess, Pool
 from autosparse.pipeline.progress import Progress
 from autosparse.pipeline.stopwatch import Stopwatch
+from autosparse.pipeline.workshop import Workshop
 from autosparse.pipeline.workspace import Workspace, remember_inputs
 from autosparse.search.strategies import STRATEGIES
 from search_spaces import load_space
@@ -42,6 +41,8 @@ class Engines:
     backend: Backend
     lane: MeasurementLane
     progress: Progress
+    pool: Pool = field(default_factory=InProcess)
+    """What compresses layers and evaluates candidates."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +103,35 @@ class Job:
             self.config.percentile,
         )  # fmt: skip
 
+    @property
+    def backend(self) -> Backend:
+        """What lowers and runs."""
+        return self.engines.backend
+
+    def scratch(self, name: str) -> Path:
+        """An empty directory for files that are made again when they are needed again."""
+        return self.workspace.scratch(name)
+
+    @property
+    def workshop(self) -> Workshop:
+        """What lowers recipes and runs files, apart from the rest of the job."""
+        return Workshop(
+            self.graph, self.backend, self.workspace.scratches, self.evaluation_batch,
+            self.recovered,
+        )  # fmt: skip
+
+    @property
+    def recovered(self) -> Path:
+        """Where the weights of recovered recipes lie."""
+        return self.workspace.recovered
+
     def divergence(self, outputs: Outputs, dense: Outputs) -> float:
         """How far outputs are from the dense model's; needs no labels."""
-        names = tuple(spec.name for spec in self.graph.outputs)
-        return default_metric(names, labelled=False).value(outputs, dense, None)
+        return self.workshop.divergence(outputs, dense)
 
     def answer(self, model: LoweredModel, data: Dataset) -> Outputs:
         """Run a file over data, on every core this process may use."""
-        runner = self.engines.backend.open(model, threads=len(os.sched_getaffinity(0)))
-        outputs = run_dataset(runner, data, self.evaluation_batch)
-        del runner  # and all its memory, before the next file is opened
-        return_freed_memory()
-        return outputs
+        return self.workshop.answer(model, data)
 
 
 def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Job:

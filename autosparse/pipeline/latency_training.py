@@ -14,8 +14,8 @@ from autosparse.journal import Journal
 from autosparse.levels import BASELINE, Recipe
 from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
-from autosparse.pipeline.table_building import lower_recipe
 from autosparse.search import RecipeSpace
 from autosparse.search.latency_predictor import LatencyPredictor
 

@@ -7,18 +7,19 @@ then a trial on all selecting rows and the target. Everything proposed is in the
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import optuna
-from optuna.trial import TrialState, create_trial
+from optuna.distributions import BaseDistribution
+from optuna.trial import Trial, TrialState, create_trial
 
 from autosparse.errors import CandidateError
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
-from autosparse.pipeline.table_building import lower_recipe
+from autosparse.pipeline.scoring import FewRows
 from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy, StrategyContext
 from autosparse.search.acquisition import expected_improvement
 from autosparse.search.greedy import greedy_points
@@ -62,27 +63,36 @@ class Race:
         known = self.sampled.keys() | self.screened | self.failed
         return len(known) >= self.space.size
 
-    def propose(self) -> bool:
-        """Take one proposal as far as it deserves; False where it was known already."""
-        trial = self._study.ask(fixed_distributions=dict(self.space.distributions()))
-        recipe = self.space.recipe(trial.params)
-        known = recipe.id in self.sampled or recipe.id in self.screened or recipe.id in self.failed
-        record = self.sampled.get(recipe.id) or self._climb(recipe)
-        if recipe.id in self.failed:
+    def propose(self, count: int = 1) -> int:
+        """Take proposals as far as they deserve; how many of them were new.
+
+        All are asked for before the first is answered, and told in the order in which they were
+        asked for: how many workers answer them makes no difference.
+        """
+        space: dict[str, BaseDistribution] = dict(self.space.distributions())
+        trials = [self._study.ask(fixed_distributions=space) for _ in range(count)]
+        recipes = [self.space.recipe(trial.params) for trial in trials]
+        new = {recipe.id: recipe for recipe in recipes if not self._knows(recipe)}
+        self._climb(list(new.values()))
+        for trial, recipe in zip(trials, recipes, strict=True):
+            self._tell(trial, recipe)
+        return len(new)
+
+    def _tell(self, trial: Trial, recipe: Recipe) -> None:
+        record = self.sampled.get(recipe.id)
+        if record is None and recipe.id not in self.screened:
+            # it failed, or the time was up before its turn
             self._study.tell(trial, state=TrialState.FAIL)
-            return not known
+            return
         # a screened recipe teaches too: its place outside the bound, and what the table says of it
         divergence = self._summed_divergence(recipe) if record is None else _divergence_of(record)
         trial.set_constraint(LATENCY_CONSTRAINT, self.latency_of(recipe) / self._bound - 1.0)
         self._study.tell(trial, self._values(recipe, divergence))
-        return not known
 
-    def add(self, recipe: Recipe) -> None:
-        """Enter a recipe that no strategy proposed: a start, or what was measured before."""
-        if not self.space.contains(recipe) or recipe.id in self.sampled:
-            return
-        record = self._sample(recipe)
-        if record is not None:
+    def add(self, *recipes: Recipe) -> None:
+        """Enter recipes that no strategy proposed: starts, or what was measured before."""
+        new = {r.id: r for r in recipes if self.space.contains(r) and r.id not in self.sampled}
+        for record in self._sample(list(new.values())):
             self._teach(record)
 
     def add_greedy(self) -> None:
@@ -91,9 +101,9 @@ class Race:
         By the expected latency, and by the highest that is likely: so that there are candidates
         which are sure to be inside, too.
         """
-        for sure in (True, False):
-            for point in greedy_points(self._context(sure=sure)):
-                self.add(self.space.recipe(point))
+        contexts = [self._context(sure=sure) for sure in (True, False)]
+        points = [point for context in contexts for point in greedy_points(context)]
+        self.add(*(self.space.recipe(point) for point in points))
 
     def most_promising(self) -> Recipe | None:
         """The unmeasured candidate that should improve most on what was measured inside.
@@ -144,47 +154,50 @@ class Race:
             return
         self._note(CandidateRecord(recipe=recipe, rung=Rung.FAILED, reason=str(error)))
 
-    def _climb(self, recipe: Recipe) -> CandidateRecord | None:
-        """Screen by predicted latency, then sample; None where it got no divergence."""
-        if recipe.id in self.failed or recipe.id in self.screened:
-            return None
-        predicted = self.predictor.predict(recipe)
-        if predicted.low > self._bound and self.strategy.objectives == 1:
-            self._note(
-                CandidateRecord(
-                    recipe=recipe, rung=Rung.SCREENED, predicted_ratio=predicted.ratio,
-                    reason=f"predicted at {predicted.ratio:.1%} of the baseline, at least "
-                    f"{predicted.low:.1%}, over {self._bound:.1%}",
-                )
-            )  # fmt: skip
-            return None
-        return self._sample(recipe)
+    def _knows(self, recipe: Recipe) -> bool:
+        return any(recipe.id in seen for seen in (self.sampled, self.screened, self.failed))
 
-    def _sample(self, recipe: Recipe) -> CandidateRecord | None:
-        """Run the lowered file on the few rows."""
-        bench = self.bench
-        try:
-            model = lower_recipe(
-                bench.job, bench.table, recipe, bench.ranges, "sampled", bench.correction
+    def _climb(self, recipes: Sequence[Recipe]) -> None:
+        """Screen by predicted latency, then sample what is left, as far as time allows."""
+        open_ones = [recipe for recipe in recipes if not self._is_screened(recipe)]
+        self._sample(open_ones, while_there_is_time=True)
+
+    def _is_screened(self, recipe: Recipe) -> bool:
+        predicted = self.predictor.predict(recipe)
+        if predicted.low <= self._bound or self.strategy.objectives > 1:
+            return False
+        self._note(
+            CandidateRecord(
+                recipe=recipe, rung=Rung.SCREENED, predicted_ratio=predicted.ratio,
+                reason=f"predicted at {predicted.ratio:.1%} of the baseline, at least "
+                f"{predicted.low:.1%}, over {self._bound:.1%}",
             )
-            answers = bench.job.answer(model, bench.few)
-        except CandidateError as error:
-            self.fail(recipe, error)
-            return None
-        finally:
-            shutil.rmtree(bench.job.workspace.job / "scratch" / "sampled", ignore_errors=True)
-        divergence = bench.job.divergence(answers, bench.few_outputs)
-        if not math.isfinite(divergence):
-            self.fail(recipe, CandidateError("its outputs are NaN or infinite"))
-            return None
-        record = CandidateRecord(
-            recipe=recipe,
-            rung=Rung.SAMPLED,
-            divergence=divergence,
-            predicted_ratio=self.predictor.predict(recipe).ratio,
+        )  # fmt: skip
+        return True
+
+    def _sample(
+        self, recipes: Sequence[Recipe], *, while_there_is_time: bool = False
+    ) -> list[CandidateRecord]:
+        """Run the lowered files on the few rows; records of those that ran."""
+        job = self.bench.job
+        tasks = takewhile(
+            lambda task: not (while_there_is_time and job.time_is_up), map(FewRows, recipes)
         )
-        self._note(record)
-        return record
+        answers = job.engines.pool.run(self.bench.kit, tasks)
+        records = []
+        for recipe, answer in zip(recipes, answers, strict=False):  # those that were reached
+            if isinstance(answer, CandidateError):
+                self.fail(recipe, answer)
+            elif not math.isfinite(answer):
+                self.fail(recipe, CandidateError("its outputs are NaN or infinite"))
+            else:
+                ratio = self.predictor.predict(recipe).ratio
+                record = CandidateRecord(
+                    recipe=recipe, rung=Rung.SAMPLED, divergence=answer, predicted_ratio=ratio
+                )
+                self._note(record)
+                records.append(record)
+        return records
 
     def _note(self, record: CandidateRecord) -> None:
         self.log.append(record)

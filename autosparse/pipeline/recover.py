@@ -23,10 +23,10 @@ from autosparse.levels.recovered import RecoveredWeights
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.config import AUTOMATIC
+from autosparse.pipeline.lowering import stitched_weights
 from autosparse.pipeline.parity import Parity
 from autosparse.pipeline.records import RecoveryRecord, TrialRecord
 from autosparse.pipeline.search_run import Search
-from autosparse.pipeline.table_building import stitched_weights
 from autosparse.recovery import RECOVERIES
 from autosparse.recovery.automatic import automatic_recovery
 from autosparse.recovery.plan import TrainingPlan

@@ -104,12 +104,9 @@ class Search:
             round_ = next(rounds)
             if round_ % _ROUNDS_PER_GREEDY == 0:
                 self._race.add_greedy()  # again and again: the predictor learns from every trial
-            new = 0
             # an answer early: what is known to be good is measured before anything is proposed
-            for _ in range(_PROPOSALS_PER_TRIAL if round_ else 0):
-                if self._bench.job.time_is_up or self._race.is_exhausted:
-                    break
-                new += self._race.propose()
+            proposes = round_ > 0 and not self._race.is_exhausted
+            new = self._race.propose(_PROPOSALS_PER_TRIAL) if proposes else 0
             recipe = self._race.most_promising()
             fruitless = 0 if new or recipe is not None else fruitless + 1
             if recipe is not None:

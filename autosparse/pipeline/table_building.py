@@ -4,40 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import cached_property
 
 import numpy as np
-import torch
 
-from autosparse.calibration import NO_STATISTICS, ActivationRanges
+from autosparse.calibration import ActivationRanges
 from autosparse.calibration.range_estimators import ESTIMATORS
 from autosparse.datasets import Dataset
-from autosparse.errors import CandidateError, CompileError
-from autosparse.evaluation import ExecutedLayer, LoweredModel, LoweringRequest
+from autosparse.errors import CandidateError
+from autosparse.evaluation import ExecutedLayer, LoweredModel
 from autosparse.evaluation.metrics import Outputs
 from autosparse.heap import return_freed_memory
-from autosparse.levels import BASELINE, Knobs, Level, Precision, Recipe
-from autosparse.levels.recovered import RecoveredWeights
+from autosparse.levels import BASELINE, Knobs, Level, Precision
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight, FloatMatrix
-from autosparse.methods import METHODS
-from autosparse.model_graph import Layer
+from autosparse.pipeline.building import AloneAtLevel, BuildingKit, Compress
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
+from autosparse.pipeline.lowering import compress, lower_layers, needed
 from autosparse.pipeline.outrun import why_outrun
+from autosparse.pipeline.pool import expected
 
 PLAIN_INT8 = Level.parse("dense:int8+round_to_nearest")
 _PILOT_METHOD = "magnitude"
-
-
-class Corrector(Protocol):
-    """Changes the weights of a recipe once they stand together."""
-
-    def apply(
-        self, levels: Mapping[str, Level], weights: Mapping[str, CompressedWeight]
-    ) -> Mapping[str, CompressedWeight]:
-        """The weights to lower; zeros and integers are those that came."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +75,43 @@ class TableBuilder:
             running = self._promising(level, running)
         if not running:
             return
-        weights = {c.layer.name: compress(self.job, c.layer, level, self.calibration)
-                   for c in running}  # fmt: skip
+        weights = self._compress(level, running)
         levels = dict.fromkeys(weights, level)
         uniform = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
         executed = self.job.engines.backend.executed_layers(uniform, self.job.graph)
         seconds = self._attributed_seconds(uniform)
-        for number, choice in enumerate(running, start=1):
-            name = choice.layer.name
-            cell = self._cell(choice, weights[name], executed.get(name), seconds)
+        cells = [
+            self._cell(c, weights[c.layer.name], executed.get(c.layer.name), seconds)
+            for c in running
+        ]
+        divergences = self._divergences(level, [c.layer for c in cells if c.searched], weights)
+        for number, cell in enumerate(cells, start=1):
             keep = cell.searched and not level.is_baseline
-            self.table.put(cell, weights[name] if keep else None)
-            self.job.engines.progress.step(number, len(running), name)
+            complete = cell.model_copy(update={"divergence": divergences.get(cell.layer)})
+            self.table.put(complete, weights[cell.layer] if keep else None)
+            self.job.engines.progress.step(number, len(cells), cell.layer)
         return_freed_memory()
+
+    @cached_property
+    def _kit(self) -> BuildingKit:
+        return BuildingKit(self.job.workshop, self.ranges, self.few, self.few_outputs, self.knobs)
+
+    def _compress(self, level: Level, choices: Sequence[Choice]) -> dict[str, CompressedWeight]:
+        """Layer -> its weight at the level; the layers are shared among the workers."""
+        statistics = self.calibration
+        tasks = (Compress(c.layer, level, needed(level, c.layer, statistics)) for c in choices)
+        made = self.job.engines.pool.run(self._kit, tasks)
+        return {c.layer.name: expected(w) for c, w in zip(choices, made, strict=True)}
+
+    def _divergences(
+        self, level: Level, layers: Sequence[str], weights: Mapping[str, CompressedWeight]
+    ) -> dict[str, float]:
+        """Layer -> divergence of the outputs with only that layer at the level."""
+        if level.is_baseline:
+            return dict.fromkeys(layers, 0.0)
+        tasks = (AloneAtLevel(name, level, weights[name]) for name in layers)
+        found = self.job.engines.pool.run(self._kit, tasks)
+        return {name: expected(value) for name, value in zip(layers, found, strict=True)}
 
     def _promising(self, level: Level, choices: Sequence[Choice]) -> list[Choice]:
         """The choices whose sparse kernel is worth a costly method; the others are refused.
@@ -144,11 +158,7 @@ class TableBuilder:
         seconds: Mapping[str, float],
     ) -> Cell:
         cell = self._timed_cell(choice, weight, runs_as, seconds)
-        if cell.searched:
-            cell = _unless_outrun(cell, self.table.cells())
-        name, level = choice.layer.name, choice.level
-        divergence = self._divergence(name, level, weight) if cell.searched else None
-        return cell.model_copy(update={"divergence": divergence})
+        return _unless_outrun(cell, self.table.cells()) if cell.searched else cell
 
     def _timed_cell(
         self,
@@ -174,14 +184,6 @@ class TableBuilder:
             seconds=seconds.get(runs_as.node) if runs_as else None,
             kernel=runs_as.kernel if runs_as else "",
         )
-
-    def _divergence(self, name: str, level: Level, weight: CompressedWeight) -> float:
-        """Divergence of the outputs with only this layer at this level."""
-        if level.is_baseline:
-            return 0.0
-        levels, weights = {name: level}, {name: weight}
-        model = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
-        return self.job.divergence(self.job.answer(model, self.few), self.few_outputs)
 
     def _attributed_seconds(self, model: LoweredModel) -> dict[str, float]:
         """Executed node -> its share of the file's measured latency."""
@@ -213,17 +215,6 @@ def runs_at(level: Level, runs_as: ExecutedLayer) -> bool:
 def refused(choice: Choice) -> Cell:
     """The cell of a level that does not run."""
     return Cell(layer=choice.layer.name, level=choice.level, searched=False, reason=choice.reason)
-
-
-def compress(job: Job, layer: Layer, level: Level, calibration: Calibration) -> CompressedWeight:
-    """One layer's weight at one level."""
-    matrix = layer.to_matrix(job.graph.weight(layer))
-    if level.is_baseline or level.method is None:
-        return CompressedWeight(values=matrix)
-    method = METHODS.load(level.method)
-    statistics = calibration.statistics.statistics(layer.name) if method.needs else NO_STATISTICS
-    # a copy: the file's own arrays are read-only
-    return method.compress(layer, torch.tensor(matrix), level, statistics)
 
 
 def plain_int8_weights(
@@ -260,81 +251,6 @@ def choose_ranges(
     told = ", ".join(f"{name} {error:.3g}" for name, error in errors.items())
     job.engines.progress.note(f"INT8 ranges by {best} (divergence with each: {told})")
     return candidates[best]
-
-
-def lower_layers(
-    job: Job,
-    levels: Mapping[str, Level],
-    weights: Mapping[str, CompressedWeight],
-    ranges: ActivationRanges,
-    knobs: Knobs | None = None,
-    name: str = "part",
-) -> LoweredModel:
-    """Lower the dense model with some layers at other levels, given their weights.
-
-    Args:
-        job: what all stages share.
-        levels: levels of the layers that do not stay as they came.
-        weights: their weights.
-        ranges: ranges of the activations.
-        knobs: how the runtime is asked to run the file; None for the usual way.
-        name: scratch directory of the files; the last ones there are gone.
-    """
-    recipe = Recipe(
-        model_sha256=job.graph.sha256,
-        levels={la.name: levels.get(la.name, BASELINE) for la in job.graph.layers},
-        knobs=knobs or Knobs(),
-    )
-    request = LoweringRequest(job.graph, recipe, weights, ranges)
-    return job.engines.backend.lower(request, job.workspace.scratch(name))
-
-
-def lower_recipe(
-    job: Job, table: LevelTable, recipe: Recipe, ranges: ActivationRanges, name: str,
-    correction: Corrector | None = None,
-) -> LoweredModel:  # fmt: skip
-    """Stitch a recipe from the table's weights, correct it, and lower it.
-
-    Args:
-        job: what all stages share.
-        table: the level table.
-        recipe: what to lower.
-        ranges: ranges of the activations.
-        name: scratch directory of the files.
-        correction: what is done to the stitched weights; left out where only time is measured,
-            which does not depend on their values.
-
-    Raises:
-        CompileError: a weight is not in the table, or the backend cannot lower the recipe.
-        StorageError: the recipe's recovered weights are not in the workspace.
-    """
-    store = RecoveredWeights(job.workspace.recovered)
-    weights = (
-        stitched_weights(table, recipe, correction)
-        if recipe.recovered is None
-        else store.load(recipe.recovered)
-    )
-    request = LoweringRequest(job.graph, recipe, weights, ranges)
-    return job.engines.backend.lower(request, job.workspace.scratch(name))
-
-
-def stitched_weights(
-    table: LevelTable, recipe: Recipe, correction: Corrector | None = None
-) -> Mapping[str, CompressedWeight]:
-    """A recipe's weights from the table, corrected.
-
-    Raises:
-        CompileError: a weight is not in the table.
-    """
-    weights: Mapping[str, CompressedWeight] = {
-        layer: table.weight(layer, level)
-        for layer, level in recipe.levels.items()
-        if not level.is_baseline and table.has_weight(layer, level)
-    }
-    missing = set(recipe.compressed_layers) - set(weights)
-    if missing:
-        raise CompileError(f"the level table has no weight for {sorted(missing)[0]}")
-    return weights if correction is None else correction.apply(recipe.levels, weights)
 
 
 def _relative_error(weight: CompressedWeight, dense: FloatMatrix) -> float:

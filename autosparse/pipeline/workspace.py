@@ -90,13 +90,26 @@ class Workspace:
         """The configuration the job was started with."""
         return self.job / "config.json"
 
+    @property
+    def scratches(self) -> Path:
+        """Where scratch directories lie; gone when the job ends."""
+        return self.job / "scratch"
+
     def scratch(self, name: str) -> Path:
         """An empty directory for files that are made again when they are needed again."""
-        path = self.job / "scratch" / name
-        with stored_safely(path):
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
-        return path
+        return empty_directory(self.scratches / name)
+
+
+def empty_directory(path: Path) -> Path:
+    """Make a directory, without what was there before.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with stored_safely(path):
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+    return path
 
 
 @contextmanager
@@ -133,7 +146,7 @@ def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
             raise
         finally:
             # what failed for want of room must not keep occupying it
-            shutil.rmtree(workspace.job / "scratch", ignore_errors=True)
+            shutil.rmtree(workspace.scratches, ignore_errors=True)
 
 
 @contextmanager

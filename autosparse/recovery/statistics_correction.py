@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -162,6 +163,10 @@ class StatisticsCorrection:
         with torch.no_grad():
             self._module(self._inputs, hooks=hooks)
         return result
+
+    def __reduce__(self) -> tuple[type[Self], tuple[ModelGraph, dict[str, npt.NDArray[Any]]]]:
+        """Another process gets the graph and the rows, and begins anew."""
+        return type(self), (self._graph, {n: rows.numpy() for n, rows in self._inputs.items()})
 
     def _keep_moments(self, layer: Layer, values: Tensor) -> None:
         self._dense[layer.name] = channel_moments(values, _channel_axis(layer))

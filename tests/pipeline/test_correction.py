@@ -17,8 +17,8 @@ from autosparse.pipeline import correction
 from autosparse.pipeline.config import read_config
 from autosparse.pipeline.correction import CorrectionEffect, CorrectionTest
 from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job
+from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.progress import Silent
-from autosparse.pipeline.table_building import lower_recipe
 from autosparse.pipeline.workspace import open_workspace
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from tests.fakes.fake_backend import FakeBackend, Planted

@@ -1,0 +1,67 @@
+"""What making a level table shares out among workers, as tasks of a pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autosparse.calibration import ActivationRanges, LayerStatistics
+from autosparse.datasets import Dataset
+from autosparse.evaluation.metrics import Outputs
+from autosparse.levels import Knobs, Level
+from autosparse.levels.weights import CompressedWeight
+from autosparse.model_graph import Layer
+from autosparse.pipeline.lowering import compressed, lower_layers
+from autosparse.pipeline.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class BuildingKit:
+    """What making the cells of one table takes; implements `autosparse.pipeline.pool.Kit`."""
+
+    workshop: Workshop
+    ranges: ActivationRanges
+    few: Dataset
+    few_outputs: Outputs
+    knobs: Knobs
+
+    @property
+    def files(self) -> Path:
+        """Where its scratch directories lie."""
+        return self.workshop.files
+
+    def at(self, files: Path) -> BuildingKit:
+        """See `Kit.at`."""
+        return replace(self, workshop=self.workshop.at(files))
+
+    def loaded(self) -> BuildingKit:
+        """Nothing of it lies in files."""
+        return self
+
+
+@dataclass(frozen=True)
+class Compress:
+    """A task: one layer's weight at one level."""
+
+    layer: Layer
+    level: Level
+    statistics: LayerStatistics
+
+    def __call__(self, kit: BuildingKit, /) -> CompressedWeight:
+        """Let the level's method make it."""
+        return compressed(kit.workshop, self.layer, self.level, self.statistics)
+
+
+@dataclass(frozen=True)
+class AloneAtLevel:
+    """A task: divergence of the outputs with only this layer at this level."""
+
+    layer: str
+    level: Level
+    weight: CompressedWeight
+
+    def __call__(self, kit: BuildingKit, /) -> float:
+        """Lower, run, compare."""
+        levels, weights = {self.layer: self.level}, {self.layer: self.weight}
+        model = lower_layers(kit.workshop, levels, weights, kit.ranges, kit.knobs)
+        return kit.workshop.divergence(kit.workshop.answer(model, kit.few), kit.few_outputs)

@@ -1,0 +1,107 @@
+"""Scoring: what candidates and trials are asked that needs no clock, as tasks of a pool."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autosparse.calibration import ActivationRanges
+from autosparse.datasets import Dataset
+from autosparse.evaluation import LoweredModel, Quality
+from autosparse.evaluation.metrics import Metric, Outputs
+from autosparse.evaluation.quality import compare_quality
+from autosparse.levels import Recipe
+from autosparse.levels.table import LoadedWeights, WeightFiles
+from autosparse.pipeline.lowering import Corrector, lower_recipe
+from autosparse.pipeline.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class ScoringKit:
+    """Model, data and table: everything that scoring a recipe takes."""
+
+    workshop: Workshop
+    weights: WeightFiles | LoadedWeights
+    ranges: ActivationRanges
+    correction: Corrector | None
+    few: Dataset
+    """The rows of the sampling rung."""
+    few_outputs: Outputs
+    """The dense model's answers on them."""
+    selecting: Dataset
+    dense_outputs: Outputs
+    """The dense model's answers on the rows that select."""
+    metric: Metric
+
+    @property
+    def files(self) -> Path:
+        """Where its scratch directories lie."""
+        return self.workshop.files
+
+    def at(self, files: Path) -> ScoringKit:
+        """See `Kit.at`."""
+        return replace(self, workshop=self.workshop.at(files))
+
+    def loaded(self) -> ScoringKit:
+        """See `Kit.loaded`."""
+        return replace(self, weights=self.weights.loaded())
+
+    def lower(self, recipe: Recipe, name: str) -> LoweredModel:
+        """The recipe's files, as they would be delivered."""
+        return lower_recipe(self.workshop, self.weights, recipe, self.ranges, name, self.correction)
+
+
+@dataclass(frozen=True)
+class FewRows:
+    """The sampling rung: divergence of a recipe's outputs on few rows; may be infinite or NaN."""
+
+    recipe: Recipe
+
+    def __call__(self, kit: ScoringKit, /) -> float:
+        """Lower, run, forget.
+
+        Raises:
+            CandidateError: the recipe cannot be lowered or run.
+        """
+        try:
+            answers = kit.workshop.answer(kit.lower(self.recipe, "sampled"), kit.few)
+        finally:
+            shutil.rmtree(kit.workshop.files / "sampled", ignore_errors=True)
+        return kit.workshop.divergence(answers, kit.few_outputs)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What all selecting rows tell of a recipe."""
+
+    quality: Quality
+    divergence: float
+    model: LoweredModel | None
+    """The files, where they were kept for timing."""
+
+
+@dataclass(frozen=True)
+class AllRows:
+    """The last rung without its timing: the metric on all selecting rows."""
+
+    recipe: Recipe
+    keep_in: Path | None = None
+    """Where the lowered files are left, under the recipe's id; None to forget them."""
+
+    def __call__(self, kit: ScoringKit, /) -> Score:
+        """Lower, run, judge.
+
+        Raises:
+            CandidateError: the recipe cannot be lowered, run or judged.
+        """
+        own = kit if self.keep_in is None else kit.at(self.keep_in)
+        try:
+            model = own.lower(self.recipe, self.recipe.id)
+            answers = own.workshop.answer(model, own.selecting)
+            quality = compare_quality(own.metric, answers, own.dense_outputs, own.selecting)
+        finally:
+            if self.keep_in is None:
+                shutil.rmtree(own.workshop.files / self.recipe.id, ignore_errors=True)
+        divergence = own.workshop.divergence(answers, own.dense_outputs)
+        return Score(quality, divergence, None if self.keep_in is None else model)

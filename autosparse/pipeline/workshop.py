@@ -1,0 +1,70 @@
+"""The workshop: where weights become files, and files become answers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from autosparse.datasets import Dataset
+from autosparse.evaluation import Backend, LoweredModel
+from autosparse.evaluation.metrics import Outputs, default_metric
+from autosparse.evaluation.quality import run_dataset
+from autosparse.heap import return_freed_memory
+from autosparse.model_graph import ModelGraph
+from autosparse.pipeline.workspace import empty_directory
+
+
+class Place(Protocol):
+    """Where recipes are lowered: a job, or a workshop without one."""
+
+    @property
+    def graph(self) -> ModelGraph:
+        """The dense model."""
+
+    @property
+    def backend(self) -> Backend:
+        """What lowers."""
+
+    @property
+    def recovered(self) -> Path:
+        """Where the weights of recovered recipes lie."""
+
+    def scratch(self, name: str) -> Path:
+        """An empty directory for files that are made again when they are needed again."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The part of a job that any process may have: it neither times anything nor keeps a log."""
+
+    graph: ModelGraph
+    backend: Backend
+    files: Path
+    """Where scratch directories lie."""
+    batch: int
+    """Rows per inference where latency is not asked for."""
+    recovered: Path
+    """Where the weights of recovered recipes lie, for whoever sees the job's files."""
+
+    def at(self, files: Path) -> Workshop:
+        """The same with scratch directories elsewhere: two processes must not share them."""
+        return replace(self, files=files)
+
+    def scratch(self, name: str) -> Path:
+        """An empty directory for files that are made again when they are needed again."""
+        return empty_directory(self.files / name)
+
+    def answer(self, model: LoweredModel, data: Dataset) -> Outputs:
+        """Run a file over data, on every core this process may use."""
+        runner = self.backend.open(model, threads=len(os.sched_getaffinity(0)))
+        outputs = run_dataset(runner, data, self.batch)
+        del runner  # and all its memory, before the next file is opened
+        return_freed_memory()
+        return outputs
+
+    def divergence(self, outputs: Outputs, dense: Outputs) -> float:
+        """How far outputs are from the dense model's; needs no labels."""
+        names = tuple(spec.name for spec in self.graph.outputs)
+        return default_metric(names, labelled=False).value(outputs, dense, None)
