@@ -11,6 +11,7 @@ AutoSparseError                  exit 1, HTTP 500: our bug
 ├── CandidateError               a value of the search, never its end: one candidate failed
 │   ├── CompileError             the backend could not lower the recipe
 │   └── MeasurementError         the file could not be opened or timed (retry)
+│       └── KilledError          what measured was killed from outside (retried at once)
 └── WorkerError                  exit 1, HTTP 503: a worker process keeps dying (retry)
 
 A verdict (latency-infeasible, not found within the limits) is an answer, not an error:
@@ -86,6 +87,10 @@ class MeasurementError(CandidateError):
     """Raised by a measurement lane: crash, time-out, or a machine too noisy to time."""
 
     retryable = True
+
+
+class KilledError(MeasurementError):
+    """Raised by a measurement lane whose process got SIGKILL: the system or a person ended it."""
 
 
 class WorkerError(AutoSparseError):

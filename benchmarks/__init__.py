@@ -12,6 +12,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "job": "benchmarks.job:JobBenchmark",
         "kernels": "benchmarks.kernels:KernelsBenchmark",
         "models": "benchmarks.whole_models:ModelsBenchmark",
+        "workers": "benchmarks.workers:WorkersBenchmark",
     },
     expected=Benchmark,  # type: ignore[type-abstract]
     group="autosparse.benchmarks",

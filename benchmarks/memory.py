@@ -55,10 +55,11 @@ def tree_pss_bytes(pid: int) -> int:
         tree = [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return 0
-    return sum(_pss_bytes(process.pid) for process in tree)
+    return sum(pss_bytes(process.pid) for process in tree)
 
 
-def _pss_bytes(pid: int) -> int:
+def pss_bytes(pid: int) -> int:
+    """Proportional set size of one process; 0 where it is gone."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except (OSError, ValueError):

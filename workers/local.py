@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autosparse.errors import ConfigError
-from autosparse.pipeline.config import read_config
+from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines, target_of
 from autosparse.pipeline.optimize import Result, run_job
 from autosparse.pipeline.progress import Progress, Silent
@@ -28,6 +28,25 @@ def local_engines(backend: str, progress: Progress) -> Iterator[Engines]:
     """The named backend, and a measurement lane in a process of its own."""
     with IsolatedLane() as lane:
         yield Engines(backend=BACKENDS.load(backend), lane=lane, progress=progress)
+
+
+@contextmanager
+def engines_of(config: JobConfig, progress: Progress) -> Iterator[Engines]:
+    """What runs a job, as its configuration asks: in this process, or on workers of Ray.
+
+    Raises:
+        NotInstalledError: workers are asked for, and Ray is not installed.
+        ConfigError: the cluster cannot be joined.
+    """
+    target = target_of(config)
+    if config.workers == 0:
+        with local_engines(target.backend, progress) as engines:
+            yield engines
+        return
+    from workers.on_ray import ray_engines
+
+    with ray_engines(config, target, progress) as engines:
+        yield engines
 
 
 def optimize(
@@ -73,7 +92,7 @@ def optimize(
         request = ModuleRequest(model, example_inputs, dynamic_shapes)
         job_config = take_in_module(asked, request, progress, resume=resume)
         resume = True  # the directory is this job's by now
-    with local_engines(target_of(job_config).backend, progress) as engines:
+    with engines_of(job_config, progress) as engines:
         return run_job(job_config, engines, resume=resume)
 
 

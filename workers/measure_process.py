@@ -5,8 +5,10 @@ It imports no torch, so that nothing but the runtime under test owns threads and
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +28,8 @@ from autosparse.journal import is_full
 from backends import BACKENDS
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
 _REQUEST: TypeAdapter[MeasureRequest | ProfileRequest] = TypeAdapter(
     Annotated[MeasureRequest | ProfileRequest, Field(discriminator="kind")]
 )
@@ -33,6 +37,7 @@ _REQUEST: TypeAdapter[MeasureRequest | ProfileRequest] = TypeAdapter(
 
 def main() -> None:
     """Answer requests from standard input until it is closed."""
+    _die_with_the_parent()
     # libraries may print: the pipe to the driver is kept apart from what they call stdout
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -42,6 +47,11 @@ def main() -> None:
         answers.write(_answer(line, canaries, cores).model_dump_json() + "\n")
         answers.flush()
         return_freed_memory()
+
+
+def _die_with_the_parent() -> None:
+    """A measurement that nobody waits for must not disturb the next one."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(line: str, canaries: Canaries, cores: list[int]) -> Reply:

@@ -16,7 +16,7 @@ from autosparse.pipeline.dry_run import DryRun, run_dry
 from autosparse.pipeline.job import target_of
 from autosparse.pipeline.optimize import Result, run_job
 from autosparse.search.space import group_name
-from workers.local import local_engines
+from workers.local import engines_of, local_engines
 
 _NUMBERS = re.compile(r"\d+")
 
@@ -38,10 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the job; the exit code is the verdict's."""
     config = read_config(given_fields(arguments), arguments.config)
     progress = TerminalProgress()
-    with local_engines(target_of(config).backend, progress) as engines:
-        if arguments.dry_run:
+    if arguments.dry_run:
+        with local_engines(target_of(config).backend, progress) as engines:
             _print_dry_run(run_dry(config, engines.backend), as_json=arguments.json)
             return 0
+    with engines_of(config, progress) as engines:
         try:
             result = run_job(config, engines, resume=arguments.resume)
         finally:

@@ -107,8 +107,21 @@ class JobConfig(TargetedModel):
     pixels). May be repeated, or separated by commas. Without it, images are used as they are."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random choice."""
+    workers: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Processes that compress layers and evaluate candidates, on Ray. 0: all in this process."""
+    ray_address: str | None = None
+    """Ray cluster to join, for example 10.0.0.1:6379. Without it, workers run on this machine."""
     output_dir: Path = Path("autosparse-out")
     """Directory for the bundle and the job's own files."""
+
+    @model_validator(mode="after")
+    def _a_cluster_needs_workers(self) -> Self:
+        if self.ray_address is not None and self.workers == 0:
+            raise ConfigError(
+                "--ray-address joins a cluster for workers, and there are none",
+                hint="say how many with --workers",
+            )
+        return self
 
     @field_validator("exclude", "keep", "group", mode="before")
     @classmethod

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from autosparse.errors import MeasurementError
+from autosparse.errors import KilledError, MeasurementError
 from autosparse.evaluation import (
     Comparison,
     LoweredModel,
@@ -18,6 +20,8 @@ from autosparse.evaluation import (
 )
 from autosparse.evaluation.backend import NodeTime
 from autosparse.pipeline.progress import Progress
+
+T = TypeVar("T")
 
 BASELINE_LABEL = "baseline"
 _ATTEMPTS = 3
@@ -63,7 +67,9 @@ class Stopwatch:
         # moment
         settings = settings.model_copy(update={"discard_interrupted": self.percentile != "p50"})
         for attempt in range(_ATTEMPTS):
-            measured = self.lane.measure(files, self.inputs, self.target, settings, fresh=fresh)
+            measured = self._despite_kills(
+                partial(self.lane.measure, files, self.inputs, self.target, settings, fresh=fresh)
+            )
             if all(m.samples_seconds.size for m in measured.values()) and _has_whole_round(
                 measured
             ):
@@ -93,10 +99,21 @@ class Stopwatch:
         of the latency that was measured without it.
         """
         total = measured.percentile_seconds("p50")
-        times = self.lane.profile(model, self.inputs, self.target, runs=_PROFILE_RUNS)
+        times = self._despite_kills(
+            partial(self.lane.profile, model, self.inputs, self.target, runs=_PROFILE_RUNS)
+        )
         profiled = sum(time.seconds for time in times)
         scale = total / profiled if profiled > 0 else 0.0
         return tuple(t.model_copy(update={"seconds": t.seconds * scale}) for t in times)
+
+    def _despite_kills(self, ask: Callable[[], T]) -> T:
+        """Ask again where what measures was killed: that need not be the files' fault."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return ask()
+            except KilledError as error:
+                self.progress.note(f"{error.message}; once more")
+        return ask()
 
 
 def _has_whole_round(measured: Mapping[str, Measurement]) -> bool:

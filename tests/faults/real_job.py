@@ -27,6 +27,9 @@ class RealJob:
 
     root: Path
     output: Path
+    model: Path
+    calibration: Path
+    validation: Path
 
     @classmethod
     def make(cls, root: Path, output: Path | None = None) -> RealJob:
@@ -37,15 +40,15 @@ class RealJob:
         labels = np.asarray(runner.run({"image": rows})["logits"]).argmax(axis=1)
         np.savez(root / "calibration.npz", image=rows[:32])
         np.savez(root / "validation.npz", image=rows, labels=labels)
-        return cls(root, output or root / "out")
+        data = (root / "calibration.npz", root / "validation.npz")
+        return cls(root, output or root / "out", model, *data)
 
     def argv(self, *flags: str) -> list[str]:
         """What a shell would run."""
         script = str(Path(sys.executable).with_name("autosparse"))
         return [
-            script, "optimize", str(self.root / "model.onnx"),
-            "--calibration", str(self.root / "calibration.npz"),
-            "--validation", str(self.root / "validation.npz"),
+            script, "optimize", str(self.model),
+            "--calibration", str(self.calibration), "--validation", str(self.validation),
             # any latency will do, so that the machine's mood does not decide the verdict
             "--latency-budget", "1000%", "--max-drop", "100pt", "--space", "int8",
             "--trials", "6", "--output-dir", str(self.output), *flags,

@@ -1,0 +1,182 @@
+"""Workers: how much faster two are than one, and how busy the dispatcher keeps a thousand."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autosparse.evaluation import read_environment
+from autosparse.pipeline.pool import Pool
+from benchmarks.benchmark import Request
+from benchmarks.memory import pss_bytes
+from benchmarks.rows import Row, failed_row, ratio_of
+from benchmarks.simulated_crew import Fate, SimulatedCrew
+from workers.dispatcher import Dispatcher, Patience
+from workers.ray_guard import working_in
+from workers.ray_session import RaySession
+
+_SLEEP_SECONDS = 0.5
+_TWO_OVER_ONE, _BUSY, _OVERHEAD_SECONDS = 1.7, 0.9, 0.005
+_THOUSAND = 1000
+_SHORTEST, _LONGEST = 2.0, 60.0
+_TAIL = 1.5  # exponent of the Pareto distribution that task times follow
+_CRASHES = 0.01
+_RESTART_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class SleepingKit:
+    """A kit with nothing in it."""
+
+    files: Path
+
+    def at(self, files: Path) -> SleepingKit:
+        """See `Kit.at`."""
+        return SleepingKit(files)
+
+    def loaded(self) -> SleepingKit:
+        """See `Kit.loaded`."""
+        return self
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """A fake evaluation: it takes its time and no processor, so that busy cores do not matter."""
+
+    seconds: float
+
+    def __call__(self, kit: SleepingKit, /) -> float:
+        """Sleep."""
+        time.sleep(self.seconds)
+        return self.seconds
+
+
+def fates(seed: int) -> Callable[[int], Fate]:
+    """Task times with a heavy tail, and crashes: the same ones for the same seed."""
+    draw = random.Random(seed)
+
+    def fate(task: int) -> Fate:
+        seconds = min(_SHORTEST * draw.paretovariate(_TAIL), _LONGEST)
+        return Fate(seconds, crashes=draw.random() < _CRASHES)
+
+    return fate
+
+
+class WorkersBenchmark:
+    """Implements `Benchmark`."""
+
+    summary = "two evaluation workers against one, and a thousand simulated ones"
+
+    def rows(self, request: Request) -> Iterator[Row]:
+        """Simulations first: they need no Ray."""
+        environment = read_environment().id
+        tasks = 20_000 if request.quick else 200_000
+        request.say(f"{_THOUSAND} simulated workers")
+        yield simulated_row([tasks], environment)
+        for rounds in (1, 4):  # tasks of a round for each worker, as in a search
+            size = rounds * _THOUSAND
+            yield simulated_row([size] * max(tasks // size, 1), environment)
+        yield overhead_row(10_000, environment)
+        request.say("real workers")
+        try:
+            yield from real_rows(request, environment)
+        except Exception as error:  # one benchmark's failure must not lose the others
+            yield failed_row("two workers against one", str(error), environment)
+
+
+def simulated_row(rounds: Sequence[int], environment: str) -> Row:
+    """Share of the workers' time that went into answers.
+
+    In a single round, it counts until the last task is begun: from there on, some workers stand
+    idle whatever anybody does. Between rounds, as between those of a search, they do, too.
+    """
+    crew = SimulatedCrew(_THOUSAND, fates(0), restart_seconds=_RESTART_SECONDS)
+    started = time.perf_counter()
+    answers = 0
+    for size in rounds:
+        dispatcher: Dispatcher[int, int] = Dispatcher(crew, Patience(task_seconds=600.0))
+        answers += sum(isinstance(answer, int) for answer in dispatcher.run(range(size)))
+    seconds = time.perf_counter() - started
+    single = len(rounds) == 1
+    clock = crew.last_new if single else crew.clock
+    share = crew.busy_until(clock) / (clock * crew.size)
+    told = f"{rounds[0]} tasks" if single else f"{len(rounds)} rounds of {rounds[0]} tasks"
+    return Row(
+        what=f"utilisation of {_THOUSAND} simulated workers, {told}",
+        figure=share,
+        bar=f">= {_BUSY}" if single else "",
+        holds=answers == sum(rounds) and share >= _BUSY if single else None,
+        environment=environment,
+        note=f"{_SHORTEST:.0f}-{_LONGEST:.0f} s a task, Pareto {_TAIL}; {crew.replaced} crashes "
+        f"({_CRASHES:.0%}), {_RESTART_SECONDS:.0f} s to replace a worker; {answers} answers; "
+        f"simulated in {seconds:.1f} s",
+    )
+
+
+def overhead_row(tasks: int, environment: str) -> Row:
+    """What the dispatcher itself takes for a task, simulated clock and all."""
+    crew = SimulatedCrew(_THOUSAND, lambda task: Fate(1.0))
+    dispatcher: Dispatcher[int, int] = Dispatcher(crew)
+    started = time.process_time()
+    dispatcher.run(range(tasks))
+    seconds = (time.process_time() - started) / tasks
+    return Row(
+        what=f"overhead of the dispatcher for each of {tasks} tasks, {_THOUSAND} workers",
+        figure=seconds * 1e3,
+        unit="ms",
+        bar=f"<= {_OVERHEAD_SECONDS * 1e3:.0f} ms",
+        holds=seconds <= _OVERHEAD_SECONDS,
+        environment=environment,
+        note="processor time",
+    )
+
+
+def real_rows(request: Request, environment: str) -> Iterator[Row]:
+    """Evaluations that sleep, on one worker and on two; and what Ray costs."""
+    tasks = 20 if request.quick else 60
+    seconds, empty, held = {}, {}, {}
+    for workers in (1, 2):
+        session = RaySession(workers, None)
+        session.prepare()
+        try:
+            from workers.ray_pool import RayPool  # a session prepares for the import of Ray
+
+            pool, kit = RayPool(session), SleepingKit(request.directory)
+            pool.run(kit, [Sleep(0.0)] * workers)
+            held[workers] = _held(session)
+            seconds[workers] = _time(pool, kit, tasks, _SLEEP_SECONDS)
+            empty[workers] = _time(pool, kit, 10 * tasks, 0.0) / (10 * tasks)
+        finally:
+            session.close()
+    ratio = ratio_of(seconds[1], seconds[2])
+    yield Row(
+        what=f"{tasks} evaluations of {_SLEEP_SECONDS} s: one worker's time over two workers'",
+        figure=seconds[1], unit="s", opponent="two workers", opponent_figure=seconds[2],
+        ratio=ratio, bar=f">= {_TWO_OVER_ONE}", holds=ratio is not None and ratio >= _TWO_OVER_ONE,
+        environment=environment, note="fake evaluations that sleep",
+    )  # fmt: skip
+    yield Row(
+        what="an empty task on a worker, there and back", figure=empty[1] * 1e3, unit="ms",
+        opponent="two workers", opponent_figure=empty[2] * 1e3,
+        ratio=ratio_of(empty[1], empty[2]), environment=environment,
+    )  # fmt: skip
+    yield Row(
+        what="memory of an idle Ray with its workers, torch loaded", figure=held[1] / 2**20,
+        unit="MiB", opponent="two workers", opponent_figure=held[2] / 2**20,
+        ratio=ratio_of(held[1], held[2]), environment=environment,
+        note="proportional set size of Ray's processes, the driver left out",
+    )  # fmt: skip
+
+
+def _time(pool: Pool, kit: SleepingKit, tasks: int, seconds: float) -> float:
+    started = time.perf_counter()
+    pool.run(kit, [Sleep(seconds)] * tasks)
+    return time.perf_counter() - started
+
+
+def _held(session: RaySession) -> int:
+    directory = session.directory
+    return 0 if directory is None else sum(pss_bytes(p.pid) for p in working_in(directory))

@@ -1,0 +1,99 @@
+"""The dispatcher on simulated workers: order, windows, and whatever can befall a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from autosparse.errors import CandidateError, WorkerError
+from benchmarks.simulated_crew import Fate, SimulatedCrew
+from workers.dispatcher import Dispatcher, Patience
+
+
+def uneven(task: int) -> Fate:
+    """Later tasks are often shorter, so that they overtake."""
+    return Fate(1.0 + (task * 7919) % 13)
+
+
+@pytest.mark.parametrize("workers", [1, 3, 50])
+def test_answers_come_in_the_order_of_the_tasks(workers: int) -> None:
+    crew = SimulatedCrew(workers, uneven)
+    assert Dispatcher[int, int](crew).run(range(200)) == list(range(200))
+    assert sorted(crew.attempts) == list(range(200))
+
+
+def test_three_workers_take_a_third_of_the_time() -> None:
+    alone, three = SimulatedCrew(1, uneven), SimulatedCrew(3, uneven)
+    for crew in (alone, three):
+        Dispatcher[int, int](crew).run(range(300))
+    assert three.clock < alone.clock / 2.9
+
+
+def test_a_task_is_drawn_when_a_worker_is_idle_and_not_before() -> None:
+    """What tasks carry need not be in memory at once."""
+    crew = SimulatedCrew(4, uneven)
+    ahead = []
+
+    def tasks() -> Iterator[int]:
+        for number in range(100):
+            ahead.append(number - len(crew.attempts))
+            yield number
+
+    assert Dispatcher[int, int](crew).run(tasks()) == list(range(100))
+    assert set(ahead) == {0}
+
+
+def test_a_task_whose_worker_dies_is_tried_again() -> None:
+    deaths = {5: 2, 11: 1}
+
+    def fate(task: int) -> Fate:
+        deaths[task] = deaths.get(task, 0) - 1
+        return Fate(1.0, crashes=deaths[task] >= 0)
+
+    crew = SimulatedCrew(3, fate)
+    assert Dispatcher[int, int](crew).run(range(20)) == list(range(20))
+    assert crew.replaced == 3
+    assert crew.attempts.count(5) == 3
+    assert crew.attempts.count(11) == 2
+
+
+def test_a_task_that_ends_every_worker_is_marked_and_the_others_go_on() -> None:
+    crew = SimulatedCrew(2, lambda task: Fate(1.0, crashes=task == 3))
+    answers = Dispatcher[int, int](crew).run(range(8))
+    assert [a for a in answers if not isinstance(a, CandidateError)] == [0, 1, 2, 4, 5, 6, 7]
+    assert isinstance(answers[3], CandidateError)
+    assert "ended 3 worker processes: it crashed" in str(answers[3])
+    assert not answers[3].retryable
+
+
+def test_a_task_that_hangs_is_given_up_and_its_worker_replaced() -> None:
+    crew = SimulatedCrew(2, lambda task: Fate(1e9 if task == 1 else 5.0))
+    patience = Patience(task_seconds=60.0, attempts=2)
+    answers = Dispatcher[int, int](crew, patience).run(range(10))
+    assert isinstance(answers[1], CandidateError)
+    assert "did not answer within 60 s" in str(answers[1])
+    assert [a for a in answers if a != answers[1]] == [0, *range(2, 10)]
+    assert crew.replaced == 2
+    assert crew.clock < 200
+
+
+def test_an_answer_in_time_is_not_taken_for_a_hang() -> None:
+    crew = SimulatedCrew(2, lambda task: Fate(59.0))
+    answers = Dispatcher[int, int](crew, Patience(task_seconds=60.0)).run(range(10))
+    assert answers == list(range(10))
+    assert crew.replaced == 0
+
+
+def test_workers_that_die_whatever_they_are_given_end_the_job() -> None:
+    crew = SimulatedCrew(2, lambda task: Fate(1.0, crashes=True))
+    with pytest.raises(WorkerError, match="keep dying: it crashed") as caught:
+        Dispatcher[int, int](crew).run(range(50))
+    assert "--workers 0" in caught.value.hint
+    assert crew.replaced < 20
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    crew = SimulatedCrew(2, uneven)
+    assert Dispatcher[int, int](crew).run([]) == []
+    assert crew.clock == 0

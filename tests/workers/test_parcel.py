@@ -1,0 +1,76 @@
+"""What a request names arrives whole on a machine that sees none of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from autosparse.evaluation import LoweredModel, Target, TimingSettings
+from tests.models import images, residual_cnn
+from workers.messages import FileToOpen, MeasureRequest, ProfileRequest
+from workers.parcel import Parcel
+
+TARGET = Target(input_shapes={"image": (2, 3, 8, 8)})
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A model with external data and a library, and things that are nobody's business."""
+    directory = tmp_path / "source"
+    directory.mkdir()
+    model = onnx.load(str(residual_cnn().save(directory / "plain.onnx", "logits")))
+    onnx.save_model(
+        model, str(directory / "model.onnx"), save_as_external_data=True, location="model.data",
+        size_threshold=0,
+    )  # fmt: skip
+    (directory / "kernels").mkdir()
+    (directory / "kernels" / "lib.so").write_bytes(b"library")
+    (directory / "secret.txt").write_text("nobody's business")
+    np.savez(directory / "inputs.npz", image=images(2))
+    return directory
+
+
+def request(source: Path) -> MeasureRequest:
+    model = LoweredModel(source, "model.onnx", library="kernels/lib.so")
+    plain = LoweredModel(source, "plain.onnx")
+    return MeasureRequest(
+        files={"../escape": FileToOpen.of(model), "baseline": FileToOpen.of(plain)},
+        inputs=source / "inputs.npz", target=TARGET, settings=TimingSettings(),
+    )  # fmt: skip
+
+
+def test_files_external_data_and_library_arrive(source: Path, tmp_path: Path) -> None:
+    asked = request(source)
+    parcel = Parcel.of(asked)
+    there = tmp_path / "there"
+    there.mkdir()
+    moved = parcel.unpack(asked, there)
+    assert isinstance(moved, MeasureRequest)
+    assert (moved.target, moved.settings) == (asked.target, asked.settings)
+    for label, file in moved.files.items():
+        before = asked.files[label].to_model()
+        assert file.to_model().sha256() == before.sha256()
+        assert file.directory.is_relative_to(there)
+        onnx.checker.check_model(str(file.to_model().path))
+    library = moved.files["../escape"].to_model().library_path
+    assert library is not None
+    assert library.read_bytes() == b"library"
+    assert moved.inputs.read_bytes() == asked.inputs.read_bytes()
+
+
+def test_nothing_else_is_sent(source: Path) -> None:
+    parcel = Parcel.of(request(source))
+    assert set(parcel.files["../escape"]) == {"model.onnx", "model.data", "kernels/lib.so"}
+    assert set(parcel.files["baseline"]) == {"plain.onnx"}
+
+
+def test_a_profile_travels_alike(source: Path, tmp_path: Path) -> None:
+    model = FileToOpen.of(LoweredModel(source, "plain.onnx"))
+    asked = ProfileRequest(file=model, inputs=source / "inputs.npz", target=TARGET, runs=3)
+    moved = Parcel.of(asked).unpack(asked, tmp_path)
+    assert isinstance(moved, ProfileRequest)
+    assert moved.runs == 3
+    assert moved.file.to_model().sha256() == model.to_model().sha256()

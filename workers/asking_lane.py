@@ -1,0 +1,89 @@
+"""The measure protocol: a lane is whatever answers the requests of `workers.messages`.
+
+A child process on a pipe, an actor of a cluster, or a device that knows nothing of either: each
+implements `ask`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from autosparse.errors import MeasurementError
+from autosparse.evaluation import LoweredModel, Measurement, Target, TimingSettings
+from autosparse.evaluation.backend import NodeTime
+from workers.messages import FileToOpen, MeasureRequest, ProfileRequest, Reply
+
+# Opening a large model, and rounds that overrun: beyond this a measurement hangs.
+_GRACE_SECONDS = 120.0
+_PROFILE_SECONDS = 300.0
+
+
+class AskingLane(ABC):
+    """Implements `autosparse.evaluation.MeasurementLane` on top of `ask`."""
+
+    @abstractmethod
+    def ask(
+        self, request: MeasureRequest | ProfileRequest, limit_seconds: float, *, fresh: bool
+    ) -> Reply:
+        """Have a request answered.
+
+        Args:
+            request: with absolute paths of this machine.
+            limit_seconds: beyond this, the measurement hangs.
+            fresh: in a process that has run nothing before.
+
+        Raises:
+            MeasurementError: the files crashed what measures, or it hung.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End whatever processes the lane holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def measure(
+        self,
+        files: Mapping[str, LoweredModel],
+        inputs: Path,
+        target: Target,
+        settings: TimingSettings,
+        *,
+        fresh: bool = False,
+    ) -> dict[str, Measurement]:
+        """Time all files interleaved; see `MeasurementLane.measure`."""
+        request = MeasureRequest(
+            files={label: FileToOpen.of(model) for label, model in files.items()},
+            inputs=inputs.resolve(),
+            target=target,
+            settings=settings,
+        )
+        reply = self.ask(request, settings.max_seconds + _GRACE_SECONDS, fresh=fresh)
+        if reply.measurements is None:
+            raise MeasurementError(reply.error)
+        return reply.measurements
+
+    def profile(
+        self, model: LoweredModel, inputs: Path, target: Target, *, runs: int
+    ) -> Sequence[NodeTime]:
+        """Time every node of one file; see `MeasurementLane.profile`."""
+        request = ProfileRequest(
+            file=FileToOpen.of(model), inputs=inputs.resolve(), target=target, runs=runs
+        )
+        reply = self.ask(request, _PROFILE_SECONDS, fresh=False)
+        if reply.node_times is None:
+            raise MeasurementError(reply.error)
+        return reply.node_times

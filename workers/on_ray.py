@@ -1,0 +1,37 @@
+"""Assemble a job on workers of Ray: the only place where all of Ray's parts meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from autosparse.evaluation import Target
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.job import Engines
+from autosparse.pipeline.progress import Progress
+from backends import BACKENDS
+from workers.ray_session import RaySession
+
+
+@contextmanager
+def ray_engines(config: JobConfig, target: Target, progress: Progress) -> Iterator[Engines]:
+    """Workers, and a lane that has its device alone; all of it ends with the job.
+
+    Raises:
+        NotInstalledError: Ray is not installed.
+        ConfigError: Ray is in use in this process already.
+    """
+    session = RaySession(config.workers, config.ray_address, reserved=target.threads)
+    try:
+        session.prepare()
+        # these import Ray, which must not happen before a session of our own is prepared
+        from workers.ray_lane import RayLane
+        from workers.ray_pool import RayPool
+
+        with RayLane(session) as lane:
+            yield Engines(
+                backend=BACKENDS.load(target.backend), lane=lane, progress=progress,
+                pool=RayPool(session),
+            )  # fmt: skip
+    finally:
+        session.close()

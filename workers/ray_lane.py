@@ -1,0 +1,117 @@
+"""A measurement lane on Ray: an actor that has a device of the cluster for itself."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from autosparse.errors import ConfigError, KilledError, MeasurementError, WorkerError
+from autosparse.evaluation import read_environment
+from workers.asking_lane import AskingLane
+from workers.messages import MeasureRequest, ProfileRequest, Reply
+from workers.parcel import Parcel
+from workers.ray_session import MEASURE, RaySession
+from workers.ray_worker import LaneKeeper, Raised
+
+# Another job may have the device, and give it back when it ends.
+_PATIENCE_SECONDS = 3600.0
+_ATTEMPTS = 3
+# The keeper has its own limit, and says more; this one is for a keeper that hangs itself.
+_GRACE_SECONDS = 60.0
+
+
+class RayLane(AskingLane):
+    """Has requests answered on one device of the session; the job stays with that device.
+
+    Args:
+        session: where the device is; its own Ray is started again when it was killed.
+    """
+
+    def __init__(self, session: RaySession) -> None:
+        self._session = session
+        self._keeper: Any = None
+        self._node = ""
+
+    def ask(
+        self, request: MeasureRequest | ProfileRequest, limit_seconds: float, *, fresh: bool
+    ) -> Reply:
+        """Have the device answer; see `AskingLane.ask`. A keeper that was killed is replaced."""
+        reason = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                answer = self._asked(request, limit_seconds, fresh)
+            except GetTimeoutError:
+                self.close()
+                raise MeasurementError(
+                    f"the measurement did not end within {limit_seconds:.0f} s"
+                ) from None
+            except RayError as error:
+                self.close()
+                reason = " ".join(str(error).split())
+                if not self._session.is_alive():
+                    self._session.restart()
+                continue
+            if isinstance(answer, Raised):
+                raise answer.error
+            _check_environment(answer)
+            return answer
+        raise KilledError(f"what measures was killed {_ATTEMPTS} times: {reason}")
+
+    def close(self) -> None:
+        """Give the device back."""
+        if self._keeper is not None:
+            with contextlib.suppress(RayError):
+                ray.kill(self._keeper)
+        self._keeper = None
+
+    def _asked(
+        self, request: MeasureRequest | ProfileRequest, limit_seconds: float, fresh: bool
+    ) -> Reply | Raised:
+        self._session.start()
+        keeper = self._keeper or self._hire()
+        here = self._node == ray.get_runtime_context().get_node_id()
+        parcel = None if here else Parcel.of(request)
+        answer = keeper.ask.remote(request, parcel, limit_seconds, fresh)
+        found: Reply | Raised = ray.get(answer, timeout=limit_seconds + _GRACE_SECONDS)
+        return found
+
+    def _hire(self) -> Any:
+        """A keeper on a device that is free, or on the one that this job had before.
+
+        Raises:
+            WorkerError: no device becomes free.
+        """
+        options: dict[str, Any] = {"num_cpus": 0, "resources": {MEASURE: 1}, "max_restarts": 0}
+        if self._node and not self._session.is_own:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self._node, soft=False)
+        cores = self._session.cores if self._session.is_own else ()
+        keeper: Any = ray.remote(LaneKeeper).options(**options).remote(cores)
+        try:
+            self._node = ray.get(keeper.node.remote(), timeout=_PATIENCE_SECONDS)
+        except GetTimeoutError as error:
+            raise WorkerError(
+                f"no device to measure on became free within {_PATIENCE_SECONDS:.0f} s",
+                hint="wait for the other jobs of the cluster, or add a device",
+            ) from error
+        self._keeper = keeper
+        return keeper
+
+
+def _check_environment(reply: Reply) -> None:
+    """Recipes are lowered here: what measures must be a machine of the same kind.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    here = read_environment().id
+    for measurement in (reply.measurements or {}).values():
+        if measurement.environment != here:
+            raise ConfigError(
+                "the device that measures is another kind of machine than the one that this job "
+                "was started on",
+                hint="start the job on a machine with the same processor, system and libraries",
+            )

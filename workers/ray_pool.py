@@ -1,0 +1,185 @@
+"""Evaluation on Ray: workers as actors, and the pool that the pipeline sees."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+from autosparse.errors import CandidateError, WorkerError
+from autosparse.pipeline.pool import A, K, Kit, Task
+from workers.dispatcher import Died, Dispatcher, Ended, Patience
+from workers.ray_session import RaySession
+from workers.ray_worker import EvaluationWorker, Raised
+
+# In a cluster, other jobs may have to give their cores back first.
+_PATIENCE_SECONDS = 600.0
+
+
+class RayCrew:
+    """Implements `Crew` with one actor for each worker.
+
+    Args:
+        session: where they run; its own Ray is started again when it was killed.
+    """
+
+    def __init__(self, session: RaySession) -> None:
+        self._session = session
+        self._directory = os.getcwd()
+        self._actors: dict[int, Any] = {}
+        self._busy: dict[Any, int] = {}
+        self._lost: list[Ended[Any]] = []
+        self._kit: Kit | None = None
+        self._kit_number = 0
+        self._references: list[Any] = []
+
+    @property
+    def size(self) -> int:
+        """How many workers there are."""
+        return self._session.workers
+
+    def now(self) -> float:
+        """Seconds on the system's clock."""
+        return time.monotonic()
+
+    def hold(self, kit: Kit) -> None:
+        """Give the workers another kit for the tasks that follow."""
+        if kit is not self._kit:
+            self._kit, self._references = kit, []
+            self._kit_number += 1
+
+    def start(self, worker: int, task: Task[Any, Any]) -> None:
+        """Give an idle worker a task."""
+        self._session.start()
+        try:
+            answer = self._send(worker, task)
+        except RayError as error:  # Ray itself is gone
+            self._lost.append(Ended(worker, Died(str(error))))
+            return
+        self._busy[answer] = worker
+
+    def wait(self, seconds: float) -> Sequence[Ended[Any]]:
+        """Wait until a task ends, `seconds` at most: all that ended, perhaps none."""
+        lost, self._lost = self._lost, []
+        if lost:
+            return lost
+        try:
+            ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=seconds)
+            more, _ = ray.wait(list(self._busy), num_returns=len(self._busy), timeout=0)
+        except RayError as error:
+            return self._lose_all(str(error))
+        return [Ended(self._busy.pop(one), _outcome(one)) for one in dict.fromkeys(ready + more)]
+
+    def replace(self, worker: int) -> None:
+        """End a worker, if it lives, and put a new one in its place; Ray, too, where it is ours."""
+        actor = self._actors.pop(worker, None)
+        self._busy = {answer: w for answer, w in self._busy.items() if w != worker}
+        if self._session.is_alive():
+            if actor is not None:
+                with contextlib.suppress(RayError):
+                    ray.kill(actor)
+            return
+        self._lost.extend(self._lose_all("Ray was killed"))
+        self._actors, self._references = {}, []
+        self._session.restart()
+
+    def abandon(self) -> None:
+        """End the workers whose answers nobody waits for any longer."""
+        for worker in list(self._busy.values()):
+            self.replace(worker)
+        self._lost = []
+
+    def _send(self, worker: int, task: Task[Any, Any]) -> Any:
+        sees_files = self._session.is_own
+        if not self._references and self._kit is not None:
+            self._references = [ray.put(self._kit if sees_files else self._kit.loaded())]
+        if not self._actors:
+            self._hire()
+        if worker not in self._actors:  # it was replaced
+            self._actors[worker] = self._new(worker)
+        work = self._actors[worker].work
+        return work.remote(self._kit_number, self._references, sees_files, task)
+
+    def _hire(self) -> None:
+        """Start all workers and wait for them: time limits of tasks are not for that.
+
+        Raises:
+            WorkerError: there is no room for so many.
+        """
+        actors = {worker: self._new(worker) for worker in range(self.size)}
+        ready = [actor.is_ready.remote() for actor in actors.values()]
+        try:
+            ray.get(ready, timeout=_PATIENCE_SECONDS)
+        except GetTimeoutError as error:
+            raise WorkerError(
+                f"{self.size} workers did not start within {_PATIENCE_SECONDS:.0f} s",
+                hint="there may be too few free cores: give a smaller number to --workers",
+            ) from error
+        self._actors = actors
+
+    def _new(self, worker: int) -> Any:
+        is_own = self._session.is_own
+        cores = _slot(self._session.cores, worker, self.size) if is_own else ()
+        # a worker that dies is replaced by us, who know what it was doing
+        options = {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
+        actor: Any = ray.remote(EvaluationWorker).options(num_cpus=0 if is_own else 1, **options)
+        return actor.remote(worker, cores, self._directory)
+
+    def _lose_all(self, reason: str) -> list[Ended[Any]]:
+        lost: list[Ended[Any]] = [Ended(worker, Died(reason)) for worker in self._busy.values()]
+        self._busy = {}
+        return lost
+
+
+class RayPool:
+    """Implements `autosparse.pipeline.pool.Pool` on the workers of a session.
+
+    Args:
+        session: where they run.
+        patience: when a task is given up.
+    """
+
+    def __init__(self, session: RaySession, patience: Patience | None = None) -> None:
+        self._crew = RayCrew(session)
+        self.patience = patience or Patience()
+        self.sees_files = session.is_own
+
+    def run(self, kit: K, tasks: Iterable[Task[K, A]]) -> list[A | CandidateError]:
+        """See `Pool.run`."""
+        self._crew.hold(kit)
+        dispatcher: Dispatcher[Task[K, A], A | CandidateError] = Dispatcher(
+            self._crew, self.patience
+        )
+        try:
+            return [_answered(answer) for answer in dispatcher.run(tasks)]
+        except BaseException:
+            self._crew.abandon()
+            raise
+
+
+def _answered(answer: A | CandidateError | Raised) -> A | CandidateError:
+    if isinstance(answer, Raised):
+        raise answer.error
+    return answer
+
+
+def _outcome(answer: Any) -> Any:
+    """What a worker answered; whatever Ray says instead is how it died."""
+    try:
+        return ray.get(answer)
+    except RayTaskError:
+        raise
+    except RayError as error:
+        return Died(" ".join(str(error).split()))
+
+
+def _slot(cores: Sequence[int], worker: int, workers: int) -> tuple[int, ...]:
+    """The cores of one of several workers: from the first ones on, for the last ones measure."""
+    share = max(len(cores) // workers, 1)
+    first = worker * share % len(cores)
+    return tuple(cores[first : first + share])
