@@ -26,12 +26,12 @@ from autosparse.pipeline.baseline import measure_baseline
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job
+from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.parity import Parity
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord
 from autosparse.pipeline.recover import RECOVERED, Recovered, recover, winners_of
 from autosparse.pipeline.recovery_report import recovery_report
 from autosparse.pipeline.search_run import Search
-from autosparse.pipeline.table_building import lower_recipe
 from autosparse.pipeline.training_rows import load_training_rows
 from autosparse.pipeline.trial import run_trial
 from autosparse.pipeline.workspace import open_workspace
