@@ -4,22 +4,19 @@
 
 #include "convolution.h"
 
-enum { USUAL_VECTORS = 8, WINDOW_VECTORS = 12, MANY_VECTORS = 14, MANY_RUNS = 96 };
+enum { USUAL_VECTORS = 8, WINDOW_VECTORS = 12 };
 enum { FIRST_CACHE = 32 * 1024 /* bytes of it for a block of input */, FEW_RUNS = 12 };
 
 static const char OUT_OF_MEMORY[] = "out of memory while packing a sparse convolution";
 
-/* Where there are registers to hold their sums, windows pay for larger tiles, whose taps share
- * lines of the cache, and so do long rows of single weights. */
-static int many_vectors(const AsLayerSpec *spec) {
-  if (spec->kernel[0] * spec->kernel[1] > 1) return WINDOW_VECTORS;
-  return spec->runs / spec->outputs >= MANY_RUNS ? MANY_VECTORS : USUAL_VECTORS;
-}
-
 static int find_kernels(const AsLayerSpec *spec, AsConvPacked *packed) {
   const AsPlan *plan = &spec->plan;
   const char *family = packed->int8 ? "conv_int8" : "conv_fp32";
-  int wanted = packed->lanes == 16 && !packed->int8 ? many_vectors(spec) : USUAL_VECTORS;
+  /* where there are registers to hold their sums, windows pay for larger tiles, whose taps share
+   * lines of the cache */
+  const int window = spec->kernel[0] * spec->kernel[1] > 1;
+  int wanted =
+      packed->lanes == 16 && !packed->int8 && window ? WINDOW_VECTORS : USUAL_VECTORS;
   if (plan->vectors) wanted = plan->vectors;
   if (wanted > AS_CONV_VECTORS) wanted = AS_CONV_VECTORS;
   const AsKernel *best = as_nearest_kernel(family, wanted, 1);

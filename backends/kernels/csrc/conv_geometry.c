@@ -9,7 +9,7 @@ enum {
   SHIFTED_ELEMENTS = 64 * 1024, /* up to which a plane for each tap is cheaper */
   ALIGNED_ELEMENTS = 224 * 1024, /* the same where that makes all loads aligned */
   ALIGNED_STRIDED = 1024 * 1024,
-  MANY_USES = 64,               /* of an element, that pay for a copy at an aligned place */
+  MANY_USES = 20,               /* of an element, that pay for a copy at an aligned place */
 };
 static const int64_t LARGEST = 1 << 30;
 /* Planes of nothing but padding must not take memory that the input is far from taking. */
