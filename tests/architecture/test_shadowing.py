@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.real_job import RealJob
+
 INTRUDERS = ("api", "backends", "search_spaces", "workers")
 CONSOLE_SCRIPT = str(Path(sys.executable).with_name("autosparse"))
 
@@ -65,3 +67,11 @@ def test_the_demo_runs_among_them(crowded: Path) -> None:
     done = subprocess.run([CONSOLE_SCRIPT, "demo"], cwd=crowded, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (crowded / "autosparse-demo" / "result" / "bundle" / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_workers_do_not_see_them(crowded: Path) -> None:
+    job = RealJob.make(crowded)
+    done = job.run("--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert (job.output / "bundle" / "manifest.json").is_file()

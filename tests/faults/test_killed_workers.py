@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from autosparse.artifacts.bundle import check_bundle
-from autosparse.cli.digits_cnn import make_demo_files
+from autosparse.cli.digits_cnn import DemoFiles, make_demo_files
 from autosparse.evaluation import Verdict
 from autosparse.journal import Journal
 from autosparse.pipeline.workspace import Workspace
@@ -27,12 +27,16 @@ from tests.faults.real_job import RealJob, trials
 
 _SECONDS = 1500
 _VICTIMS = re.compile(r"ray::EvaluationWorker|ray::LaneKeeper|measure_process")
-_KILLS = 6
+_KILLS = 8
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> DemoFiles:
+    return make_demo_files(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> RealJob:
-    files = make_demo_files(tmp_path / "model")
+def job(tmp_path: Path, files: DemoFiles) -> RealJob:
     return RealJob(
         tmp_path, tmp_path / "out", model=files.model, calibration=files.calibration,
         validation=files.validation,
@@ -54,14 +58,18 @@ def killable(driver: subprocess.Popen[str]) -> Iterator[tuple[str, psutil.Proces
 
 
 def kill_some(driver: subprocess.Popen[str], rng: random.Random, killed: Counter[str]) -> None:
-    """Until the driver ends: every few seconds a worker, a keeper or a measuring process."""
+    """Until the driver ends: every few seconds a worker, a keeper or a measuring process.
+
+    Never two of a kind in a row: who kills everything at once is right to be told that it fails.
+    """
+    last = ""
     while driver.poll() is None and killed.total() < _KILLS:
-        time.sleep(rng.uniform(1.0, 6.0))
+        time.sleep(rng.uniform(1.0, 12.0))
         by_kind: dict[str, list[psutil.Process]] = {}
         for kind, process in killable(driver):
             by_kind.setdefault(kind, []).append(process)
-        if by_kind:
-            kind = rng.choice(sorted(by_kind))
+        if by_kind.keys() - {last}:
+            kind = last = rng.choice(sorted(by_kind.keys() - {last}))
             with contextlib.suppress(psutil.NoSuchProcess):
                 rng.choice(by_kind[kind]).send_signal(signal.SIGKILL)
                 killed[kind] += 1
@@ -115,3 +123,23 @@ def test_a_search_survives_whatever_is_killed(job: RealJob, seed: int) -> None:
     done = job.run("--resume")
     assert done.returncode == 0, done.stderr
     assert trials(workspace) == every
+
+
+@pytest.mark.slow
+def test_an_interrupted_job_takes_its_workers_along(tmp_path: Path) -> None:
+    """Ctrl-C reaches every process of the terminal, not the driver alone."""
+    job = RealJob.make(tmp_path)
+    driver = job.start("--workers", "2")
+    assert driver.stderr is not None
+    for line in driver.stderr:
+        if "predictor" in line:
+            break
+    left = started_by(driver)
+    assert any("raylet" in process.name() for process in left)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, told = driver.communicate(timeout=_SECONDS)
+    assert driver.returncode == 130, told
+    assert "run the same command with --resume" in told
+    assert "Traceback" not in told
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert alive == []

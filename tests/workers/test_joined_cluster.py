@@ -1,0 +1,67 @@
+"""A job that joins a cluster, which it shares and does not end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autosparse.artifacts.bundle import check_bundle
+from autosparse.evaluation import Verdict
+from tests.faults.real_job import RealJob
+
+_CLUSTER = """
+import os, sys
+from workers.ray_session import RaySession, load_ray
+
+session = RaySession(2, None)
+session.prepare()
+session.start()
+print(load_ray().get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"], flush=True)
+sys.stdin.read()
+print(int(load_ray().available_resources()["CPU"]), session.is_alive(), flush=True)
+session.close()
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.communicate(timeout=120)
+
+
+@pytest.mark.slow
+def test_a_job_joins_and_leaves(
+    tmp_path: Path, cluster: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cluster.stdout is not None
+    assert cluster.stdin is not None
+    address, token = cluster.stdout.readline().split()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    job = RealJob.make(tmp_path)
+    done = job.run("--workers", "2", "--ray-address", address)
+    assert done.returncode == 0, done.stderr
+    assert check_bundle(job.output / "bundle").verdict is Verdict.MET
+    cluster.stdin.close()
+    assert cluster.stdout.readline().split() == ["2", "True"]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
+    job = RealJob.make(tmp_path)
+    done = job.run("--workers", "2", "--ray-address", "127.0.0.1:1")
+    assert done.returncode == 2, done.stderr
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: the Ray cluster at 127.0.0.1:1 cannot be joined")
+    assert "RAY_AUTH_TOKEN" in hint
+    assert "Traceback" not in done.stderr
+    assert os.listdir(job.output / "job")
