@@ -104,6 +104,7 @@ def test_ray_listens_on_loopback_only(session: RaySession, pool: RayPool, kit: N
     assert {address.ip.removeprefix("::ffff:") for _, address in listening} == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_a_token_is_asked_for(session: RaySession, pool: RayPool, kit: Numbers) -> None:
     """Another process of this machine does not get in without it."""
     pool.run(kit, [Add(1)])
@@ -144,10 +145,10 @@ def test_a_task_that_kills_its_workers_is_marked(pool: RayPool, kit: Numbers) ->
 def test_a_task_that_hangs_is_marked(
     pool: RayPool, kit: Numbers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "patience", Patience(task_seconds=20.0, attempts=1))
+    monkeypatch.setattr(pool, "patience", Patience(task_seconds=6.0, attempts=1))
     answers = pool.run(kit, [Add(1), Add(2, 600.0), Add(3)])
     assert answers[::2] == [101, 103]
-    assert "did not answer within 20 s" in str(answers[1])
+    assert "did not answer within 6 s" in str(answers[1])
 
 
 @pytest.mark.slow
