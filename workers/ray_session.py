@@ -21,11 +21,8 @@ _OBJECT_STORE_BYTES = 256 << 20
 # Ray puts sockets below it, whose paths the system limits to 107 characters.
 _LONGEST_DIRECTORY = 40
 _DAEMONS = {"raylet", "gcs_server"}
-_OWN_RAY = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: everything on 127.0.0.1
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
+_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # despite its name: all on 127.0.0.1
+_LOOPBACK = ("127.", "localhost:")
 
 
 class RaySession:
@@ -61,8 +58,11 @@ class RaySession:
             NotInstalledError: Ray is not installed.
             ConfigError: it is in use in this process already.
         """
-        own = {**_OWN_RAY, "RAY_AUTH_TOKEN": _token()} if self.is_own else {}
-        values = {"RAY_USAGE_STATS_ENABLED": "0", **own}
+        values = {"RAY_USAGE_STATS_ENABLED": "0"}
+        if self.is_own:
+            values |= {**_ON_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
+        elif self.address is not None and self.address.startswith(_LOOPBACK):
+            values |= _ON_LOOPBACK  # or Ray looks for this machine's node under its other address
         self._before = {name: os.environ.get(name) for name in values}
         os.environ.update(values)
         if load_ray().is_initialized():
