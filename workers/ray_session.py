@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ _OBJECT_STORE_BYTES = 256 << 20
 _LONGEST_DIRECTORY = 40
 _DAEMONS = {"raylet", "gcs_server"}
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # despite its name: all on 127.0.0.1
+_REACH_SECONDS = 10.0
 _LOOPBACK = ("127.", "localhost:")
 
 
@@ -58,11 +60,7 @@ class RaySession:
             NotInstalledError: Ray is not installed.
             ConfigError: it is in use in this process already.
         """
-        values = {"RAY_USAGE_STATS_ENABLED": "0"}
-        if self.is_own:
-            values |= {**_ON_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
-        elif self.address is not None and self.address.startswith(_LOOPBACK):
-            values |= _ON_LOOPBACK  # or Ray looks for this machine's node under its other address
+        values = _environment_of(self.address)
         self._before = {name: os.environ.get(name) for name in values}
         os.environ.update(values)
         if load_ray().is_initialized():
@@ -150,6 +148,7 @@ class RaySession:
     def _join(self) -> None:
         ray = load_ray()
         try:
+            _reach(self.address)
             with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
                 ray.init(address=self.address, configure_logging=False, log_to_driver=False)
         except Exception as error:  # as above
@@ -163,6 +162,29 @@ class RaySession:
                 f"the Ray cluster at {self.address} has no device to measure on",
                 hint="""start that node with ray start --resources '{"measure": 1}'""",
             )
+
+
+def _reach(address: str | None) -> None:
+    """Fail at once where nobody listens: Ray would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
+
+
+def _environment_of(address: str | None) -> dict[str, str]:
+    """What Ray must find in the environment before it is imported."""
+    values = {"RAY_USAGE_STATS_ENABLED": "0"}
+    if address is None:
+        return {**values, **_ON_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
+    if address.startswith(_LOOPBACK):  # or Ray looks for this machine under its other address
+        values |= _ON_LOOPBACK
+    if "RAY_AUTH_TOKEN" in os.environ:  # or Ray has it, and does not show it
+        values["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "token")
+    return values
 
 
 def load_ray() -> ModuleType:
