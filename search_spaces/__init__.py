@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autosparse.errors import ConfigError, first_problem
 from autosparse.levels import Level
 
 _DIRECTORY = Path(__file__).parent
+
+
+class SparsityBound(BaseModel):
+    """How many zeros a layer may be asked to bear, judged by its weights alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    measure: Literal["pq_index", "knee"]
+    """`pq_index`: the bound of the PQ index on the weights to keep. `knee`: the knee of the norm
+    that pruning by magnitude leaves."""
+    slack: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """For `pq_index`: how much of the sum of magnitudes may be removed, over what is kept."""
+
+    @model_validator(mode="after")
+    def _a_knee_has_no_slack(self) -> Self:
+        if self.measure == "knee" and "slack" in self.model_fields_set:
+            raise ValueError("slack belongs to pq_index: a knee has none")
+        return self
 
 
 class SpaceFile(BaseModel):
@@ -28,6 +46,8 @@ class SpaceFile(BaseModel):
     groups: tuple[str, ...] = ()
     """Regular expressions on layers' names: layers for which the capture groups of one are equal
     share a level. As `--group`."""
+    bound: SparsityBound | None = None
+    """Largest fraction of zeros of each layer; without it, only measurements decide."""
 
 
 def names() -> tuple[str, ...]:

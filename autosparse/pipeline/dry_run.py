@@ -10,7 +10,8 @@ from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.cost import LayerCost, layer_costs
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import target_of
-from autosparse.pipeline.layer_choices import Choice, layer_choices
+from autosparse.pipeline.job_choices import job_choices
+from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.layer_groups import Groups, layer_groups
 from search_spaces import load_space
 
@@ -46,10 +47,6 @@ def run_dry(config: JobConfig, backend: Backend) -> DryRun:
     """
     graph = load_model(config.model)
     target = target_of(config).for_model(graph)
-    space = load_space(config.space)
-    groups = layer_groups(graph, space, config.group)
-    choices = layer_choices(
-        graph, space.levels, backend, target,
-        exclude=config.exclude, keep=config.keep, groups=groups,
-    )  # fmt: skip
+    groups = layer_groups(graph, load_space(config.space), config.group)
+    choices = job_choices(graph, config, backend, target)
     return DryRun(graph, choices, groups, layer_costs(graph, target.input_shapes))

@@ -51,8 +51,16 @@ def untrained_predictor(bench: Bench, space: RecipeSpace) -> LatencyPredictor:
     )
 
 
-def training_samples(bench: Bench, space: RecipeSpace) -> list[tuple[Recipe, float]]:
-    """Measured recipes to fit on; what an interrupted job measured already is kept."""
+def training_samples(
+    bench: Bench, space: RecipeSpace, trials: int = 0
+) -> list[tuple[Recipe, float]]:
+    """Measured recipes to fit on; what an interrupted job measured already is kept.
+
+    Args:
+        bench: what trials share.
+        space: the recipes to draw from.
+        trials: recipes that were measured otherwise, and teach as well.
+    """
     journal = Journal(bench.job.workspace.samples, LatencySample)
     environment = bench.baseline.environment.id
     known = {s.recipe.id: s for s in journal.records if s.environment == environment}
@@ -65,7 +73,7 @@ def training_samples(bench: Bench, space: RecipeSpace) -> list[tuple[Recipe, flo
     recipes = {r.id: r for r in draw_recipes(space, wanted, bench.job.config.seed)}
     # recipes of a wider space teach as well: only so many are measured as are lacking
     missing = [recipe for recipe in recipes.values() if recipe.id not in known]
-    missing = missing[: max(len(recipes) - len(known), 0)]
+    missing = missing[: max(len(recipes) - len(known) - trials, 0)]
     if missing:
         bench.job.engines.progress.stage("predictor", f"timing {len(missing)} recipes")
     for recipe_id, comparison in measure_recipes(bench, missing, _QUICK).items():

@@ -51,10 +51,10 @@ def layer_choices(
         kept = fixed.get(layer.name)
         mine = dict.fromkeys([*options, *([kept] if kept else [])])
         choices.extend(_choice(layer, level, kept, backend, target) for level in mine)
-    return _shared(choices, groups)
+    return shared(choices, groups)
 
 
-def _shared(choices: Sequence[Choice], groups: Groups) -> tuple[Choice, ...]:
+def shared(choices: Sequence[Choice], groups: Groups) -> tuple[Choice, ...]:
     """The choices, those refused that not every layer of a group can have."""
     refused = not_shared(((c.layer.name, c.level) for c in choices if c.searched), groups)
     return tuple(

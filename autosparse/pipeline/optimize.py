@@ -16,7 +16,7 @@ from autosparse.pipeline.conclusion import conclude
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.delivery import deliver
 from autosparse.pipeline.job import Engines, Job, prepare_job, settled
-from autosparse.pipeline.layer_choices import layer_choices
+from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.parity import check_parity
 from autosparse.pipeline.recover import recover
@@ -24,7 +24,6 @@ from autosparse.pipeline.search_run import Search, resolve_space
 from autosparse.pipeline.starts import run_starts
 from autosparse.pipeline.training_rows import load_training_rows
 from autosparse.pipeline.workspace import open_workspace
-from search_spaces import load_space
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,8 @@ def answer(
         rows: what recovery trains on; None where it is not asked for.
         notes: what the report must tell beside what happens here.
     """
-    config = job.config
     parity = check_parity(job)
-    choices = layer_choices(
-        job.graph, load_space(config.space).levels, job.engines.backend, job.target,
-        exclude=config.exclude, keep=config.keep, groups=job.groups,
-    )  # fmt: skip
+    choices = job_choices(job.graph, job.config, job.engines.backend, job.target)
     choices = without_losers(job, choices)
     calibration = calibrate(job, choices)
     bench = build_bench(job, baseline, choices, calibration, parity)

@@ -22,13 +22,11 @@ from autosparse.pipeline.config import (
     read_duration,
 )
 from autosparse.pipeline.job import Engines, Job, prepare_job
-from autosparse.pipeline.layer_choices import Choice, layer_choices
-from autosparse.pipeline.layer_groups import layer_groups
+from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.layer_patterns import LayerPattern
 from autosparse.pipeline.optimize import Result, answer
 from autosparse.pipeline.source_job import SourceJob, held_for_reading, open_source
 from autosparse.pipeline.workspace import Workspace, open_workspace, remember_config
-from search_spaces import load_space
 
 _FILES = ("model", "calibration", "validation", "test", "target")
 
@@ -54,7 +52,7 @@ class ResolveConfig(BaseModel):
     """More layers to fix at a level: "PATTERN=LEVEL". May be repeated."""
     group: tuple[str, ...] = ()
     """More groups of layers that share one level. May be repeated."""
-    trials: Annotated[int, Field(ge=0)] = 8
+    trials: Annotated[int, Field(ge=0)] = 4
     """Further recipes to measure on the target, at most."""
     time_limit: Annotated[float, Field(gt=0)] = 300.0
     """Time for everything up to the verification: 90s, 30m, 2h."""
@@ -218,8 +216,10 @@ def _check_digests(source: SourceJob, workspace: Workspace, config: JobConfig) -
 def _adopt(adoption: Adoption, job: Job, baseline: Baseline, marker: Path) -> None:
     """Take over table and trials, and note that all of it is there."""
     source = adoption.source
-    old = _choices(job, source.config)
-    new = _choices(job, job.config)
+    old, new = (
+        job_choices(job.graph, config, job.engines.backend, job.target)
+        for config in (source.config, job.config)
+    )
     cells = adoption.take_table(old, new)
     trials, known = adoption.take_trials(new, job.groups, baseline.contract)
     note = (
@@ -235,12 +235,3 @@ def _adopt(adoption: Adoption, job: Job, baseline: Baseline, marker: Path) -> No
     partial = marker.with_suffix(".partial")
     partial.write_text(taken.model_dump_json(indent=2), encoding="utf-8")
     partial.replace(marker)
-
-
-def _choices(job: Job, config: JobConfig) -> tuple[Choice, ...]:
-    space = load_space(config.space)
-    return layer_choices(
-        job.graph, space.levels, job.engines.backend, job.target,
-        exclude=config.exclude, keep=config.keep,
-        groups=layer_groups(job.graph, space, config.group),
-    )  # fmt: skip

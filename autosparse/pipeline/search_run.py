@@ -36,7 +36,7 @@ class Search:
         environment = bench.baseline.environment.id
         current = [r for r in ledger.records if r.environment == environment]
         self._done = {r.recipe.id: r for r in current}
-        self._samples = training_samples(bench, space)
+        self._samples = training_samples(bench, space, len(self._done))
         self.predictor = untrained_predictor(bench, space)
         self._learn()
         self._race = Race(

@@ -1,0 +1,66 @@
+"""What a job may choose: its space with groups and bounds, and the wishes of its flags."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from autosparse.evaluation import Backend, Target
+from autosparse.levels.sparsity_bounds import knee_sparsity, pq_highest_sparsity, pq_index
+from autosparse.model_graph import Layer, ModelGraph
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.layer_choices import Choice, layer_choices, shared
+from autosparse.pipeline.layer_groups import layer_groups
+from search_spaces import SparsityBound, load_space
+
+# A level of exactly the bound is within it.
+_ROUNDING = 1e-9
+
+
+def job_choices(
+    graph: ModelGraph, config: JobConfig, backend: Backend, target: Target
+) -> tuple[Choice, ...]:
+    """Every layer x level of a job's space with its fate, the baseline level first.
+
+    Raises:
+        ConfigError: the space is none, a pattern means nothing, or a kept level cannot be made.
+    """
+    space = load_space(config.space)
+    groups = layer_groups(graph, space, config.group)
+    choices = layer_choices(
+        graph, space.levels, backend, target,
+        exclude=config.exclude, keep=config.keep, groups=groups,
+    )  # fmt: skip
+    if space.bound is None:
+        return choices
+    return shared(within_bound(graph, choices, space.bound), groups)
+
+
+def within_bound(
+    graph: ModelGraph, choices: Sequence[Choice], bound: SparsityBound
+) -> tuple[Choice, ...]:
+    """The choices, those refused that have more zeros than their layer bears.
+
+    A layer that is kept at a level has it whatever the bound says.
+    """
+    options = Counter(choice.layer.name for choice in choices if choice.searched)
+    highest = {layer.name: _highest(graph, layer, bound) for layer in graph.layers}
+    bounded: list[Choice] = []
+    for choice in choices:
+        most, words = highest[choice.layer.name]
+        too_sparse = choice.level.sparsity > most + _ROUNDING
+        if too_sparse and choice.searched and options[choice.layer.name] > 1:
+            reason = f"{choice.layer.name}: the space bounds its zeros at {most:.1%}, {words}"
+            choice = replace(choice, runs=False, searched=False, reason=reason)
+        bounded.append(choice)
+    return tuple(bounded)
+
+
+def _highest(graph: ModelGraph, layer: Layer, bound: SparsityBound) -> tuple[float, str]:
+    """The largest fraction of zeros, and how it was found."""
+    weights = graph.weight(layer)
+    if bound.measure == "knee":
+        return knee_sparsity(weights), "the knee of the norm that its weights keep"
+    words = f"by its PQ index of {pq_index(weights):.3f} with slack {bound.slack:g}"
+    return pq_highest_sparsity(weights, bound.slack), words
