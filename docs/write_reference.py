@@ -86,8 +86,12 @@ def _flags(command: str) -> str:
 
 def _methods() -> str:
     loaded = (METHODS.load(name) for name in METHODS.names())
-    rows = [(f"`{m.name}`", m.summary, ", ".join(sorted(m.needs)), m.source) for m in loaded]
-    return _table(("method", "what it does", "statistics it needs", "source"), rows)
+    rows = [
+        (f"`{m.name}`", m.family, m.summary, ", ".join(sorted(m.needs)), m.cost, m.source)
+        for m in loaded
+    ]
+    columns = ("method", "family", "what it does", "statistics it needs", "cost", "source")
+    return _table(columns, rows)
 
 
 def _strategies() -> str:

@@ -1,5 +1,6 @@
 """Calibration: what one pass over the data tells about the activations."""
 
+from autosparse.calibration.gradients import GRADIENT_ROWS, GradientObserver
 from autosparse.calibration.layer_statistics import LayerStatisticsAccumulator, StatisticsObserver
 from autosparse.calibration.range_estimators import ESTIMATORS, RangeEstimator
 from autosparse.calibration.ranges import ActivationGrid, ActivationRanges, Range, RangeObserver
@@ -8,6 +9,6 @@ from autosparse.calibration.windows import Window, window_of
 
 __all__ = [
     "NO_STATISTICS", "LayerStatistics", "LayerStatisticsAccumulator", "StatisticsObserver",
-    "Window", "window_of",
+    "Window", "window_of", "GRADIENT_ROWS", "GradientObserver",
     "ESTIMATORS", "ActivationGrid", "ActivationRanges", "Range", "RangeEstimator", "RangeObserver",
 ]  # fmt: skip

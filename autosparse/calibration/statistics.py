@@ -26,6 +26,10 @@ class LayerStatistics:
     """(groups, K, K): sum of outer products of the rows, divided by their number."""
     input_means: Floats | None = None
     """(groups, K): mean of every column over all rows."""
+    gradient_norms: Floats | None = None
+    """(output channels, K): root mean square of the gradient of every weight."""
+    row_gradients: Floats | None = None
+    """(rows of the data, output channels, K): gradients of the weights, row by row."""
 
 
 NO_STATISTICS = LayerStatistics()

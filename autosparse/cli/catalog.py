@@ -36,7 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _methods() -> list[dict[str, str]]:
     return _rows(
         METHODS,
-        lambda m: {"summary": m.summary, "needs": ", ".join(sorted(m.needs)), "source": m.source},
+        lambda m: {
+            "family": m.family,
+            "summary": m.summary,
+            "needs": ", ".join(sorted(m.needs)),
+            "cost": m.cost,
+            "source": m.source,
+        },
     )
 
 

@@ -11,6 +11,11 @@ METHODS: Registry[Method] = Registry(
         "magnitude": "autosparse.methods.magnitude:Magnitude",
         "wanda": "autosparse.methods.wanda:Wanda",
         "sparsegpt": "autosparse.methods.sparsegpt:SparseGpt",
+        "gblm": "autosparse.methods.gblm:Gblm",
+        "dsnot": "autosparse.methods.dsnot:Dsnot",
+        "spectrum": "autosparse.methods.spectrum:Spectrum",
+        "net_trim": "autosparse.methods.net_trim:NetTrim",
+        "chita": "autosparse.methods.chita:Chita",
         "alps": "autosparse.methods.alps:Alps",
     },
     expected=Method,  # type: ignore[type-abstract]

@@ -23,7 +23,7 @@ from autosparse.methods.admm import Copies, Splitting
 from autosparse.methods.applicability import why_not_pruned
 from autosparse.methods.kept_weights import settled
 from autosparse.methods.layer_problem import LayerProblem
-from autosparse.methods.method import Statistic
+from autosparse.methods.method import Family, Statistic
 from autosparse.model_graph import Layer
 
 # The penalty starts low, so that the zeros may still move, and grows until they no longer do.
@@ -56,6 +56,8 @@ class Alps:
     summary = "choose zeros and weights together, then fit the weights exactly"
     source = "Meng et al. 2024, arXiv:2406.07831"
     needs: frozenset[Statistic] = frozenset({"hessian"})
+    family: Family = "solver"
+    cost = "eigenvectors, cubic in K, and a hundred products"
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes every pattern with zeros that fits the layer."""

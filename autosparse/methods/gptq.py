@@ -19,7 +19,7 @@ from autosparse.levels.integer_grid import GRIDS, grid_scales, round_to_grid
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_rounded
 from autosparse.methods.column_sweep import factor_of, sweep
-from autosparse.methods.method import Statistic
+from autosparse.methods.method import Family, Statistic
 from autosparse.model_graph import Layer
 
 
@@ -30,6 +30,8 @@ class Gptq:
     summary = "round to an integer grid, later weights making up for the error"
     source = "Frantar et al. 2022, arXiv:2210.17323"
     needs: frozenset[Statistic] = frozenset({"hessian"})
+    family: Family = "rounding"
+    cost = "an inverse, cubic in K, and a sweep over K columns"
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes dense integer levels only."""

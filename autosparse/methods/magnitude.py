@@ -16,7 +16,7 @@ from autosparse.calibration import LayerStatistics
 from autosparse.levels import Dense, Level, Precision
 from autosparse.levels.masks import project, why_pattern_does_not_fit
 from autosparse.levels.weights import CompressedWeight
-from autosparse.methods.method import Statistic
+from autosparse.methods.method import Family, Statistic
 from autosparse.methods.round_to_nearest import at_precision
 from autosparse.model_graph import Layer
 
@@ -33,6 +33,8 @@ class Magnitude:
     summary = "zero the smallest weights"
     source = "Han et al. 2015, arXiv:1506.02626"
     needs: frozenset[Statistic] = frozenset()
+    family: Family = "score"
+    cost = "none worth naming"
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes every pattern with zeros that fits the layer."""

@@ -15,7 +15,11 @@ from autosparse.levels import Level
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
 
-Statistic = Literal["input_norms", "hessian"]
+Statistic = Literal["input_norms", "hessian", "gradient_norms", "row_gradients"]
+
+Family = Literal["rounding", "score", "solver"]
+"""Rounding puts weights on a grid; a score ranks them and leaves the kept ones as they are; a
+solver chooses and changes them together."""
 
 
 @runtime_checkable
@@ -29,6 +33,10 @@ class Method(Protocol):
     """Paper or system it embodies."""
     needs: frozenset[Statistic]
     """Statistics it reads; empty for a method that needs no calibration data."""
+    family: Family
+    """What kind of method it is."""
+    cost: str
+    """What it costs beside reading the statistics, in a few words."""
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """Why the method cannot make `level` of `layer`, with its name and numbers; else empty."""

@@ -16,7 +16,7 @@ from autosparse.levels import Level, Precision
 from autosparse.levels.integer_grid import GRIDS, grid_scales, round_to_grid
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_rounded
-from autosparse.methods.method import Statistic
+from autosparse.methods.method import Family, Statistic
 from autosparse.model_graph import Layer
 
 
@@ -37,6 +37,8 @@ class RoundToNearest:
     summary = "nearest point of an integer grid"
     source = "Jacob et al. 2018, arXiv:1712.05877"
     needs: frozenset[Statistic] = frozenset()
+    family: Family = "rounding"
+    cost = "none worth naming"
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes dense integer levels only."""

@@ -21,7 +21,7 @@ from autosparse.levels.integer_grid import channel_scales, round_to_grid
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_pruned
 from autosparse.methods.column_sweep import factor_of, sweep
-from autosparse.methods.method import Statistic
+from autosparse.methods.method import Family, Statistic
 from autosparse.model_graph import Layer
 
 
@@ -32,6 +32,8 @@ class SparseGpt:
     summary = "zero weights and update the others to make up for them"
     source = "Frantar and Alistarh 2023, arXiv:2301.00774"
     needs: frozenset[Statistic] = frozenset({"hessian"})
+    family: Family = "solver"
+    cost = "an inverse, cubic in K, and a sweep over K columns"
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes every pattern with zeros that fits the layer."""

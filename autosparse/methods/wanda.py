@@ -19,7 +19,7 @@ from autosparse.levels import Level, Unstructured
 from autosparse.levels.masks import project
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_pruned
-from autosparse.methods.method import Statistic
+from autosparse.methods.method import Family, Statistic
 from autosparse.methods.round_to_nearest import at_precision
 from autosparse.model_graph import Layer
 
@@ -64,6 +64,8 @@ class Wanda:
     summary = "zero the weights with the smallest |weight| x input norm"
     source = "Sun et al. 2023, arXiv:2306.11695"
     needs: frozenset[Statistic] = frozenset({"input_norms"})
+    family: Family = "score"
+    cost = "none worth naming"
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes every pattern with zeros that fits the layer."""

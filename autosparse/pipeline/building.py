@@ -7,11 +7,13 @@ from pathlib import Path
 
 from autosparse.calibration import ActivationRanges, LayerStatistics
 from autosparse.datasets import Dataset
+from autosparse.errors import CandidateError
 from autosparse.evaluation.metrics import Outputs
 from autosparse.levels import Knobs, Level
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
-from autosparse.pipeline.lowering import compressed, lower_layers
+from autosparse.pipeline.calibrate import Calibration
+from autosparse.pipeline.lowering import compressed, lower_layers, needed
 from autosparse.pipeline.workshop import Workshop
 
 
@@ -50,6 +52,25 @@ class Compress:
     def __call__(self, kit: BuildingKit, /) -> CompressedWeight:
         """Let the level's method make it."""
         return compressed(kit.workshop, self.layer, self.level, self.statistics)
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """A task that has failed before it began."""
+
+    reason: CandidateError
+
+    def __call__(self, kit: BuildingKit, /) -> CompressedWeight:
+        """Say so."""
+        raise self.reason
+
+
+def to_compress(layer: Layer, level: Level, calibration: Calibration) -> Compress | Impossible:
+    """The task of making one weight, with what the method reads."""
+    try:
+        return Compress(layer, level, needed(level, layer, calibration))
+    except CandidateError as error:
+        return Impossible(error)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from autosparse.calibration import RangeObserver, StatisticsObserver
+from autosparse.calibration import (
+    GRADIENT_ROWS,
+    GradientObserver,
+    LayerStatistics,
+    RangeObserver,
+    StatisticsObserver,
+)
 from autosparse.datasets import Dataset, batches
+from autosparse.errors import CandidateError, ModelError
 from autosparse.evaluation import Runner
 from autosparse.heap import return_freed_memory
 from autosparse.methods import METHODS
@@ -19,6 +26,9 @@ from autosparse.pipeline.layer_choices import Choice
 
 _ROWS = 512
 _OBSERVED_BYTES = 128 << 20
+# Differentiated at once: every layer's input and the slopes by its outputs are alive together.
+_GRADIENT_BATCH = 16
+_FROM_GRADIENTS = {"gradient_norms", "row_gradients"}
 # Of all estimators, the one that needs the finest histogram: the others can read it too.
 _FINEST = "entropy"
 
@@ -27,6 +37,25 @@ _FINEST = "entropy"
 class _Observed:
     ranges: RangeObserver
     statistics: StatisticsObserver
+    gradients: GradientObserver | None = None
+    """None where no method asked for them, or torch cannot run the model."""
+    why_no_gradients: str = ""
+
+    def of(self, layer: str, needs: Collection[str]) -> LayerStatistics:
+        """See `Calibration.of`."""
+        found = self.statistics.statistics(layer)
+        if not _FROM_GRADIENTS & set(needs):
+            return found
+        if self.gradients is None:
+            raise CandidateError(
+                f"{layer}: there are no gradients: {self.why_no_gradients}",
+                hint="leave the methods out that read gradients",
+            )
+        return replace(
+            found,
+            gradient_norms=self.gradients.gradient_norms(layer),
+            row_gradients=self.gradients.row_gradients(layer),
+        )
 
 
 class Calibration:
@@ -49,6 +78,18 @@ class Calibration:
     def statistics(self) -> StatisticsObserver:
         """What the methods of the chosen levels ask for."""
         return self._observed.statistics
+
+    def of(self, layer: str, needs: Collection[str]) -> LayerStatistics:
+        """What the pass told about one layer.
+
+        Args:
+            layer: its name.
+            needs: what the method reads.
+
+        Raises:
+            CandidateError: it reads gradients, and torch cannot run the model.
+        """
+        return self._observed.of(layer, needs)
 
     @cached_property
     def _observed(self) -> _Observed:
@@ -87,7 +128,29 @@ def _observe(job: Job, choices: Sequence[Choice]) -> _Observed:
         job.engines.progress.step(done, len(data))
     del runner
     return_freed_memory()
-    return found
+    return _with_gradients(job, found, needs)
+
+
+def _with_gradients(job: Job, found: _Observed, needs: Mapping[str, Collection[str]]) -> _Observed:
+    """Differentiate the model where a method asks for it; a note, and none, where torch cannot."""
+    wanted = [
+        layer for layer in job.graph.layers if _FROM_GRADIENTS & set(needs.get(layer.name, ()))
+    ]
+    if not wanted:
+        return found
+    keep = [layer.name for layer in wanted if "row_gradients" in needs[layer.name]]
+    data = first_rows(job.calibration, GRADIENT_ROWS)
+    at_once = job.evaluation_batch if job.has_fixed_batch else _GRADIENT_BATCH
+    try:
+        gradients = GradientObserver(job.graph, wanted, keep=keep)
+        for batch, real in batches(data.inputs, at_once):
+            rows = at_once if job.has_fixed_batch else real
+            gradients.observe({name: values[:rows] for name, values in batch.items()})
+    except ModelError as error:
+        job.engines.progress.note(f"no gradients: {error}")
+        return replace(found, why_no_gradients=str(error))
+    return_freed_memory()
+    return replace(found, gradients=gradients)
 
 
 def _rows_at_once(job: Job, runner: Runner, data: Dataset) -> int:

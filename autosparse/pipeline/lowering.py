@@ -47,9 +47,10 @@ def compress(
 
 def needed(level: Level, layer: Layer, calibration: Calibration) -> LayerStatistics:
     """What the level's method reads of a layer's inputs."""
-    if level.is_baseline or level.method is None or not METHODS.load(level.method).needs:
+    if level.is_baseline or level.method is None:
         return NO_STATISTICS
-    return calibration.statistics.statistics(layer.name)
+    needs = METHODS.load(level.method).needs
+    return calibration.of(layer.name, needs) if needs else NO_STATISTICS
 
 
 def compressed(

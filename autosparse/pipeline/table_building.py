@@ -18,11 +18,11 @@ from autosparse.heap import return_freed_memory
 from autosparse.levels import BASELINE, Knobs, Level, Precision
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight, FloatMatrix
-from autosparse.pipeline.building import AloneAtLevel, BuildingKit, Compress
+from autosparse.pipeline.building import AloneAtLevel, BuildingKit, to_compress
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
-from autosparse.pipeline.lowering import compress, lower_layers, needed
+from autosparse.pipeline.lowering import compress, lower_layers
 from autosparse.pipeline.outrun import why_outrun
 from autosparse.pipeline.pool import expected
 
@@ -73,9 +73,10 @@ class TableBuilder:
                 self.table.put(refused(choice))
         if level.sparsity > 0:
             running = self._promising(level, running)
+        weights = self._compressed(level, running)
+        running = [choice for choice in running if choice.layer.name in weights]
         if not running:
             return
-        weights = self._compress(level, running)
         levels = dict.fromkeys(weights, level)
         uniform = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
         executed = self.job.engines.backend.executed_layers(uniform, self.job.graph)
@@ -96,12 +97,19 @@ class TableBuilder:
     def _kit(self) -> BuildingKit:
         return BuildingKit(self.job.workshop, self.ranges, self.few, self.few_outputs, self.knobs)
 
-    def _compress(self, level: Level, choices: Sequence[Choice]) -> dict[str, CompressedWeight]:
-        """Layer -> its weight at the level; the layers are shared among the workers."""
-        statistics = self.calibration
-        tasks = (Compress(c.layer, level, needed(level, c.layer, statistics)) for c in choices)
-        made = self.job.engines.pool.run(self._kit, tasks)
-        return {c.layer.name: expected(w) for c, w in zip(choices, made, strict=True)}
+    def _compressed(self, level: Level, choices: Sequence[Choice]) -> dict[str, CompressedWeight]:
+        """Layer -> its weight; where a method fails, the choice is refused with its reason.
+
+        The layers are shared among the workers.
+        """
+        tasks = (to_compress(c.layer, level, self.calibration) for c in choices)
+        weights: dict[str, CompressedWeight] = {}
+        for choice, made in zip(choices, self.job.engines.pool.run(self._kit, tasks), strict=True):
+            if isinstance(made, CandidateError):
+                self.table.put(refused(replace(choice, reason=str(made))))
+            else:
+                weights[choice.layer.name] = made
+        return weights
 
     def _divergences(
         self, level: Level, layers: Sequence[str], weights: Mapping[str, CompressedWeight]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from autosparse.calibration import LayerStatistics
 from autosparse.levels import BASELINE, Block, Level, Precision
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
+from autosparse.methods.method import Family, Statistic
 from autosparse.model_graph import Layer
 
 _PRUNED = (
@@ -30,6 +32,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "magnitude": _PRUNED,
     "wanda": _PRUNED,
     "sparsegpt": _PRUNED,
+    "gblm": _PRUNED,
+    "dsnot": tuple(level for level in _PRUNED if "block" not in level),
+    "spectrum": _PRUNED,
+    "net_trim": _PRUNED,
+    "chita": _PRUNED,
     "alps": _PRUNED,
 }
 LAYERS = {
@@ -84,10 +91,16 @@ def statistics_of(layer: Layer, method: str) -> LayerStatistics:
     known = {
         "input_norms": rows.norm(dim=1).numpy(),
         "hessian": (rows.transpose(1, 2) @ rows / 40).numpy(),
+        "gradient_norms": _gradients(layer, draw).square().mean(dim=0).sqrt().numpy(),
+        "row_gradients": _gradients(layer, draw).numpy(),
     }
     return replace(
         LayerStatistics(rows=40), **{name: known[name] for name in METHODS.load(method).needs}
     )
+
+
+def _gradients(layer: Layer, draw: torch.Generator) -> Tensor:
+    return torch.randn(10, layer.output_channels, layer.reduction, generator=draw)
 
 
 def compress(method: str, level: str, layer: Layer, weight: Tensor) -> CompressedWeight:
@@ -107,7 +120,9 @@ def test_a_method_says_what_it_is(name: str) -> None:
     assert method.summary
     assert "\n" not in method.summary
     assert method.source
-    assert method.needs <= {"input_norms", "hessian"}
+    assert method.needs <= set(get_args(Statistic))
+    assert method.family in get_args(Family)
+    assert method.cost
     card = importlib.import_module(type(method).__module__).__doc__ or ""
     missing = [heading for heading in _CARD if heading not in card]
     assert not missing, f"the docstring of {type(method).__module__} lacks {missing}"

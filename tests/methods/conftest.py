@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
 from autosparse.levels import Level
@@ -24,6 +25,11 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def _row_gradients(rows: Tensor, draw: torch.Generator) -> Tensor:
+    """Of outputs that are the layer's own, each row along a random direction."""
+    return torch.randn(len(rows), 32, 1, generator=draw) * rows[:, None]
+
+
 @pytest.fixture(scope="session")
 def output_error() -> Callable[[str, str], float]:
     """(method, level) -> mean squared error of the layer's output on its calibration rows."""
@@ -37,6 +43,8 @@ def output_error() -> Callable[[str, str], float]:
         rows=len(rows),
         input_norms=rows.norm(dim=0)[None].numpy(),
         hessian=(rows.T @ rows / len(rows))[None].numpy(),
+        gradient_norms=rows.square().mean(dim=0).sqrt().expand(32, -1).numpy(),
+        row_gradients=_row_gradients(rows, draw).numpy(),
     )
 
     def error(method: str, level: str) -> float:
