@@ -13,6 +13,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "kernels": "benchmarks.kernels:KernelsBenchmark",
         "models": "benchmarks.whole_models:ModelsBenchmark",
         "workers": "benchmarks.workers:WorkersBenchmark",
+        "solvers": "benchmarks.solvers:SolversBenchmark",
     },
     expected=Benchmark,  # type: ignore[type-abstract]
     group="autosparse.benchmarks",

@@ -1,0 +1,33 @@
+"""What the solvers' rows are held against, and which methods they cover."""
+
+from __future__ import annotations
+
+from benchmarks.solvers import BARS, drop_rows, zero_makers
+
+LEVEL = "unstructured@0.7:fp32"
+
+
+def test_only_the_best_method_is_held_against_the_bar() -> None:
+    drops = {"magnitude": [7.0, 8.0], "wanda": [9.0, 9.0], "alps": [1.0, 2.0]}
+    magnitude, wanda, alps = drop_rows("net", LEVEL, drops, "here")
+    assert (magnitude.holds, wanda.holds, alps.holds) == (None, None, True)
+    assert alps.figure == 1.5
+    assert alps.ratio == 0.2
+    assert "1.00, 2.00" in alps.note
+
+
+def test_the_best_must_halve_what_magnitude_loses() -> None:
+    drops = {"magnitude": [3.0], "alps": [2.0]}
+    assert BARS[LEVEL] > 2.0
+    assert [row.holds for row in drop_rows("net", LEVEL, drops, "here")] == [None, False]
+
+
+def test_the_best_must_stay_under_the_bar_too() -> None:
+    drops = {"magnitude": [30.0], "alps": [5.0]}
+    assert [row.holds for row in drop_rows("net", LEVEL, drops, "here")] == [None, False]
+
+
+def test_methods_that_only_round_are_left_out() -> None:
+    makers = zero_makers()
+    assert {"magnitude", "sparsegpt", "alps"} <= set(makers)
+    assert not {"round_to_nearest", "gptq"} & set(makers)
