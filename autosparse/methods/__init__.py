@@ -16,6 +16,7 @@ METHODS: Registry[Method] = Registry(
         "spectrum": "autosparse.methods.spectrum:Spectrum",
         "net_trim": "autosparse.methods.net_trim:NetTrim",
         "chita": "autosparse.methods.chita:Chita",
+        "transposable": "autosparse.methods.transposable:Transposable",
         "alps": "autosparse.methods.alps:Alps",
     },
     expected=Method,  # type: ignore[type-abstract]

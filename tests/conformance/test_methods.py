@@ -37,6 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "spectrum": _PRUNED,
     "net_trim": _PRUNED,
     "chita": _PRUNED,
+    "transposable": ("2:4:fp32", "1:4:fp32", "2:4:int8"),
     "alps": _PRUNED,
 }
 LAYERS = {
