@@ -44,9 +44,14 @@ def read_images(path: Path, rows: slice) -> Images:
     """Rows of one of the data files, normalized as the models were trained."""
     with np.load(path, allow_pickle=False) as file:
         pixels, labels = file["images"][rows], file["labels"][rows]
+    return Images(normalized(pixels), labels)
+
+
+def normalized(pixels: npt.NDArray[np.uint8]) -> Floats:
+    """Images (rows, 32, 32, 3) as the models read them: channels first, centred and scaled."""
     scaled = pixels.astype(np.float32) / 255
     scaled = (scaled - np.array(_MEAN, np.float32)) / np.array(_DEVIATION, np.float32)
-    return Images(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32), labels)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 
 
 def resnet(request: ModelRequest, depth: int) -> ModelFiles:

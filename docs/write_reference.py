@@ -18,6 +18,7 @@ from autosparse.cli.main import COMMANDS
 from autosparse.evaluation.metrics import BUILT_IN
 from autosparse.methods import METHODS
 from autosparse.pipeline.config import JobConfig
+from autosparse.recovery import RECOVERIES
 from autosparse.search.strategies import STRATEGIES
 from backends import BACKENDS
 from search_spaces import load_space, names
@@ -94,6 +95,12 @@ def _methods() -> str:
     return _table(columns, rows)
 
 
+def _recoveries() -> str:
+    loaded = (RECOVERIES.load(name) for name in RECOVERIES.names())
+    rows = [(f"`{r.name}`", r.summary, r.family, r.source) for r in loaded]
+    return _table(("recovery", "what it does", "what it changes", "source"), rows)
+
+
 def _strategies() -> str:
     loaded = (STRATEGIES.load(name) for name in STRATEGIES.names())
     rows = [(f"`{s.name}`", s.summary, s.source) for s in loaded]
@@ -140,6 +147,7 @@ def _errors() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "configuration": _configuration,
     "methods": _methods,
+    "recoveries": _recoveries,
     "strategies": _strategies,
     "backends": _backends,
     "spaces": _spaces,

@@ -9,6 +9,7 @@ from typing import TypeVar
 from autosparse.cli.terminal import print_json, print_table
 from autosparse.errors import NotInstalledError
 from autosparse.methods import METHODS
+from autosparse.recovery import RECOVERIES
 from autosparse.registry import Registry
 from autosparse.search.strategies import STRATEGIES
 from backends import BACKENDS
@@ -28,22 +29,29 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(rows)
         return 0
-    columns = tuple(rows[0])
+    columns = _PRINTED.get(arguments.command, tuple(rows[0]))
     print_table(arguments.command, columns, [tuple(str(row[c]) for c in columns) for row in rows])
     return 0
 
 
 def _methods() -> list[dict[str, str]]:
-    return _rows(
-        METHODS,
-        lambda m: {
-            "family": m.family,
-            "summary": m.summary,
-            "needs": ", ".join(sorted(m.needs)),
-            "cost": m.cost,
-            "source": m.source,
-        },
-    )
+    """What makes levels, and what trains them afterwards."""
+    return [
+        *_rows(
+            METHODS,
+            lambda m: {
+                "kind": "level", "family": m.family, "summary": m.summary,
+                "needs": ", ".join(sorted(m.needs)), "cost": m.cost, "source": m.source,
+            },
+        ),
+        *_rows(
+            RECOVERIES,
+            lambda r: {
+                "kind": "recovery", "family": r.family, "summary": r.summary,
+                "needs": ", ".join(sorted(r.needs)), "cost": r.cost, "source": r.source,
+            },
+        ),
+    ]  # fmt: skip
 
 
 def _strategies() -> list[dict[str, str]]:
@@ -77,6 +85,8 @@ def _rows(registry: Registry[T], describe: Callable[[T], dict[str, str]]) -> lis
     return rows
 
 
+# What a terminal has room for; --json tells everything.
+_PRINTED = {"methods": ("name", "summary", "needs")}
 _LISTS: dict[str, Callable[[], list[dict[str, str]]]] = {
     "methods": _methods,
     "strategies": _strategies,

@@ -33,7 +33,7 @@ COMMANDS = {
     "resolve": Command("autosparse.cli.resolve", "answer another budget from what a job measured"),
     "verify": Command("autosparse.cli.verify", "measure and evaluate a delivered bundle again"),
     "benchmark": Command("autosparse.cli.benchmark", "time model files against each other"),
-    "methods": Command("autosparse.cli.catalog", "list the methods that make levels"),
+    "methods": Command("autosparse.cli.catalog", "list what makes levels, and what trains them"),
     "strategies": Command("autosparse.cli.catalog", "list the strategies that propose recipes"),
     "backends": Command("autosparse.cli.catalog", "list the backends that run models"),
     "spaces": Command("autosparse.cli.catalog", "list the search spaces"),

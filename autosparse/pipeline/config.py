@@ -15,8 +15,8 @@ from autosparse.evaluation import Budget, MaxDrop, Percentile
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.levels import Level
 
-AUTOMATIC = "auto"
-"""What stands for a recovery method that is chosen by the recipe."""
+DEFAULT_RECOVERY = "fine_tune"
+"""The recovery method where none is named."""
 OF_TRAINING = ("train", "train_labels", "augment", "recover_time")
 """Fields that mean something only beside `recover`."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
@@ -95,9 +95,9 @@ class JobConfig(TargetedModel):
     time_limit: Annotated[float, Field(gt=0)] = 1800.0
     """Time for everything up to the verification: 90s, 30m, 2h. When it is up, the best so far is
     verified and delivered."""
-    recover: str | None = Field(default=None, json_schema_extra={"without_value": AUTOMATIC})
+    recover: str | None = Field(default=None, json_schema_extra={"without_value": DEFAULT_RECOVERY})
     """Train the best recipes of the search, with the dense model as teacher, by this recovery
-    method; without a name, one that suits the recipe. Needs --train."""
+    method; without a name, by fine_tune. Needs --train."""
     recover_time: Annotated[float, Field(gt=0)] = 600.0
     """Time for the training, besides the time limit: 90s, 10m, 1h."""
     train_labels: bool = False

@@ -22,13 +22,12 @@ from autosparse.levels import Recipe
 from autosparse.levels.recovered import RecoveredWeights
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.bench import Bench
-from autosparse.pipeline.config import AUTOMATIC
+from autosparse.pipeline.config import DEFAULT_RECOVERY
 from autosparse.pipeline.lowering import stitched_weights
 from autosparse.pipeline.parity import Parity
 from autosparse.pipeline.records import RecoveryRecord, TrialRecord
 from autosparse.pipeline.search_run import Search
 from autosparse.recovery import RECOVERIES
-from autosparse.recovery.automatic import automatic_recovery
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.recovery import Recovery
 from autosparse.recovery.student import Student
@@ -177,8 +176,7 @@ class Trainer:
             return float("inf")
 
     def _recovery(self, recipe: Recipe) -> Recovery:
-        asked = self.bench.job.config.recover or AUTOMATIC
-        name = automatic_recovery(recipe.levels) if asked == AUTOMATIC else asked
+        name = self.bench.job.config.recover or DEFAULT_RECOVERY
         recovery = RECOVERIES.load(name)
         why_not = recovery.why_not(recipe.levels)
         if why_not:

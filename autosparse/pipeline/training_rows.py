@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from autosparse.datasets import Dataset, load_dataset
 from autosparse.errors import DataError
-from autosparse.pipeline.config import AUTOMATIC
 from autosparse.pipeline.job import Job
 from autosparse.recovery import RECOVERIES
 from autosparse.recovery.augmentation import check_augmentation
@@ -29,8 +28,7 @@ def load_training_rows(job: Job) -> Dataset | None:
     config = job.config
     if config.recover is None or config.train is None:
         return None
-    if config.recover != AUTOMATIC:
-        RECOVERIES.load(config.recover)
+    RECOVERIES.load(config.recover)  # a wrong name must not cost a search first
     check_augmentation(config.augment, job.graph.inputs)
     data = load_dataset(config.train, job.graph.inputs, "train")
     if config.train_labels:

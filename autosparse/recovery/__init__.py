@@ -20,6 +20,12 @@ RECOVERIES: Registry[Recovery] = Registry(
         "fine_tune": "autosparse.recovery.fine_tune:FineTune",
         "gradual": "autosparse.recovery.gradual:Gradual",
         "sr_ste": "autosparse.recovery.sr_ste:SrSte",
+        "progressive_gradient_flow": (
+            "autosparse.recovery.progressive_gradient_flow:ProgressiveGradientFlow"
+        ),
+        "gradient_annealing": "autosparse.recovery.gradient_annealing:GradientAnnealing",
+        "cast": "autosparse.recovery.cast:Cast",
+        "random_zeros": "autosparse.recovery.random_zeros:RandomZeros",
     },
     expected=Recovery,
     group="autosparse.recoveries",

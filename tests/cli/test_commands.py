@@ -13,13 +13,14 @@ import pytest
 from autosparse.cli.main import COMMANDS, run
 from autosparse.methods import METHODS
 from autosparse.pipeline.config import JobConfig
+from autosparse.recovery import RECOVERIES
 from autosparse.search.strategies import STRATEGIES
 from backends import BACKENDS
 from search_spaces import names
 
 Capture = pytest.CaptureFixture[str]
 LISTS = {
-    "methods": METHODS.names,
+    "methods": lambda: (*METHODS.names(), *RECOVERIES.names()),
     "strategies": STRATEGIES.names,
     "backends": BACKENDS.names,
     "spaces": names,

@@ -1,0 +1,127 @@
+"""What every registered recovery must keep to, ours or a third party's.
+
+A recovery joins by one line in `EXAMPLES`: levels that it trains.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from autosparse.levels import Level
+from autosparse.model_graph import ModelGraph, load_model
+from autosparse.recovery import RECOVERIES
+from autosparse.recovery.training import CurvePoint, Training
+from autosparse.recovery.training_data import TrainingData
+from tests.models import residual_cnn
+from tests.recovery.lessons import QUICK, lesson, levels_of, rows_of, student_of, weights_of
+
+_EVERY = ("unstructured@0.8:fp32", "2:4:fp32", "block1x4@0.5:int8")
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "fine_tune": _EVERY,
+    "gradual": _EVERY,
+    "sr_ste": _EVERY,
+    "progressive_gradient_flow": _EVERY,
+    "gradient_annealing": ("unstructured@0.8:fp32", "unstructured@0.5:int8"),
+    "cast": _EVERY,
+    "random_zeros": _EVERY,
+}
+_CARD = ("Idea:", "Source:", "Helps when:", "Does nothing when:", "Cost:")
+CASES = [(name, level) for name, levels in EXAMPLES.items() for level in levels]
+
+each_recovery = pytest.mark.parametrize("name", RECOVERIES.names())
+each_case = pytest.mark.parametrize(("name", "level"), CASES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> ModelGraph:
+    path = tmp_path_factory.mktemp("net") / "net.onnx"
+    return load_model(residual_cnn().save(path, "logits"))
+
+
+@each_recovery
+def test_every_recovery_has_an_example(name: str) -> None:
+    assert EXAMPLES.get(name), f"add `{name}` to EXAMPLES"
+
+
+@each_recovery
+def test_a_recovery_says_what_it_is(name: str) -> None:
+    recovery = RECOVERIES.load(name)
+    assert recovery.name == name
+    assert all((recovery.summary, recovery.source, recovery.family, recovery.cost))
+    assert "\n" not in recovery.summary
+    assert "training" in recovery.needs
+    card = importlib.import_module(type(recovery).__module__).__doc__ or ""
+    missing = [heading for heading in _CARD if heading not in card]
+    assert not missing, f"the docstring of {type(recovery).__module__} lacks {missing}"
+
+
+@each_recovery
+def test_a_recovery_names_what_it_refuses(name: str) -> None:
+    recovery = RECOVERIES.load(name)
+    for level in _EVERY:
+        why_not = recovery.why_not({"conv": Level.parse(level)})
+        assert (why_not == "") == (level in EXAMPLES[name])
+        assert why_not == "" or "conv" in why_not
+
+
+@each_case
+def test_what_is_trained_is_what_the_level_says(graph: ModelGraph, name: str, level: str) -> None:
+    levels = levels_of(graph, level)
+    before = weights_of(graph, levels)
+    outcome = lesson(graph, level, RECOVERIES.load(name))
+    wanted = Level.parse(level)
+    for layer, compressed in before.items():
+        made = outcome.weights[layer]
+        assert np.isfinite(made.values).all()
+        unit = 4 if wanted.pattern.kind == "block" else 1
+        zeros = int((made.values == 0).sum())
+        assert zeros >= wanted.pattern.sparsity * made.values.size - unit / 2
+        if wanted.pattern.kind == "n:m":
+            groups = (made.values != 0).reshape(-1, wanted.pattern.group)
+            assert groups.sum(axis=1).max() <= wanted.pattern.nonzeros
+        if wanted.pattern.kind == "block":
+            blocks = (made.values != 0).reshape(-1, 4).any(axis=1)
+            assert blocks.mean() <= 1 - wanted.pattern.sparsity
+        assert (made.integers is None) == (compressed.integers is None)
+        if made.integers is not None and made.scales is not None:
+            assert np.abs(made.integers.astype(int)).max() <= 127
+            assert (made.scales > 0).all()
+    # nearer to the dense model than the compressed weights were
+    start = lesson(graph, level, RECOVERIES.load("fine_tune"), steps=1, learning_rate=1e-12).before
+    assert name == "random_zeros" or outcome.after < start
+
+
+@each_recovery
+def test_a_recovery_goes_on_from_a_checkpoint(graph: ModelGraph, name: str, tmp_path: Path) -> None:
+    """Everything that a recovery keeps is in the checkpoint: the same weights, to the bit."""
+    level, path = EXAMPLES[name][0], tmp_path / "checkpoint.pt"
+    stop = KeyboardInterrupt("here")
+
+    def watch(point: CurvePoint) -> None:
+        if point.step >= 18:
+            raise stop
+
+    data = TrainingData(rows_of(), QUICK.batch_size, QUICK.seed)
+    student = student_of(graph, level, RECOVERIES.load(name))
+    with pytest.raises(KeyboardInterrupt):
+        Training(graph, student, data, QUICK, path, watch).run()
+    stored = torch.load(path, weights_only=True)
+    assert 0 < stored["now"]["step"] < 18
+    resumed = lesson(graph, level, RECOVERIES.load(name), checkpoint=path)
+    whole = lesson(graph, level, RECOVERIES.load(name))
+    for layer, weight in whole.weights.items():
+        assert np.array_equal(resumed.weights[layer].values, weight.values)

@@ -1,0 +1,250 @@
+"""Each recovery's own idea: its function worked by hand, and what fails without it.
+
+In the planted layer, what matters most comes in twice, each time with a small weight: magnitude
+prunes both, although one of them, twice as large, would do for the two. A training with fixed zeros
+cannot bring it back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from autosparse.datasets import Dataset
+from autosparse.levels import Level
+from autosparse.model_graph import Layer, ModelGraph, load_model
+from autosparse.recovery import RECOVERIES, Moment
+from autosparse.recovery.cast import Cast, adaptive_l1_decay
+from autosparse.recovery.fine_tune import FineTune
+from autosparse.recovery.gradient_annealing import GradientAnnealing, soft_threshold
+from autosparse.recovery.gradual import Gradual
+from autosparse.recovery.plan import TrainingPlan
+from autosparse.recovery.progressive_gradient_flow import ProgressiveGradientFlow, faded
+from autosparse.recovery.recovery import Recovery
+from autosparse.recovery.sr_ste import (
+    SrSte,
+    SrSteConfig,
+    sparse_refined_gradient,
+    straight_through,
+)
+from autosparse.recovery.student import Student
+from autosparse.recovery.trained_layer import TrainedLayer
+from autosparse.recovery.training import Outcome, Training
+from autosparse.recovery.training_data import TrainingData
+from tests.models import Net
+from tests.recovery.lessons import weights_of
+
+WEIGHT = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.1, -0.2, 4.0, -0.3]])
+MASK = torch.tensor([[True, False, False, True], [False, False, True, True]])
+GROUPS, LOUD = 4, 2.0
+
+
+def learned(weight: torch.Tensor = WEIGHT) -> torch.Tensor:
+    return weight.clone().requires_grad_()
+
+
+def test_straight_through_by_hand() -> None:
+    weight = learned()
+    used = straight_through(weight, MASK)
+    assert torch.equal(used, torch.tensor([[3.0, 0, 0, 2.0], [0, 0, 4.0, -0.3]]))
+    used.sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    assert torch.equal(weight.grad, torch.ones(2, 4))
+
+
+def test_the_sparse_refined_pull_by_hand() -> None:
+    pulled = sparse_refined_gradient(torch.ones(2, 4), WEIGHT, MASK, 0.1)
+    expected = torch.tensor([[1.0, 0.9, 1.05, 1.0], [1.01, 0.98, 1.0, 1.0]])
+    assert torch.allclose(pulled, expected)
+
+
+def test_fading_by_hand() -> None:
+    weight = learned()
+    used = faded(weight, MASK, 0.25)
+    assert torch.allclose(used, torch.tensor([[3, -0.25, 0.125, 2], [0.025, -0.05, 4, -0.3]]))
+    used.sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    assert torch.equal(weight.grad, torch.where(MASK, 1.0, 0.25))
+
+
+def test_a_soft_threshold_by_hand() -> None:
+    weight, threshold = learned(), torch.tensor(1.0, requires_grad=True)
+    used = soft_threshold(weight, threshold, 0.5)
+    assert torch.equal(used, torch.tensor([[2.0, 0, 0, 1.0], [0, 0, 3.0, 0]]))
+    used.sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    assert threshold.grad is not None
+    # at the threshold itself, as at its two sides, something flows
+    assert torch.equal(weight.grad[0], torch.tensor([1.0, 0.0, 0.5, 1.0])) or torch.equal(
+        weight.grad[0], torch.tensor([1.0, 0.5, 0.5, 1.0])
+    )
+    assert torch.equal(weight.grad[1], torch.tensor([0.5, 0.5, 1.0, 0.5]))
+    without = learned()
+    soft_threshold(without, torch.tensor(1.0), 0.0).sum().backward()  # type: ignore[no-untyped-call]
+    assert without.grad is not None
+    assert torch.equal(without.grad[1], torch.tensor([0.0, 0.0, 1.0, 0.0]))
+
+
+def test_adaptive_decay_by_hand() -> None:
+    """Roots 1 and 3, mean 2: a reach of 0.5 is 1 for the one and 1/3 for the other."""
+    weight, mask = torch.tensor([2.0, -2.0, 0.2, 5.0]), torch.tensor([False, False, False, True])
+    second = torch.tensor([1.0, 9.0, 9.0, 1.0])
+    found = adaptive_l1_decay(weight, mask, second, 0.5)
+    assert torch.allclose(found, torch.tensor([1.0, -2.0 + 1 / 3, 0.0, 5.0]))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> ModelGraph:
+    """In every group of four inputs the first two are the same, and both weights the smallest."""
+    net = Net(seed=3)
+    x = net.input("x", "batch", 4 * GROUPS)
+    signs = net.rng.choice([-1.0, 1.0], (8, 4 * GROUPS))
+    signs[:, 1::4] = signs[:, ::4]
+    weight = signs * np.tile([0.45, 0.45, 0.6, 0.6], GROUPS)
+    net.node("Gemm", x, net.constant("fc.weight", weight.astype(np.float32)), name="fc",
+             to="y", transB=1)  # fmt: skip
+    return load_model(net.save(tmp_path_factory.mktemp("planted") / "net.onnx", "y"))
+
+
+def planted_rows() -> Dataset:
+    rows = np.random.default_rng(4).standard_normal((400, 4 * GROUPS)).astype(np.float32)
+    rows[:, ::4] *= LOUD
+    rows[:, 1::4] = rows[:, ::4]
+    return Dataset({"x": rows})
+
+
+def trained(graph: ModelGraph, recovery: Recovery, level: str = "2:4:fp32") -> Outcome:
+    plan = TrainingPlan(
+        seconds=600.0, steps=400, batch_size=64, logits=False, learning_rate=0.02,
+        arithmetic="fp32", optimizer="adamw", patience=100, weight_decay=0.0,
+    )  # fmt: skip
+    levels = {"fc": Level.parse(level)}
+    student = Student(graph, levels, weights_of(graph, levels), recovery)
+    return Training(graph, student, TrainingData(planted_rows(), 64, 0), plan).run()
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [
+        ("sr_ste", "2:4:fp32"),
+        ("progressive_gradient_flow", "2:4:fp32"),
+        ("gradient_annealing", "unstructured@0.5:fp32"),
+    ],
+)
+def test_a_weight_that_was_pruned_by_mistake_comes_back(
+    planted: ModelGraph, name: str, level: str
+) -> None:
+    recovery = RECOVERIES.load(name)
+    found = trained(planted, recovery, level)
+    fixed = trained(planted, FineTune(), level)
+    assert found.after < 0.5 * fixed.after
+    pairs = found.weights["fc"].values.reshape(-1, 4)[:, :2]
+    assert (pairs != 0).any(axis=1).mean() > 0.6
+    assert not fixed.weights["fc"].values.reshape(-1, 4)[:, :2].any()
+
+
+def test_the_pull_settles_the_zeros() -> None:
+    """Without it, weights at the border of the mask change places for ever."""
+    assert churn(SrSteConfig(decay=0.5)) < 0.7 * churn(SrSteConfig(decay=0.0))
+
+
+def churn(config: SrSteConfig) -> int:
+    """Zeros that change places under gradients that are noise."""
+    recovery = SrSte(config)
+    layer = _one_layer(recovery)
+    draw, changes = torch.Generator().manual_seed(0), 0
+    for step in range(150):
+        before = layer.mask.clone()
+        layer.raw.grad = torch.randn(layer.raw.shape, generator=draw)
+        moment = Moment(step, 0.1, 0.05)
+        recovery.after_backward([layer], moment)
+        with torch.no_grad():
+            layer.raw.sub_(layer.raw.grad, alpha=0.05)
+        recovery.after_step([layer], moment, torch.optim.SGD([layer.raw]))
+        changes += int((layer.mask != before).sum())
+    return changes
+
+
+def _one_layer(recovery: Recovery) -> TrainedLayer:
+    described = Layer("fc", "n", "Gemm", "x", "y", "w", (16, 16), None, transposed=True)
+    weight = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
+    layer = TrainedLayer(described, Level.parse("2:4:fp32"), weight, None, None)
+    recovery.prepare([layer])
+    return layer
+
+
+def test_zeros_come_along_the_cubic_and_stay() -> None:
+    recovery = Gradual()
+    layer = _one_layer(recovery)
+    layer.level = Level.parse("unstructured@0.9:fp32")
+    optimizer = torch.optim.SGD([layer.raw])
+    shares, last = [], layer.mask.clone()
+    for step in range(8, 88, 8):
+        recovery.after_step([layer], Moment(step, step / 80, 0.1), optimizer)
+        assert not (layer.mask & ~last).any()
+        last = layer.mask.clone()
+        shares.append(1 - float(layer.mask.float().mean()))
+    expected = [0.9 * (1 - (1 - min(step / 40, 1)) ** 3) for step in range(8, 88, 8)]
+    assert shares == pytest.approx(expected, abs=1 / 256)
+
+
+def test_gradients_of_pruned_weights_are_annealed_to_nothing() -> None:
+    recovery = GradientAnnealing()
+    layer = _one_layer(recovery)
+    layer.level = Level.parse("unstructured@0.5:fp32")
+    flows = []
+    for progress in (0.2, 0.4, 0.599):
+        used = recovery.weight(layer, progress)
+        (flow,) = torch.autograd.grad(used.sum(), layer.raw, retain_graph=True)
+        flows.append(float(flow[used == 0].mean()))
+    used.sum().backward()  # type: ignore[no-untyped-call]
+    assert flows[0] > flows[1] > flows[2]
+    assert flows[2] < 1e-4
+    assert layer.state("factor").grad is not None
+
+
+def test_a_cut_behind_the_decay_costs_nothing(planted: ModelGraph) -> None:
+    """When the pattern settles, everything outside it has been drawn to zero."""
+
+    class Watched(Cast):
+        left = 1.0
+
+        def after_step(self, layers, moment, optimizer):  # type: ignore[no-untyped-def]
+            if not self.at_target(moment.progress):
+                super().after_step(layers, moment, optimizer)
+                (layer,) = layers
+                pruned = layer.raw.detach()[~layer.mask]
+                self.left = float(pruned.norm() / layer.raw.detach().norm())
+
+    watched = Watched()
+    trained(planted, watched)
+    assert watched.left < 0.02
+
+
+def test_random_zeros_do_not_look_at_weights() -> None:
+    first, second = (_one_layer(RECOVERIES.load("random_zeros")) for _ in range(2))
+    assert torch.equal(first.mask, second.mask)
+    second.raw.data.copy_(-3.0 * torch.rand(16, 16))
+    RECOVERIES.load("random_zeros").prepare([second])
+    assert torch.equal(first.mask, second.mask)
+    assert not torch.equal(first.mask, _one_layer(FineTune()).mask)
+
+
+def test_progressive_flow_ends_faded() -> None:
+    recovery = ProgressiveGradientFlow()
+    layer = _one_layer(recovery)
+    shares = [
+        float((recovery.weight(layer, p) / layer.raw).detach()[~layer.mask].mean())
+        for p in (0.0, 0.3, 0.6, 1.0)
+    ]
+    assert shares == pytest.approx([1.0, 0.5, 0.0, 0.0])
+
+
+def test_factors_share_out_zeros_and_do_not_undo_them() -> None:
+    recovery = GradientAnnealing()
+    layers = [_one_layer(recovery) for _ in range(3)]
+    for layer, factor in zip(layers, (-1.0, 0.5, 2.0), strict=True):
+        layer.state("factor").data.fill_(factor)
+    recovery.after_step(layers, Moment(1, 0.1, 0.1), torch.optim.SGD([layers[0].raw]))
+    assert [float(layer.state("factor").detach()) for layer in layers] == [-1.5, 0.0, 1.5]
