@@ -14,12 +14,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autosparse.client.client import Client as Client
 
 _PUBLIC = {
     "optimize": "workers.local:optimize",
     "resolve": "workers.resolve:resolve",
     "verify": "workers.local:verify",
+    "Client": "autosparse.client.client:Client",
     "Budget": "autosparse.evaluation:Budget",
     "JobConfig": "autosparse.pipeline.config:JobConfig",
     "Level": "autosparse.levels:Level",

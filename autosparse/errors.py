@@ -7,12 +7,20 @@ AutoSparseError                  exit 1, HTTP 500: our bug
 │   ├── ConfigError              a flag, config field, budget, pattern or name is wrong
 │   ├── BundleError              a bundle is damaged or incomplete
 │   ├── NotInstalledError        an optional library is missing; the hint names the extra
-│   └── StorageError             an unusable directory, or a full disk (HTTP 507)
+│   ├── StorageError             an unusable directory, or a full disk (HTTP 507)
+│   └── RequestError             a request to the service is refused (HTTP 400)
+│       ├── UnauthenticatedError no valid key (HTTP 401)
+│       ├── ForbiddenError       the key lacks the scope (HTTP 403)
+│       ├── NotFoundError        nothing of that id belongs to the key (HTTP 404)
+│       ├── ConflictError        its state does not allow it now (HTTP 409)
+│       ├── TooLargeError        an upload or document over the limit (HTTP 413)
+│       └── QuotaError           the key has as much as it may have (HTTP 429)
 ├── CandidateError               a value of the search, never its end: one candidate failed
 │   ├── CompileError             the backend could not lower the recipe
 │   └── MeasurementError         the file could not be opened or timed (retry)
 │       └── KilledError          what measured was killed from outside (retried at once)
-└── WorkerError                  exit 1, HTTP 503: a worker process keeps dying (retry)
+├── WorkerError                  exit 1, HTTP 503: a worker process keeps dying (retry)
+└── ServiceError                 exit 1, HTTP 503: the service cannot be reached, or fails (retry)
 
 A verdict (latency-infeasible, not found within the limits) is an answer, not an error:
 see `autosparse.evaluation.gate.Verdict`.
@@ -75,6 +83,48 @@ class StorageError(UserInputError):
     http_status = 507
 
 
+class RequestError(UserInputError):
+    """Raised by the service: a request cannot be understood or served as it is."""
+
+    http_status = 400
+
+
+class UnauthenticatedError(RequestError):
+    """Raised by the service: the request carries no key, or none that is valid."""
+
+    http_status = 401
+
+
+class ForbiddenError(RequestError):
+    """Raised by the service: the key is valid, and does not have the scope that is needed."""
+
+    http_status = 403
+
+
+class NotFoundError(RequestError):
+    """Raised by the service: nothing with that id belongs to the key."""
+
+    http_status = 404
+
+
+class ConflictError(RequestError):
+    """Raised by the service: the state of what is meant does not allow it now."""
+
+    http_status = 409
+
+
+class TooLargeError(RequestError):
+    """Raised by the service: an upload, or what it unpacks to, is over the limit."""
+
+    http_status = 413
+
+
+class QuotaError(RequestError):
+    """Raised by the service: the key has as many jobs, or stores as much, as it may."""
+
+    http_status = 429
+
+
 class CandidateError(AutoSparseError):
     """One candidate failed; the search records the reason and goes on."""
 
@@ -95,6 +145,13 @@ class KilledError(MeasurementError):
 
 class WorkerError(AutoSparseError):
     """Raised by `workers` when a process keeps dying: the machine, not the candidate."""
+
+    http_status = 503
+    retryable = True
+
+
+class ServiceError(AutoSparseError):
+    """Raised by the client: the service cannot be reached, or fails again and again."""
 
     http_status = 503
     retryable = True

@@ -77,7 +77,7 @@ def _configuration() -> str:
 def _flags(command: str) -> str:
     rows = []
     for action in command_parser(command)._actions:
-        is_field = command == "optimize" and action.dest in JobConfig.model_fields
+        is_field = command in ("optimize", "submit") and action.dest in JobConfig.model_fields
         if is_field or action.dest == "help":
             continue
         spelled = " ".join(action.option_strings) or action.dest

@@ -29,11 +29,19 @@ TREE = {
     "BundleError": ("UserInputError", 2, 422, False),
     "NotInstalledError": ("UserInputError", 2, 422, False),
     "StorageError": ("UserInputError", 2, 507, False),
+    "RequestError": ("UserInputError", 2, 400, False),
+    "UnauthenticatedError": ("RequestError", 2, 401, False),
+    "ForbiddenError": ("RequestError", 2, 403, False),
+    "NotFoundError": ("RequestError", 2, 404, False),
+    "ConflictError": ("RequestError", 2, 409, False),
+    "TooLargeError": ("RequestError", 2, 413, False),
+    "QuotaError": ("RequestError", 2, 429, False),
     "CandidateError": ("AutoSparseError", 1, 500, False),
     "CompileError": ("CandidateError", 1, 500, False),
     "MeasurementError": ("CandidateError", 1, 500, True),
     "KilledError": ("MeasurementError", 1, 500, True),
     "WorkerError": ("AutoSparseError", 1, 503, True),
+    "ServiceError": ("AutoSparseError", 1, 503, True),
 }
 
 

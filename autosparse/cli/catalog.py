@@ -86,7 +86,7 @@ def _rows(registry: Registry[T], describe: Callable[[T], dict[str, str]]) -> lis
 
 
 # What a terminal has room for; --json tells everything.
-_PRINTED = {"methods": ("name", "summary", "needs")}
+_PRINTED = {"methods": ("name", "family", "summary", "needs")}
 _LISTS: dict[str, Callable[[], list[dict[str, str]]]] = {
     "methods": _methods,
     "strategies": _strategies,

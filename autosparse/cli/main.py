@@ -37,6 +37,12 @@ COMMANDS = {
     "strategies": Command("autosparse.cli.catalog", "list the strategies that propose recipes"),
     "backends": Command("autosparse.cli.catalog", "list the backends that run models"),
     "spaces": Command("autosparse.cli.catalog", "list the search spaces"),
+    "serve": Command("autosparse.cli.serve", "run the service on this machine"),
+    "submit": Command("autosparse.cli.submit", "submit a job to a service"),
+    "jobs": Command("autosparse.cli.jobs", "list the jobs of a service, or show one"),
+    "watch": Command("autosparse.cli.watch", "follow a job of a service until it ends"),
+    "fetch": Command("autosparse.cli.fetch", "download what a job of a service delivered"),
+    "cancel": Command("autosparse.cli.cancel", "stop a job of a service"),
     "demo": Command("autosparse.cli.demo", "train a small model, optimize it, verify it"),
 }
 _INTERRUPTED = 130

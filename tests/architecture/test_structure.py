@@ -19,7 +19,7 @@ from autosparse.registry import Registry
 from tests.architecture.product import PACKAGES, ROOT, modules, source_files
 
 PUBLIC = {
-    "AutoSparseError", "Budget", "JobConfig", "Level", "MaxDrop", "Recipe", "Target",
+    "AutoSparseError", "Budget", "Client", "JobConfig", "Level", "MaxDrop", "Recipe", "Target",
     "UserInputError", "Verdict", "optimize", "resolve", "verify",
 }  # fmt: skip
 DRAWERS = re.compile(r"(utils?|common|helpers?|manager|misc|base|stuff)(\.py)?")

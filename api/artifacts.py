@@ -1,0 +1,42 @@
+"""What a job delivered: a closed list of files. A name that is not in it leads nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.runner import BEST_SO_FAR
+from autosparse.artifacts.bundle import file_sha256
+from autosparse.artifacts.manifest import MANIFEST_NAME, read_manifest
+from autosparse.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A delivered file and its digest."""
+
+    path: Path
+    sha256: str
+
+
+def artifacts_of(directory: Path) -> dict[str, Artifact]:
+    """The files of a job's bundle by name; without a bundle, its best recipe so far.
+
+    Args:
+        directory: the job's.
+    """
+    bundle = Workspace(directory / "out").bundle
+    if not (bundle / MANIFEST_NAME).is_file():
+        recipe = directory / BEST_SO_FAR / "recipe.yaml"
+        return {recipe.name: _artifact(recipe)} if recipe.is_file() else {}
+    manifest = read_manifest(bundle)
+    found = {MANIFEST_NAME: _artifact(bundle / MANIFEST_NAME)}
+    for name, digest in manifest.files.items():
+        path = bundle / name
+        if path.resolve().is_relative_to(bundle.resolve()) and path.is_file():
+            found[name] = Artifact(path, digest)
+    return found
+
+
+def _artifact(path: Path) -> Artifact:
+    return Artifact(path, file_sha256(path))

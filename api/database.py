@@ -1,0 +1,135 @@
+"""The connection to the database: SQLite with one writer, or PostgreSQL; and its schema."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session
+
+from api.tables import Base
+from autosparse.errors import ConfigError, StorageError
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_ALPHABET = string.ascii_letters + string.digits
+_SCHEMA_LOCK = 0x4155544F  # any number that nobody else takes
+_BUSY_SECONDS = 20
+
+
+def new_id(prefix: str) -> str:
+    """An identifier that cannot be guessed, fit for a URL and a file name."""
+    return f"{prefix}_" + "".join(secrets.choice(_ALPHABET) for _ in range(22))
+
+
+class Database:
+    """Transactions that read, and transactions that write.
+
+    On SQLite a writing transaction begins as one, so that two of them wait for each other instead
+    of failing half-way.
+
+    Raises:
+        ConfigError: the URL is none, or its driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.engine: Engine = create_engine(url, **_options(url))
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise ConfigError(
+                f"the database's URL cannot be used: {error}",
+                hint="give sqlite:///FILE, or postgresql+psycopg://USER@HOST/NAME with psycopg "
+                "installed",
+            ) from error
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for looking."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session whose changes are stored together at the end, or not at all."""
+        engine = self.engine.execution_options(writes=True)
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def hold(self, session: Session, what: str) -> None:
+        """Keep others away from something until this writing transaction ends.
+
+        SQLite has one writer anyway.
+        """
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(
+                text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))"), {"what": what}
+            )
+
+    def upgrade(self) -> None:
+        """Bring the schema to this release's, from that of any earlier one.
+
+        Raises:
+            StorageError: the database cannot be opened.
+        """
+        try:
+            with self.engine.execution_options(writes=True).begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})"))
+                _migrate(connection)
+        except OperationalError as error:
+            raise StorageError(
+                f"the database cannot be opened: {error.orig}",
+                hint="make its directory writable, or see that its server runs",
+            ) from error
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def _options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}}
+    return {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 30}
+
+
+def _set_up_sqlite(connection: DBAPIConnection, _: object) -> None:
+    # the driver's own idea of when a transaction begins is switched off: see _begin_sqlite
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+
+    def steps(revision: Any, _: object) -> Any:
+        return script._upgrade_revs("head", revision)
+
+    with EnvironmentContext(config, script, fn=steps) as environment:
+        environment.configure(
+            connection=connection, target_metadata=Base.metadata, transactional_ddl=True
+        )
+        environment.run_migrations()

@@ -1,0 +1,131 @@
+"""Files of the service, all below one directory. No name that a client gave is ever a path here."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from anyio import to_thread
+
+from api.database import new_id
+from autosparse.errors import TooLargeError
+from autosparse.journal import stored_safely
+
+_STALE_SECONDS = 86400.0
+MODEL_FILE = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Received:
+    """An upload that is on the disk, not yet looked into."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
+class FileStore:
+    """Blobs by digest, unpacked models by digest, and a directory for each job.
+
+    Args:
+        root: an existing directory that nobody else writes to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        for part in ("blobs", "models", "jobs", "incoming"):
+            with stored_safely(self.root / part):
+                (self.root / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def blob(self, sha256: str) -> Path:
+        """Where the bytes with this digest lie."""
+        return self.root / "blobs" / sha256
+
+    def model(self, sha256: str) -> Path:
+        """Directory of the model that was uploaded with this digest."""
+        return self.root / "models" / sha256
+
+    def job(self, id_: str) -> Path:
+        """A job's directory."""
+        return self.root / "jobs" / id_
+
+    def incoming(self) -> Path:
+        """A new path for something that is being received or unpacked."""
+        return self.root / "incoming" / new_id("in")
+
+    async def receive(self, pieces: AsyncIterator[bytes], limit_bytes: int) -> Received:
+        """Write an upload to the disk as it comes.
+
+        Raises:
+            TooLargeError: it is longer than the limit; nothing of it is kept.
+            StorageError: the disk is full.
+        """
+        path = self.incoming()
+        try:
+            return await _written(pieces, path, limit_bytes)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def keep_blob(self, received: Received) -> None:
+        """Put received bytes in their place; equal bytes are stored once."""
+        with stored_safely(self.root):
+            received.path.replace(self.blob(received.sha256))
+
+    def keep_model(self, unpacked: Path, sha256: str) -> None:
+        """Put an unpacked model in its place; an equal one that is there already stays."""
+        place = self.model(sha256)
+        with stored_safely(self.root):
+            try:
+                unpacked.rename(place)
+            except OSError:
+                if not place.is_dir():
+                    raise
+                shutil.rmtree(unpacked)
+
+    def forget(self, sha256: str) -> None:
+        """Remove an upload that nobody has any more."""
+        self.blob(sha256).unlink(missing_ok=True)
+        shutil.rmtree(self.model(sha256), ignore_errors=True)
+
+    def forget_job(self, id_: str) -> None:
+        """Remove everything of a job."""
+        shutil.rmtree(self.job(id_), ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what uploads left behind that broke off."""
+        for path in (self.root / "incoming").iterdir():
+            if path.stat().st_mtime < time.time() - _STALE_SECONDS:
+                remove(path)
+
+
+async def _written(pieces: AsyncIterator[bytes], path: Path, limit_bytes: int) -> Received:
+    digest, size = hashlib.sha256(), 0
+    with stored_safely(path), path.open("xb") as file:
+        async for piece in pieces:
+            size += len(piece)
+            if size > limit_bytes:
+                raise too_large("the upload", limit_bytes)
+            digest.update(piece)
+            await to_thread.run_sync(file.write, piece)
+    return Received(path, digest.hexdigest(), size)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def too_large(what: str, limit_bytes: int) -> TooLargeError:
+    """What is told whoever sends too much."""
+    return TooLargeError(
+        f"{what} is larger than {limit_bytes} bytes",
+        hint="send less, or ask whoever runs the server to raise the limit",
+    )

@@ -1,0 +1,145 @@
+"""The inspecting process: looks into uploads, in a fork of its own for each.
+
+The libraries are loaded once; each fork takes limits and ends with its answer, so that nothing of
+one upload is left for the next. It is asked and answers on pipes, one JSON document a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from api.inspected_files import array_infos, tensor_infos, unpack_model
+from api.sandbox import end_with_parent, leave_network, limit_resources
+from api.settings import IntakeLimits
+from autosparse.errors import ModelError, UserInputError
+from autosparse.model_graph import load_model
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.dry_run import run_dry
+from autosparse.pipeline.job import Engines, prepare_job, target_of
+from autosparse.pipeline.progress import Silent
+from autosparse.pipeline.workspace import open_workspace
+from backends import BACKENDS
+from workers.isolated_lane import IsolatedLane
+
+Document = dict[str, Any]
+
+
+def main() -> None:
+    """Answer requests from standard input until it is closed."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # libraries may print
+    answers.write(json.dumps({"network_left": leave_network()}).encode() + b"\n")
+    for line in sys.stdin.buffer:
+        answers.write(_in_a_fork(line) + b"\n")
+
+
+def _in_a_fork(line: bytes) -> bytes:
+    """Look into one upload in a fork; whatever happens to it, there is an answer."""
+    request = json.loads(line)
+    limits = IntakeLimits.model_validate(request["limits"])
+    parent = os.getpid()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _look(request, limits, writing, parent)
+    os.close(writing)
+    try:
+        answer = _read_all(reading, limits.wall_seconds)
+    finally:
+        os.close(reading)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    if answer:
+        return answer
+    if answer is None:
+        return _told("limit", "it takes too long to read")
+    return _told("limit", "it cannot be read within the limits of memory and time")
+
+
+def _read_all(pipe: int, limit_seconds: float) -> bytes | None:
+    """Everything until the other end closes it; None when the time is up."""
+    end, received = time.monotonic() + limit_seconds, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while selector.select(timeout=max(0.0, end - time.monotonic())):
+            piece = os.read(pipe, 1 << 20)
+            if not piece:
+                return received
+            received += piece
+    return None
+
+
+def _look(request: Document, limits: IntakeLimits, writing: int, parent: int) -> None:
+    """Answer, and end without tidying up: nothing of this process is needed any more."""
+    try:
+        end_with_parent(parent)
+        limit_resources(
+            memory_bytes=limits.memory_bytes, file_bytes=limits.file_bytes,
+            cpu_seconds=limits.cpu_seconds,
+        )  # fmt: skip
+        answer = json.dumps({"found": _INSPECTIONS[request["kind"]](request)}).encode()
+    except UserInputError as error:
+        answer = _told(type(error).__name__, error.message, error.hint)
+    except (MemoryError, RecursionError):
+        answer = _told("limit", "it takes more memory to read than is allowed")
+    except Exception:  # a library's own way of failing on what it was never made for
+        traceback.print_exc()
+        answer = _told("limit", "it cannot be read")
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(answer)
+    os._exit(0)
+
+
+def _told(error: str, message: str, hint: str = "") -> bytes:
+    return json.dumps({"error": error, "message": message, "hint": hint}).encode()
+
+
+def _inspect_model(request: Document) -> Document:
+    directory = Path(request["into"])
+    entry = unpack_model(Path(request["path"]), directory, request["most_bytes"])
+    graph = load_model(directory / entry)
+    return {
+        "entry": entry,
+        "inputs": tensor_infos(graph.inputs),
+        "outputs": tensor_infos(graph.outputs),
+        "layers": len(graph.layers),
+    }
+
+
+def _inspect_dataset(request: Document) -> Document:
+    return {"arrays": array_infos(Path(request["path"]), request["most_bytes"])}
+
+
+def _inspect_job(request: Document) -> Document:
+    """The intake of the job itself, in a directory that is thrown away."""
+    os.chdir(request["directory"])
+    config = JobConfig.model_validate(request["config"])
+    backend = BACKENDS.load(target_of(config).backend)
+    engines = Engines(backend=backend, lane=IsolatedLane(), progress=Silent())
+    scratch = config.model_copy(update={"output_dir": Path(request["scratch"])})
+    with open_workspace(scratch, resume=False) as workspace:
+        job = prepare_job(scratch, workspace, engines)
+    layers = run_dry(config, backend).choices
+    if not any(choice.searched and not choice.level.is_baseline for choice in layers):
+        raise ModelError(
+            "no layer of the model can be at any level of the space but dense:fp32",
+            hint="take another space, or leave exclude and keep away",
+        )
+    return {"metric": job.metric.name, "rows": len(job.selecting) + len(job.gating)}
+
+
+_INSPECTIONS: dict[str, Callable[[Document], Document]] = {
+    "model": _inspect_model,
+    "dataset": _inspect_dataset,
+    "job": _inspect_job,
+}

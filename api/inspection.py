@@ -1,0 +1,154 @@
+"""Asking the inspecting process: what is in an upload, and whether a job may be accepted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import JsonValue
+
+from api.settings import IntakeLimits
+from autosparse import errors
+from autosparse.errors import UserInputError, WorkerError
+from workers.pipes import read_line
+
+# The libraries are loaded before the first line, and a loaded machine takes its time.
+_START_SECONDS = 180.0
+_GRACE_SECONDS = 15.0
+_UNREADABLE: dict[str, type[UserInputError]] = {
+    "model": errors.ModelError, "dataset": errors.DataError, "job": errors.ConfigError,
+}  # fmt: skip
+
+
+class Inspector:
+    """A few inspecting processes, started when they are needed and again after they died.
+
+    Args:
+        limits: what one look may use.
+        log: where the processes' own words go.
+        slots: how many uploads are looked into at the same time.
+    """
+
+    def __init__(self, limits: IntakeLimits, log: Path, slots: int = 2) -> None:
+        self._limits = limits
+        self._log = log
+        self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
+        self._slots = slots
+        for _ in range(slots):
+            self._free.put(None)
+
+    def inspect(self, kind: str, **request: JsonValue) -> dict[str, Any]:
+        """Look into an upload.
+
+        Args:
+            kind: model, dataset or job.
+            **request: what that kind needs.
+
+        Returns:
+            What was found.
+
+        Raises:
+            UserInputError: what is wrong with it, as the intake says it.
+            WorkerError: the inspecting process cannot be started, or died twice.
+        """
+        document = {"kind": kind, "limits": self._limits.model_dump(), **request}
+        line = json.dumps(document).encode() + b"\n"
+        with self._slot() as process:
+            answer = process.ask(line, self._limits.wall_seconds + _GRACE_SECONDS)
+        if "found" in answer:
+            found: dict[str, Any] = answer["found"]
+            return found
+        known = getattr(errors, answer["error"], None)
+        if isinstance(known, type) and issubclass(known, UserInputError):
+            raise known(answer["message"], hint=answer["hint"])
+        raise _UNREADABLE[kind](
+            f"the {kind} was refused: {answer['message']}",
+            hint="export it again; if it is sound, ask for higher limits",
+        )
+
+    def warm_up(self) -> None:
+        """Start one process now, so that the first upload does not wait for its libraries."""
+        with self._slot():
+            pass
+
+    def close(self) -> None:
+        """End the processes."""
+        for _ in range(self._slots):
+            process = self._free.get()
+            if process is not None:
+                process.close()
+
+    @contextmanager
+    def _slot(self) -> Iterator[_Process]:
+        process = self._free.get()
+        try:
+            if process is None or not process.is_alive:
+                process = _Process(self._log)
+            yield process
+        except WorkerError:
+            if process is not None:
+                process.close()
+            process = None
+            raise
+        finally:
+            self._free.put(process)
+
+
+class _Process:
+    def __init__(self, log: Path) -> None:
+        with log.open("ab") as said:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-c", "from api.inspect_process import main; main()"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+                cwd=log.parent, env=child_environment(),
+            )  # fmt: skip
+        self._read(_START_SECONDS)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._child.poll() is None
+
+    def ask(self, line: bytes, limit_seconds: float) -> dict[str, Any]:
+        try:
+            _pipe(self._child.stdin).write(line)
+            _pipe(self._child.stdin).flush()
+        except BrokenPipeError as error:
+            raise WorkerError("the inspecting process died") from error
+        return self._read(limit_seconds)
+
+    def close(self) -> None:
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                _pipe(pipe).close()
+
+    def _read(self, limit_seconds: float) -> dict[str, Any]:
+        line = read_line(_pipe(self._child.stdout), limit_seconds)
+        if not line:
+            self.close()
+            raise WorkerError("the inspecting process died, or does not answer")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise WorkerError("the inspecting process has no pipes")
+    return pipe
+
+
+def child_environment() -> dict[str, str]:
+    """For a child that reads uploads: no thread pools before it forks, no folders of the user's."""
+    return {
+        **os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONSAFEPATH": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }  # fmt: skip

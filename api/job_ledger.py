@@ -1,0 +1,199 @@
+"""What happens to a job, in the database: events, trials, leases. The database is the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from api.database import Database
+from api.tables import EventRow, JobRow, LaneRow, TrialRow
+from autosparse.errors import AutoSparseError
+
+
+class LeaseLostError(AutoSparseError):
+    """Raised to a runner that was silent for too long: the job is another's now."""
+
+
+def add_event(session: Session, job: JobRow, kind: str, data: Mapping[str, Any]) -> None:
+    """Append to a job's events; the session writes, and holds the job's row."""
+    job.events += 1
+    session.add(
+        EventRow(job=job.id, sequence=job.events, kind=kind, at=time.time(), data=dict(data))
+    )
+
+
+def move(session: Session, job: JobRow, state: str, **data: Any) -> None:
+    """Put a job into another state, and tell so."""
+    job.state = state
+    if state in ("finished", "failed", "cancelled"):
+        job.finished = time.time()
+    if state != "running":
+        job.runner = job.lease_until = None
+    add_event(session, job, "state", {"state": state, **data})
+
+
+def locked(session: Session, job_id: str) -> JobRow | None:
+    """A job's row, which nobody else changes until the session ends."""
+    return session.get(JobRow, job_id, with_for_update=True)
+
+
+class JobLease:
+    """One runner's hold on one job: everything it stores is refused once the hold is lost."""
+
+    def __init__(self, database: Database, job_id: str, runner: str, device: str) -> None:
+        self._database = database
+        self.job_id = job_id
+        self._runner = runner
+        self._device = device
+
+    def _held(self, session: Session) -> JobRow:
+        job = locked(session, self.job_id)
+        if job is None or job.runner != self._runner or job.state != "running":
+            raise LeaseLostError(f"the job {self.job_id} is no longer this runner's")
+        return job
+
+    def beat(self, lease_seconds: float, progress: Mapping[str, Any] | None) -> bool:
+        """Prolong the hold, and tell where the job is.
+
+        Returns:
+            Whether somebody asked to cancel it.
+
+        Raises:
+            LeaseLostError: too late.
+        """
+        until = time.time() + lease_seconds
+        with self._database.writing() as session:
+            job = self._held(session)
+            job.lease_until = until
+            if progress is not None:
+                job.progress = dict(progress)
+            session.execute(
+                update(LaneRow)
+                .where(LaneRow.device == self._device, LaneRow.runner == self._runner)
+                .values(until=until)
+            )
+            return job.cancel_requested
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Store an event."""
+        with self._database.writing() as session:
+            add_event(session, self._held(session), kind, data)
+
+    def trial(self, record: dict[str, Any], best_recipe: str | None) -> None:
+        """Store a trial and its event together, unless it is known already."""
+        recipe, environment = record["evidence"]["recipe_id"], record["environment"]
+        with self._database.writing() as session:
+            job = self._held(session)
+            job.best_recipe = best_recipe or job.best_recipe
+            mine = select(TrialRow).where(TrialRow.job == job.id)
+            same = mine.where(TrialRow.recipe == recipe, TrialRow.environment == environment)
+            if session.scalar(same) is not None:
+                return
+            last = session.scalar(mine.order_by(TrialRow.number.desc()).limit(1))
+            number = 1 if last is None else last.number + 1
+            job.attempts = 1  # it gets ahead: what ends it again and again is not the job
+            session.add(
+                TrialRow(
+                    job=job.id, number=number, recipe=recipe, environment=environment,
+                    record=record,
+                )
+            )  # fmt: skip
+            evidence = record["evidence"]
+            add_event(
+                session, job, "trial",
+                {"number": number, "recipe_id": recipe, "drop": evidence["drop"],
+                 "latency_ratio": evidence["latency_ratio"],
+                 "latency_seconds": record["latency_seconds"], "best": best_recipe},
+            )  # fmt: skip
+
+    def end(self, state: str, **values: Any) -> None:
+        """Give the job back: finished, failed, cancelled, or queued once more."""
+        with self._database.writing() as session:
+            job = self._held(session)
+            for name, value in values.items():
+                setattr(job, name, value)
+            told = {k: v for k, v in values.items() if k in ("verdict", "problem")}
+            if state == "queued" and job.cancel_requested:
+                state = "cancelled"
+            move(session, job, state, **told)
+            session.execute(
+                update(LaneRow)
+                .where(LaneRow.device == self._device, LaneRow.runner == self._runner)
+                .values(until=0.0, runner=None, note="")
+            )
+
+    def best_record(self) -> dict[str, Any] | None:
+        """The record of the best trial so far."""
+        with self._database.reading() as session:
+            return best_record(session, session.get(JobRow, self.job_id))
+
+
+def best_record(session: Session, job: JobRow | None) -> dict[str, Any] | None:
+    """The record of a job's best trial so far."""
+    if job is None or job.best_recipe is None:
+        return None
+    row = session.scalar(
+        select(TrialRow)
+        .where(TrialRow.job == job.id, TrialRow.recipe == job.best_recipe)
+        .order_by(TrialRow.number.desc())
+        .limit(1)
+    )
+    return None if row is None else row.record
+
+
+def make_lane(database: Database, device: str) -> None:
+    """See that the device has a measurement lane."""
+    with database.writing() as session:
+        database.hold(session, f"lane {device}")
+        if session.get(LaneRow, device) is None:
+            session.add(LaneRow(device=device, runner=None, until=0.0, note=""))
+
+
+def take_job(
+    database: Database, runner: str, device: str, lease_seconds: float, max_attempts: int
+) -> JobLease | None:
+    """Take the next job to do, with the device's measurement lane.
+
+    A job whose runner has been silent for longer than its lease is taken, too: it goes on where
+    its files are. On PostgreSQL runners do not wait for each other's rows; SQLite has one writer.
+
+    Returns:
+        None where there is nothing to do, or another job measures on the device.
+    """
+    now = time.time()
+    with database.writing() as session:
+        lane = session.get(LaneRow, device, with_for_update=True)
+        if lane is None or (lane.until > now and lane.runner != runner):
+            return None
+        to_do = or_(
+            JobRow.state == "queued", (JobRow.state == "running") & (JobRow.lease_until < now)
+        )
+        job = session.scalar(
+            select(JobRow)
+            .where(to_do)
+            .order_by(JobRow.priority.desc(), JobRow.created)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        if job is None:
+            return None
+        if job.cancel_requested:
+            move(session, job, "cancelled")
+            return None
+        if job.attempts >= max_attempts:
+            problem = {"type": "urn:autosparse:problem:internal", "title": "Internal problem",
+                       "status": 500, "detail": f"it ended {job.attempts} times without an answer",
+                       "retryable": True}  # fmt: skip
+            job.problem = problem
+            move(session, job, "failed", problem=problem)
+            return None
+        job.attempts += 1
+        job.runner, job.lease_until = runner, now + lease_seconds
+        job.started, job.problem = now, None
+        lane.runner, lane.until, lane.note = runner, job.lease_until, job.id
+        move(session, job, "running", attempt=job.attempts)
+        return JobLease(database, job.id, runner, device)

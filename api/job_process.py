@@ -1,0 +1,132 @@
+"""One job in a process of its own: `autosparse optimize`, told on a pipe line by line.
+
+What a person would see goes to the job's log; what is not meant for people outside, such as the
+trace of a bug, to standard error.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from api.problem_details import problem_of
+from api.sandbox import end_with_parent, leave_network, limit_resources
+from autosparse.errors import UserInputError
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.job import target_of
+from autosparse.pipeline.ledger import Ledger
+from autosparse.pipeline.optimize import run_job
+from autosparse.pipeline.records import TrialRecord
+from autosparse.pipeline.workspace import Workspace
+from workers.local import local_engines
+
+_STEPS_PER_SECOND = 2.0
+_MOST_LOG_BYTES = 64 << 20
+_WAIT_FOR_FORMER_SECONDS = 60.0
+
+
+class PipeProgress:
+    """Tells the runner what happens as JSON lines, and writes the job's log."""
+
+    def __init__(self, pipe: IO[bytes], log: IO[str]) -> None:
+        self._pipe = pipe
+        self._log = log
+        self._started = time.monotonic()
+        self._next_step = 0.0
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """A line, and an event."""
+        self._say(f"{name:<12} {detail}")
+        self.tell("stage", stage=name, detail=detail)
+
+    def step(self, done: int, total: int, detail: str = "") -> None:
+        """Not too often: nobody needs each."""
+        if time.monotonic() >= self._next_step or done >= total:
+            self._next_step = time.monotonic() + 1 / _STEPS_PER_SECOND
+            self.tell("step", done=done, total=total, detail=detail)
+
+    def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        """The whole record: the service keeps it."""
+        self._say(
+            f"trial        {record.recipe.id} {record.latency_seconds * 1e3:.3f} ms "
+            f"({record.evidence.latency_ratio:.1%}), drop {record.evidence.drop:.5g}"
+        )
+        best_id = None if best is None else best.evidence.recipe_id
+        self.tell("trial", record=record.model_dump(mode="json"), best=best_id)
+
+    def note(self, text: str) -> None:
+        """A line, and an event."""
+        self._say(f"note         {text}")
+        self.tell("note", text=text)
+
+    def tell(self, kind: str, **data: Any) -> None:
+        """One line on the pipe."""
+        line = json.dumps({"kind": kind, **data}).encode() + b"\n"
+        while line:
+            line = line[os.write(self._pipe.fileno(), line) :]
+
+    def _say(self, line: str) -> None:
+        if self._log.tell() < _MOST_LOG_BYTES:
+            self._log.write(f"{time.monotonic() - self._started:7.1f}s {line}\n")
+            self._log.flush()
+
+
+def main() -> None:
+    """Read one request from standard input, run the job, tell the end."""
+    end_with_parent(int(sys.argv[1]))
+    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # libraries may print
+    request = json.loads(sys.stdin.readline())
+    limit_resources(memory_bytes=request["memory_bytes"], file_bytes=request["file_bytes"])
+    isolated = leave_network()
+    config = JobConfig.model_validate(request["config"])
+    with Path("log.txt").open("a", encoding="utf-8") as log, Path("process.lock").open("w") as lock:
+        progress = PipeProgress(pipe, log)
+        _wait_for_former(lock)
+        if not isolated:
+            progress.note("this system does not let the job leave the network")
+        _run(config, progress)
+
+
+def _run(config: JobConfig, progress: PipeProgress) -> None:
+    try:
+        _tell_known_trials(config, progress)
+        with local_engines(target_of(config).backend, progress) as engines:
+            # an empty directory is begun, one with a job in it goes on
+            result = run_job(config, engines, resume=True)
+    except UserInputError as error:
+        here = f"{Path.cwd()}/"
+        problem = problem_of(error)
+        told = problem.model_copy(update={"detail": problem.detail.replace(here, "")})
+        progress.tell("failed", problem=told.model_dump(mode="json"))
+        return
+    progress.tell(
+        "result", verdict=result.verdict.value, manifest=result.manifest.model_dump(mode="json")
+    )
+
+
+def _wait_for_former(lock: IO[str]) -> None:
+    """A process of a runner that lost this job may need a moment to notice."""
+    end = time.monotonic() + _WAIT_FOR_FORMER_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _tell_known_trials(config: JobConfig, progress: PipeProgress) -> None:
+    """Trials that were stored on disk when the former runner was killed before it was told."""
+    study = Workspace(config.output_dir.absolute()).study
+    if study.exists():
+        records = [record.model_dump(mode="json") for record in Ledger(study).records]
+        progress.tell("known", records=records)

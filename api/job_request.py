@@ -1,0 +1,186 @@
+"""What may be asked of a job over HTTP: the fields of `JobConfig`, with ids in place of files.
+
+There is no second configuration: fields, help and checks are those of `JobConfig`. A field that
+names a file is an upload's id, one that names a plug-in must be a shipped name, and what only the
+server may decide is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Union
+
+from pydantic import GetJsonSchemaHandler, JsonValue, RootModel
+from pydantic_core import CoreSchema
+
+from autosparse.errors import ConfigError
+from autosparse.evaluation.metrics import BUILT_IN
+from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.search.strategies import STRATEGIES
+from backends import BACKENDS
+from search_spaces import names as space_names
+
+MODEL_FIELD, TARGET_FIELD = "model", "target"
+DATASET_FIELDS = tuple(
+    name
+    for name in ("calibration", "train", "validation", "test")
+    if name in JobConfig.model_fields
+)
+_OWN_FIELDS = {"name": "Name of the job, for people.", "priority": "Higher ones are begun first."}
+# What a finished or cancelled job may be asked anew: it changes what is looked for, not what
+# earlier evidence means.
+MAY_CHANGE = ("latency_budget", "max_drop", "strict", "strategy", "trials", "time_limit")
+_MOST_PRIORITY = 1000
+_LONGEST_NAME = 200
+
+
+def _chosen_names() -> Mapping[str, tuple[str, ...]]:
+    return {
+        "metric": tuple(BUILT_IN), "space": space_names(), "strategy": STRATEGIES.names(),
+        "backend": BACKENDS.names(),
+    }  # fmt: skip
+
+
+def accepted_fields() -> tuple[str, ...]:
+    """Fields of `JobConfig` that a client may give.
+
+    A field of text or of a path that is not known here is the server's own business: it could
+    name a file or a module.
+    """
+    known = {MODEL_FIELD, TARGET_FIELD, *DATASET_FIELDS, *_chosen_names()}
+    return tuple(
+        name
+        for name, field in JobConfig.model_fields.items()
+        if name in known or not _kinds(field.annotation) & {Path, str, typing.Any}
+        if name != "schema_version"
+    )
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The classes that a value may be of, unions taken apart."""
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        return set().union(*(_kinds(part) for part in typing.get_args(annotation)))
+    return {annotation}
+
+
+class JobRequest(RootModel[dict[str, JsonValue]]):
+    """Fields of a job; see the configuration's documentation."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return job_schema()
+
+
+class ResumeRequest(RootModel[dict[str, JsonValue]]):
+    """What a job is asked anew when it goes on."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        every = job_schema()["properties"]
+        return {
+            "type": "object", "additionalProperties": False,
+            "properties": {name: every[name] for name in MAY_CHANGE},
+            "examples": [{"latency_budget": "40%", "time_limit": "10m"}],
+        }  # fmt: skip
+
+
+def job_schema() -> dict[str, Any]:
+    """JSON schema of a job's request, made from `JobConfig`."""
+    document = JobConfig.model_json_schema()
+    properties: dict[str, Any] = {
+        name: {"type": "string" if name == "name" else "integer", "description": told}
+        for name, told in _OWN_FIELDS.items()
+    }
+    for name in accepted_fields():
+        properties[name] = _property(name, document["properties"][name])
+    return {
+        "type": "object", "additionalProperties": False, "properties": properties,
+        "required": [n for n in document["required"] if n in properties],
+        "examples": [
+            {"model": "mdl_4kQ0Zr6oJm2WcTn1YsVb3x", "calibration": "dat_9Xw2Lp7sUe5RdKc8HgNa1f",
+             "validation": "dat_1Bv6Ty3qMi0ZoPj4EuSx7k", "latency_budget": "60%",
+             "max_drop": "1pt", "trials": 20, "time_limit": "20m"}
+        ],
+    }  # fmt: skip
+
+
+def _property(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {key: schema[key] for key in ("description", "default") if key in schema}
+    if name in (MODEL_FIELD, TARGET_FIELD, *DATASET_FIELDS):
+        return {**told, "type": "string", "description": f"Id of an upload. {told['description']}"}
+    if name in _chosen_names():
+        return {**told, "type": "string", "enum": list(_chosen_names()[name])}
+    if name == "time_limit":
+        return {**told, "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}
+    if "$ref" in json.dumps(schema):
+        return {**told, "type": "string"}
+    return schema
+
+
+def check_names(fields: Mapping[str, JsonValue]) -> None:
+    """Refuse fields that a client may not give, and names that are not shipped.
+
+    Raises:
+        ConfigError: which one, and what may be given.
+    """
+    allowed = {*accepted_fields(), *_OWN_FIELDS}
+    for name in fields:
+        if name not in allowed:
+            what = "is the server's to decide" if name in JobConfig.model_fields else "is no field"
+            raise ConfigError(f"{name!r} {what}", hint=f"fields: {', '.join(sorted(allowed))}")
+    for name, known in _chosen_names().items():
+        if name in fields and fields[name] is not None and fields[name] not in known:
+            raise ConfigError(
+                f"{name}: {fields[name]!r} is not available", hint=f"known: {', '.join(known)}"
+            )
+
+
+def label_of(fields: Mapping[str, JsonValue]) -> tuple[str, int]:
+    """A job's name and priority.
+
+    Raises:
+        ConfigError: too long, or too large.
+    """
+    name, priority = fields.get("name", ""), fields.get("priority", 0)
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise ConfigError(f"name: give up to {_LONGEST_NAME} printable characters")
+    if type(priority) is not int or abs(priority) > _MOST_PRIORITY:
+        raise ConfigError(f"priority: give a whole number up to {_MOST_PRIORITY}")
+    return name, priority
+
+
+def read_job(
+    fields: Mapping[str, JsonValue], paths: Mapping[str, str], max_time_limit: float
+) -> JobConfig:
+    """The job's configuration, with the server's paths in place of ids.
+
+    Args:
+        fields: what was asked.
+        paths: field -> path, for every field that was an id.
+        max_time_limit: the server's, in seconds.
+
+    Raises:
+        ConfigError: a field is missing or wrong, as on the command line.
+    """
+    given = {k: v for k, v in fields.items() if k not in _OWN_FIELDS and v is not None}
+    config = read_config({**given, **paths, "output_dir": "out"})
+    if config.time_limit > max_time_limit:
+        raise ConfigError(
+            f"time_limit: this server allows up to {max_time_limit:.0f} seconds",
+            hint="ask for less; a job can be resumed",
+        )
+    return config
+
+
+def digest_of(fields: Mapping[str, JsonValue]) -> str:
+    """The same for the same request, whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,38 @@
+"""Parts of long lists, newest first."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from fastapi import Query
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from api.tables import JobRow, TargetRow, UploadRow
+from autosparse.errors import NotFoundError
+
+Row = TypeVar("Row", JobRow, TargetRow, UploadRow)
+Limit = Annotated[int, Query(ge=1, le=200, description="Most items on a page.")]
+After = Annotated[
+    str | None, Query(max_length=40, description="`next` of the page before this one.")
+]
+
+
+def page_of(
+    session: Session, table: type[Row], chosen: ColumnElement[bool], limit: int, after: str | None
+) -> tuple[list[Row], str | None]:
+    """The rows behind `after`, and what to give as `after` for the page behind them.
+
+    Raises:
+        NotFoundError: `after` is no id of the list.
+    """
+    query = select(table).where(chosen)
+    if after is not None:
+        last = session.scalar(query.where(table.id == after))
+        if last is None:
+            raise NotFoundError(f"there is nothing called {after} to go on behind")
+        same_time = (table.created == last.created) & (table.id < last.id)
+        query = query.where((table.created < last.created) | same_time)
+    ordered = query.order_by(table.created.desc(), table.id.desc()).limit(limit + 1)
+    rows = list(session.scalars(ordered))
+    return rows[:limit], rows[limit - 1].id if len(rows) > limit else None

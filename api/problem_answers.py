@@ -1,0 +1,80 @@
+"""Every answer that is no success, as RFC 9457 problem details."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from api.problem_details import MEDIA_TYPE, ProblemDetails, problem_of
+from autosparse.errors import (
+    NotFoundError,
+    RequestError,
+    ServiceError,
+    UserInputError,
+)
+
+_log = logging.getLogger("autosparse.api")
+_KINDS: Mapping[int, type[RequestError]] = {404: NotFoundError, 405: RequestError}
+
+
+def problem_response(error: Exception) -> Response:
+    """The answer for an error."""
+    problem = problem_of(error)
+    headers = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else {}
+    if problem.status == 503:
+        headers["Retry-After"] = "5"
+    return _respond(problem, headers)
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Install the answers for everything that a route may raise."""
+    app.add_exception_handler(UserInputError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    return problem_response(error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    details = error.errors() if isinstance(error, RequestValidationError) else []
+    first = details[0] if details else {"loc": ("request",), "msg": "invalid"}
+    where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    if "path" in first["loc"]:
+        return problem_response(NotFoundError("there is nothing with such an id"))
+    problem = problem_of(RequestError(f"{where}: {first['msg']}", hint="see /openapi.json"))
+    return _respond(problem.model_copy(update={"status": 422}), {})
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    kind = _KINDS.get(status, RequestError)
+    detail = error.detail if isinstance(error, HTTPException) else "the request failed"
+    headers = dict(getattr(error, "headers", None) or {})
+    return _respond(problem_of(kind(str(detail))).model_copy(update={"status": status}), headers)
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    _log.error("the database does not answer: %s", error)
+    return problem_response(ServiceError("the database does not answer"))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # starlette logs it with its traceback when it has been answered
+    return problem_response(error)
+
+
+def _respond(problem: ProblemDetails, headers: Mapping[str, str]) -> Response:
+    return JSONResponse(
+        problem.model_dump(mode="json"), status_code=problem.status, headers=dict(headers),
+        media_type=MEDIA_TYPE,
+    )  # fmt: skip

@@ -1,0 +1,142 @@
+"""What a job says and delivers: `/events`, `/logs`, `/artifacts`."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import FileResponse, StreamingResponse
+from sqlalchemy import select
+
+from api import jobs
+from api.artifacts import Artifact, artifacts_of
+from api.service import Id, Reader, Service, TheService
+from api.tables import EventRow, JobRow
+from autosparse.client.records import ENDED, ArtifactInfo, EventInfo, Page
+from autosparse.errors import NotFoundError
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+_AT_ONCE = 500
+_KEEP_ALIVE_SECONDS = 15.0
+# A report is a page of somebody's making: it is saved, not shown, and may not act on this origin.
+_INERT = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+}
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def follow_events(
+    job_id: Id,
+    service: TheService,
+    caller: Reader,
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    after: Annotated[int, Query(ge=0, description="Go on behind this sequence.")] = 0,
+) -> StreamingResponse:
+    """Follow a job as server-sent events, from the start or behind `Last-Event-ID`.
+
+    The stream ends with the job. Ids are sequences: without gaps, and each once.
+    """
+
+    def check() -> None:
+        with service.database.reading() as session:
+            jobs.find_job(session, caller, job_id)
+
+    await to_thread.run_sync(check)
+    start = after if last_event_id is None else last_event_id
+    return StreamingResponse(
+        _events(service, job_id, start), media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )  # fmt: skip
+
+
+@router.get("/logs", response_class=FileResponse, responses={200: {"content": {"text/plain": {}}}})
+def get_logs(job_id: Id, service: TheService, caller: Reader) -> FileResponse:
+    """The job's log so far. Ranges are answered, so that one can go on where one was."""
+    with service.database.reading() as session:
+        jobs.find_job(session, caller, job_id)
+    path = service.files.job(job_id) / "log.txt"
+    if not path.is_file():
+        raise NotFoundError("the job has no log yet", hint="wait until it is running")
+    return FileResponse(path, media_type="text/plain; charset=utf-8", headers=_INERT)
+
+
+@router.get("/artifacts")
+def list_artifacts(job_id: Id, service: TheService, caller: Reader) -> Page[ArtifactInfo]:
+    """Files of the delivered bundle; of a job that was stopped, the best recipe so far."""
+    found = _artifacts(service, caller, job_id)
+    return Page(
+        items=tuple(
+            ArtifactInfo(name=name, size_bytes=item.path.stat().st_size, sha256=item.sha256)
+            for name, item in sorted(found.items())
+        )
+    )
+
+
+@router.get("/artifacts/{name:path}", response_class=FileResponse)
+def get_artifact(job_id: Id, name: str, service: TheService, caller: Reader) -> FileResponse:
+    """One delivered file. Ranges are answered; `ETag` and `Repr-Digest` are its SHA-256."""
+    found = _artifacts(service, caller, job_id).get(name)
+    if found is None:
+        raise NotFoundError(
+            f"the job delivered no file {name!r}", hint=f"GET /v1/jobs/{job_id}/artifacts lists all"
+        )
+    digest = base64.b64encode(bytes.fromhex(found.sha256)).decode()
+    return FileResponse(
+        found.path, filename=Path(name).name, media_type="application/octet-stream",
+        headers={**_INERT, "ETag": f'"{found.sha256}"', "Repr-Digest": f"sha-256=:{digest}:"},
+    )  # fmt: skip
+
+
+def _artifacts(service: Service, caller: Reader, job_id: str) -> dict[str, Artifact]:
+    with service.database.reading() as session:
+        jobs.find_job(session, caller, job_id)
+    return artifacts_of(service.files.job(job_id))
+
+
+async def _events(service: Service, job_id: str, last: int) -> AsyncIterator[str]:
+    told = time.monotonic()
+    async with service.hub.following(job_id) as news:
+        while True:
+            events, is_over = await to_thread.run_sync(_read, service, job_id, last)
+            for event in events:
+                last = event.sequence
+                yield f"id: {last}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
+            if is_over:
+                return
+            if events:
+                told = time.monotonic()
+                continue  # there may be more than are read at once
+            if time.monotonic() - told > _KEEP_ALIVE_SECONDS:
+                told = time.monotonic()
+                yield ": still there\n\n"
+            await service.hub.wait(news)
+
+
+def _read(service: Service, job_id: str, last: int) -> tuple[list[EventInfo], bool]:
+    """Events behind the last one, and whether there will be none behind them."""
+    with service.database.reading() as session:
+        job = session.get(JobRow, job_id)
+        rows = session.scalars(
+            select(EventRow)
+            .where(EventRow.job == job_id, EventRow.sequence > last)
+            .order_by(EventRow.sequence)
+            .limit(_AT_ONCE)
+        )
+        events = [
+            EventInfo(sequence=row.sequence, kind=row.kind, at=row.at, data=row.data)
+            for row in rows
+        ]
+    if job is None:
+        return [], True
+    reached = events[-1].sequence if events else last
+    return events, job.state in ENDED and reached >= job.events

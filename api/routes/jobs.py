@@ -1,0 +1,103 @@
+"""`/v1/jobs`: submit, list, follow the state, cancel, resume, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Response
+
+from api import jobs
+from api.job_request import JobRequest, ResumeRequest
+from api.paging import After, Limit, page_of
+from api.service import Id, Reader, Submitter, TheService
+from api.tables import JobRow
+from autosparse.client.records import JobInfo, Page, TrialInfo
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+IdempotencyKey = Annotated[
+    str | None,
+    Header(max_length=200, description="The same key leads to the same job, however often sent."),
+]
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
+_PROBLEM: dict[int | str, dict[str, Any]] = {
+    422: {"description": "The intake refuses it: the problem says what is wrong, and the hint "
+          "what to do.", "content": {"application/problem+json": {}}}
+}  # fmt: skip
+
+
+@router.post("", status_code=202, responses=_PROBLEM)
+def submit_job(
+    asked: JobRequest,
+    response: Response,
+    service: TheService,
+    caller: Submitter,
+    idempotency_key: IdempotencyKey = None,
+) -> JobInfo:
+    """Submit a job. It is checked against the model and the data before it is accepted."""
+    job, is_new = jobs.accept_job(service, caller, asked.root, idempotency_key)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if not is_new:
+        response.headers["Idempotency-Replayed"] = "true"
+    return job
+
+
+@router.get("")
+def list_jobs(
+    service: TheService,
+    caller: Reader,
+    state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,
+    limit: Limit = 50,
+    after: After = None,
+) -> Page[JobInfo]:
+    """Your jobs, newest first, without their manifests."""
+    chosen = JobRow.owner == caller.id
+    if state is not None:
+        chosen = chosen & (JobRow.state == state)
+    with service.database.reading() as session:
+        rows, following = page_of(session, JobRow, chosen, limit, after)
+        items = tuple(jobs.describe_job(session, row, briefly=True) for row in rows)
+    return Page(items=items, next=following)
+
+
+# before /{job_id}: a path with a verb is no id
+@router.post("/{job_id}:cancel")
+def cancel_job(job_id: Id, service: TheService, caller: Submitter) -> JobInfo:
+    """Stop a job within seconds. What it found so far stays, and it can be resumed."""
+    return jobs.cancel_job(service, caller, job_id)
+
+
+@router.post("/{job_id}:resume", status_code=202)
+def resume_job(
+    job_id: Id, service: TheService, caller: Submitter, asked: ResumeRequest | None = None
+) -> JobInfo:
+    """Let an ended job go on where it was, perhaps with another budget or other limits."""
+    return jobs.resume_job(service, caller, job_id, {} if asked is None else asked.root)
+
+
+@router.get("/{job_id}")
+def get_job(job_id: Id, service: TheService, caller: Reader) -> JobInfo:
+    """One job."""
+    with service.database.reading() as session:
+        return jobs.describe_job(session, jobs.find_job(session, caller, job_id))
+
+
+@router.delete("/{job_id}", status_code=204)
+def delete_job(job_id: Id, service: TheService, caller: Submitter) -> None:
+    """Remove an ended job and everything that it delivered."""
+    jobs.delete_job(service, caller, job_id)
+
+
+@router.get("/{job_id}/trials")
+def list_trials(job_id: Id, service: TheService, caller: Reader) -> Page[TrialInfo]:
+    """Every recipe that was evaluated and measured, in order."""
+    with service.database.reading() as session:
+        job = jobs.find_job(session, caller, job_id)
+        return Page(items=tuple(jobs.trials_of(session, job)))
+
+
+@router.get("/{job_id}/pareto")
+def list_front(job_id: Id, service: TheService, caller: Reader) -> Page[TrialInfo]:
+    """The trials than which none is both faster and more accurate, fastest first."""
+    with service.database.reading() as session:
+        job = jobs.find_job(session, caller, job_id)
+        return Page(items=tuple(jobs.pareto_front(jobs.trials_of(session, job))))

@@ -1,0 +1,225 @@
+"""The runner: takes jobs one after the other, runs each in a child, stores what it is told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, Self
+
+from api.database import Database, new_id
+from api.file_store import FileStore
+from api.inspection import child_environment
+from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
+from api.settings import ServerSettings
+from api.tables import JobRow
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.records import TrialRecord
+
+_log = logging.getLogger("autosparse.runner")
+_IDLE_SECONDS = 0.5
+JOB_COMMAND = (sys.executable, "-P", "-c", "from api.job_process import main; main()")
+"""What a job's process runs. It is given its parent's id, and its request on standard input."""
+# Beyond its own time limit a job verifies and delivers; later than this it hangs.
+_OVERTIME_FACTOR, _OVERTIME_SECONDS = 2.0, 3600.0
+BEST_SO_FAR = "best"
+
+
+class Runner:
+    """Works on one job at a time until it is told to stop.
+
+    Args:
+        settings: the server's.
+        database: where jobs are.
+        files: where their files are.
+        command: what a job's process runs.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        database: Database,
+        files: FileStore,
+        command: Sequence[str] = JOB_COMMAND,
+    ) -> None:
+        self._command = command
+        self._settings = settings
+        self._database = database
+        self._files = files
+        self._name = new_id("run")
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Give the job back and return from `run`."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Take and do jobs."""
+        settings = self._settings
+        make_lane(self._database, settings.device)
+        while not self._stop.is_set():
+            lease = take_job(
+                self._database, self._name, settings.device, settings.lease_seconds,
+                settings.max_attempts,
+            )  # fmt: skip
+            if lease is None:
+                self._stop.wait(_IDLE_SECONDS)
+                continue
+            try:
+                self._work(lease)
+            except LeaseLostError:
+                _log.warning("lost job=%s to another runner", lease.job_id)
+
+    def _work(self, lease: JobLease) -> None:
+        directory = self._files.job(lease.job_id)
+        with self._database.reading() as session:
+            job = session.get(JobRow, lease.job_id)
+        if job is None:
+            return
+        _log.info("begins job=%s attempt=%d", job.id, job.attempts)
+        with _Child(self._command, directory, self._request(job)) as child:
+            time_limit = JobConfig.model_validate(job.config).time_limit
+            watch = _Watch(lease, child, self._settings, time_limit)
+            state, values = watch.until_it_ends(self._stop.is_set)
+        if state != "finished":
+            _keep_best_recipe(directory, lease)
+        lease.end(state, **values)
+        _log.info("ends job=%s state=%s", job.id, state)
+
+    def _request(self, job: JobRow) -> dict[str, Any]:
+        return {
+            "config": job.config,
+            "memory_bytes": self._settings.max_job_memory_bytes,
+            "file_bytes": self._settings.intake.file_bytes * 4,
+        }
+
+
+class _Child:
+    """The job's process, and what it says line by line."""
+
+    def __init__(self, command: Sequence[str], directory: Path, request: dict[str, Any]) -> None:
+        self.lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        with (directory / "internal.log").open("ab") as said:
+            self._process = subprocess.Popen(
+                [*command, str(os.getpid())],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, cwd=directory,
+                env=child_environment(), start_new_session=True,
+            )  # fmt: skip
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
+                pipe.write(json.dumps(request).encode() + b"\n")
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def kill(self) -> None:
+        """End it, and whatever it started: what is on the disk survives a kill at any moment."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _read(self, pipe: IO[bytes] | None) -> None:
+        if pipe is not None:
+            with pipe:
+                for line in pipe:
+                    if line.endswith(b"\n"):  # the last one of a killed process may be torn
+                        self.lines.put(json.loads(line))
+        self.lines.put(None)
+
+
+class _Watch:
+    """Stores what a child says, keeps the lease, and sees when somebody wants it to end."""
+
+    def __init__(
+        self, lease: JobLease, child: _Child, settings: ServerSettings, time_limit: float
+    ) -> None:
+        self._lease = lease
+        self._child = child
+        self._lease_seconds = settings.lease_seconds
+        self._beat_seconds = min(settings.lease_seconds / 4, 1.0)
+        self._deadline = time.monotonic() + time_limit * _OVERTIME_FACTOR + _OVERTIME_SECONDS
+        self._progress: dict[str, Any] | None = None
+        self._end: tuple[str, dict[str, Any]] | None = None
+
+    def until_it_ends(self, stopping: Callable[[], bool]) -> tuple[str, dict[str, Any]]:
+        """Return the state that the job is in now, and what is stored with it."""
+        next_beat = 0.0
+        while True:
+            if time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + self._beat_seconds
+                if self._lease.beat(self._lease_seconds, self._progress):
+                    return "cancelled", {}
+            if stopping():
+                # no fault of the job's
+                return "queued", {"attempts": 0}
+            if time.monotonic() > self._deadline:
+                return "queued", {}
+            try:
+                told = self._child.lines.get(timeout=self._beat_seconds)
+            except queue.Empty:
+                continue
+            if told is None:
+                # without a last word it was killed, or met a bug of ours: once more, a few times
+                return self._end or ("queued", {})
+            self._store(told)
+
+    def _store(self, told: dict[str, Any]) -> None:
+        kind = told.pop("kind")
+        if kind == "step":
+            self._progress = {**(self._progress or {"stage": ""}), **told}
+        elif kind == "stage":
+            self._progress = {"stage": told["stage"], "detail": told["detail"]}
+            self._lease.event("stage", told)
+        elif kind == "trial":
+            self._lease.trial(told["record"], told["best"])
+        elif kind == "known":
+            for record in told["records"]:
+                self._lease.trial(record, None)
+        elif kind == "result":
+            values = {"verdict": told["verdict"], "manifest": told["manifest"]}
+            self._end = "finished", {**values, "problem": None}
+        elif kind == "failed":
+            self._end = "failed", {"problem": told["problem"]}
+        else:
+            self._lease.event(kind, told)
+
+
+def _keep_best_recipe(directory: Path, lease: JobLease) -> None:
+    """Of a job without a bundle, the best recipe so far is what can be fetched."""
+    record = lease.best_record()
+    if record is None:
+        return
+    place = directory / BEST_SO_FAR
+    place.mkdir(exist_ok=True)
+    recipe = TrialRecord.model_validate(record).recipe
+    (place / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+
+
+def main() -> None:
+    """A process that runs jobs until it is told to stop; its settings come on standard input."""
+    from api.sandbox import end_with_parent
+
+    end_with_parent(int(sys.argv[1]))
+    settings = ServerSettings.model_validate_json(sys.stdin.readline())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    database = Database(settings.database_url)
+    runner = Runner(settings, database, FileStore(settings.home))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runner.stop())
+    runner.run()
+    database.close()

@@ -1,0 +1,155 @@
+"""`autosparse serve`: the HTTP server, the runner beside it, and the end of both."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from api.app import create_app
+from api.database import Database
+from api.event_hub import EventHub
+from api.file_store import FileStore
+from api.inspection import Inspector, child_environment
+from api.keys import SCOPES, first_key, make_key, open_access
+from api.service import Service
+from api.settings import ServerSettings
+from autosparse.client.records import NewKey
+from autosparse.errors import ConfigError, WorkerError
+
+_log = logging.getLogger("autosparse.server")
+_RUNNER = "from api.runner import main; main()"
+_RESTART_SECONDS = 2.0
+_STOP_SECONDS = 10.0
+_FOLLOWERS_SECONDS = 3
+
+
+@contextmanager
+def opened(settings: ServerSettings) -> Iterator[Service]:
+    """A service with everything that it holds open."""
+    files = FileStore(settings.home)
+    files.sweep()
+    database = Database(settings.database_url)
+    database.upgrade()
+    if not settings.keys:
+        open_access(database)
+    inspector = Inspector(settings.intake, files.root / "inspector.log")
+    try:
+        yield Service(settings, database, files, inspector, EventHub(database))
+    finally:
+        inspector.close()
+        database.close()
+
+
+def serve(
+    settings: ServerSettings,
+    *,
+    new_key: bool = False,
+    runner: bool = True,
+    ready: Callable[[str, NewKey | None], None],
+) -> None:
+    """Serve until a signal says to stop.
+
+    Args:
+        settings: where, and what is accepted.
+        new_key: make another key for everything, for whoever lost the first.
+        runner: whether jobs are run here, too.
+        ready: told the address, and the key that was made, if one was.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    with _listening(settings) as listener, opened(settings) as service:
+        key = None
+        if settings.keys:
+            key = (
+                make_key(service.database, "made by serve", SCOPES)
+                if new_key
+                else first_key(service.database)
+            )
+        threading.Thread(target=_warm_up, args=(service.inspector,), daemon=True).start()
+        host, port = listener.getsockname()[:2]
+        with _runner(settings) if runner else contextlib.nullcontext():
+            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", key)
+            config = uvicorn.Config(
+                create_app(service), log_config=None, access_log=False, server_header=False,
+                timeout_graceful_shutdown=_FOLLOWERS_SECONDS,
+            )  # fmt: skip
+            _run(uvicorn.Server(config), listener)
+
+
+def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until a signal; whatever is behind this is tidied up after either of them."""
+    # uvicorn raises the signal once more when it has ended, for whoever handled it before
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+@contextmanager
+def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+                hint="give another --port, or --port 0 for a free one",
+            ) from error
+        yield listener
+
+
+def _warm_up(inspector: Inspector) -> None:
+    # the first upload tries again, and is told
+    with contextlib.suppress(WorkerError):
+        inspector.warm_up()
+
+
+@contextmanager
+def _runner(settings: ServerSettings) -> Iterator[None]:
+    """A runner process, started again whenever it dies."""
+    stop = threading.Event()
+    keeper = threading.Thread(target=_keep_running, args=(settings, stop))
+    keeper.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        keeper.join()
+
+
+def _keep_running(settings: ServerSettings, stop: threading.Event) -> None:
+    while not stop.is_set():
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _RUNNER, str(os.getpid())],
+            stdin=subprocess.PIPE, cwd=settings.home, env=child_environment(),
+            start_new_session=True,
+        )  # fmt: skip
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                absolute = settings.model_copy(update={"home": settings.home.absolute()})
+                pipe.write(absolute.model_dump_json().encode() + b"\n")
+        while process.poll() is None and not stop.wait(0.2):
+            pass
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            return
+        _log.warning("the runner ended with code %s and is started again", process.returncode)
+        stop.wait(_RESTART_SECONDS)

@@ -1,0 +1,74 @@
+"""What every route shares: the settings, the database, the files, and who looks into uploads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from api.database import Database
+from api.event_hub import EventHub
+from api.file_store import FileStore
+from api.inspection import Inspector
+from api.keys import OPEN_KEY, SCOPES, Caller, authenticate
+from api.settings import ServerSettings
+from autosparse.errors import ForbiddenError
+
+
+@dataclass(frozen=True)
+class Service:
+    """One server's parts."""
+
+    settings: ServerSettings
+    database: Database
+    files: FileStore
+    inspector: Inspector
+    hub: EventHub
+
+
+def service_of(request: Request) -> Service:
+    """The service that the application was made with."""
+    service: Service = request.app.state.service
+    return service
+
+
+def caller_of(request: Request) -> Caller:
+    """Whose key the request carries.
+
+    Raises:
+        UnauthenticatedError: it carries no valid one.
+    """
+    service = service_of(request)
+    if not service.settings.keys:
+        return Caller(OPEN_KEY, frozenset(SCOPES))
+    caller = authenticate(service.database, request.headers.get("authorization"))
+    request.state.caller = caller.id
+    return caller
+
+
+def _needs(scope: str, caller: Caller) -> Caller:
+    if scope not in caller.scopes:
+        raise ForbiddenError(
+            f"the key does not have the scope {scope!r}", hint="use a key that has it"
+        )
+    return caller
+
+
+def _reader(request: Request) -> Caller:
+    return _needs("read", caller_of(request))
+
+
+def _submitter(request: Request) -> Caller:
+    return _needs("submit", caller_of(request))
+
+
+def _admin(request: Request) -> Caller:
+    return _needs("admin", caller_of(request))
+
+
+TheService = Annotated[Service, Depends(service_of)]
+Reader = Annotated[Caller, Depends(_reader)]
+Submitter = Annotated[Caller, Depends(_submitter)]
+Admin = Annotated[Caller, Depends(_admin)]
+Id = Annotated[str, Path(max_length=40, pattern=r"^[a-z]{2,6}_[A-Za-z0-9]{1,32}$")]

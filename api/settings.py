@@ -1,0 +1,105 @@
+"""How a server is set up. What a job is asked is `JobConfig`: nothing of it is here."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from autosparse.errors import ConfigError, first_problem
+
+_MIB, _GIB = 1 << 20, 1 << 30
+Positive = Annotated[int, Field(gt=0)]
+
+
+class IntakeLimits(BaseModel):
+    """What a child process may use that reads what somebody uploaded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    cpu_seconds: Positive = 120
+    """Processor time."""
+    wall_seconds: Positive = 180
+    """Time by the clock."""
+    memory_bytes: Positive = 6 * _GIB
+    """Memory beyond what its libraries take."""
+    file_bytes: Positive = 8 * _GIB
+    """Largest file that it may write."""
+
+
+class ServerSettings(BaseModel):
+    """One server: where it keeps things, where it listens, and what it accepts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    home: Path = Path("autosparse-service")
+    """Directory of the database, the uploads and the jobs."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Any other than loopback's can be reached from other machines."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8377
+    """Port to listen on; 0 takes a free one."""
+    database: str = ""
+    """SQLAlchemy URL of the database. Without it: SQLite in the home directory."""
+    keys: bool = True
+    """Whether requests need a bearer key."""
+    device: str = Field(default_factory=socket.gethostname)
+    """Name of the device whose measurement lane the runner holds: one job at a time measures."""
+    max_model_bytes: Positive = 4 * _GIB
+    """Largest upload of a model, and the most that a zip may unpack to."""
+    max_dataset_bytes: Positive = 8 * _GIB
+    """Largest upload of a dataset, and the most that it may unpack to."""
+    max_document_bytes: Positive = _MIB
+    """Largest JSON document in a request."""
+    max_unfinished_jobs: Positive = 100
+    """Jobs of one key that wait or run."""
+    max_stored_bytes: Positive = 64 * _GIB
+    """Uploads of one key together."""
+    max_time_limit: Annotated[float, Field(gt=0)] = 86400.0
+    """Largest `time_limit` that a job may ask for, in seconds."""
+    max_job_memory_bytes: Positive = 64 * _GIB
+    """Memory that one process of a job may take."""
+    intake: IntakeLimits = IntakeLimits()
+    """Limits of the process that reads uploads."""
+    lease_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """A runner that says nothing for so long has lost its job to another."""
+    max_attempts: Positive = 5
+    """How often a job is begun that ends each time without an answer."""
+
+    @model_validator(mode="after")
+    def _open_only_at_home(self) -> Self:
+        if not self.keys and not self.is_loopback:
+            raise ConfigError(
+                f"without keys, everybody who reaches {self.host} could use the service",
+                hint="leave --no-keys away, or listen on 127.0.0.1",
+            )
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def database_url(self) -> str:
+        """The database, SQLite in the home directory unless another is given."""
+        return self.database or f"sqlite:///{self.home.absolute() / 'service.sqlite3'}"
+
+
+def read_settings(fields: dict[str, object]) -> ServerSettings:
+    """Build settings from what was given.
+
+    Raises:
+        ConfigError: a value is wrong, or the server would be open to everybody.
+    """
+    try:
+        return ServerSettings.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(f"the server's settings: {first_problem(error)}") from error

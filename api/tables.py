@@ -1,0 +1,155 @@
+"""The database: keys, uploads, jobs, their trials and events, leases. Times are UTC seconds."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_ID, _DIGEST, _NAME = String(40), String(64), String(200)
+
+
+class Base(DeclarativeBase):
+    """Where every table is known."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, list[str]: JSON}
+
+
+class KeyRow(Base):
+    """A bearer key; of its secret only the digest."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    name: Mapped[str] = mapped_column(_NAME)
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    scopes: Mapped[list[str]]
+    created: Mapped[float]
+    revoked: Mapped[float | None]
+
+
+class UploadRow(Base):
+    """A model or a dataset of one key. The bytes are shared by everybody who uploaded them."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("uploads_by_owner", "owner", "kind", "created"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    owner: Mapped[str] = mapped_column(_ID, ForeignKey("keys.id"))
+    kind: Mapped[str] = mapped_column(String(10))
+    name: Mapped[str] = mapped_column(_NAME)
+    sha256: Mapped[str] = mapped_column(_DIGEST, index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created: Mapped[float]
+    found: Mapped[dict[str, Any]]
+    """What the intake found in it."""
+
+
+class TargetRow(Base):
+    """A stored target file."""
+
+    __tablename__ = "targets"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    owner: Mapped[str] = mapped_column(_ID, ForeignKey("keys.id"), index=True)
+    name: Mapped[str] = mapped_column(_NAME)
+    created: Mapped[float]
+    document: Mapped[dict[str, Any]]
+
+
+class JobRow(Base):
+    """A job, and who works on it until when."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("owner", "idempotency_key"),
+        Index("jobs_by_owner", "owner", "created"),
+        Index("jobs_to_do", "state", "priority", "created"),
+    )
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    owner: Mapped[str] = mapped_column(_ID, ForeignKey("keys.id"))
+    name: Mapped[str] = mapped_column(_NAME)
+    idempotency_key: Mapped[str | None] = mapped_column(_NAME)
+    request_digest: Mapped[str] = mapped_column(_DIGEST)
+    state: Mapped[str] = mapped_column(String(12))
+    request: Mapped[dict[str, Any]]
+    config: Mapped[dict[str, Any]]
+    """Fields of `JobConfig`, with paths relative to the job's directory."""
+    priority: Mapped[int]
+    created: Mapped[float]
+    started: Mapped[float | None]
+    finished: Mapped[float | None]
+    attempts: Mapped[int]
+    cancel_requested: Mapped[bool]
+    runner: Mapped[str | None] = mapped_column(_NAME)
+    lease_until: Mapped[float | None]
+    events: Mapped[int]
+    """Sequence of its last event."""
+    progress: Mapped[dict[str, Any] | None]
+    best_recipe: Mapped[str | None] = mapped_column(_DIGEST)
+    verdict: Mapped[str | None] = mapped_column(String(40))
+    problem: Mapped[dict[str, Any] | None]
+    manifest: Mapped[dict[str, Any] | None]
+
+
+class JobUploadRow(Base):
+    """Which uploads and targets a job needs: they stay as long as it does."""
+
+    __tablename__ = "job_uploads"
+
+    job: Mapped[str] = mapped_column(
+        _ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    upload: Mapped[str] = mapped_column(_ID, primary_key=True, index=True)
+
+
+class TrialRow(Base):
+    """One finished trial, once, whoever tells of it how often."""
+
+    __tablename__ = "trials"
+    __table_args__ = (UniqueConstraint("job", "recipe", "environment"),)
+
+    job: Mapped[str] = mapped_column(
+        _ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    recipe: Mapped[str] = mapped_column(_DIGEST)
+    environment: Mapped[str] = mapped_column(_DIGEST)
+    record: Mapped[dict[str, Any]]
+
+
+class EventRow(Base):
+    """Something that happened to a job; sequences of one job have no gaps."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("job", "sequence"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    job: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.id", ondelete="CASCADE"))
+    sequence: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(20))
+    at: Mapped[float]
+    data: Mapped[dict[str, Any]]
+
+
+class LaneRow(Base):
+    """A device's measurement lane: who has it until when. One job at a time measures there."""
+
+    __tablename__ = "lanes"
+
+    device: Mapped[str] = mapped_column(_NAME, primary_key=True)
+    runner: Mapped[str | None] = mapped_column(_NAME)
+    until: Mapped[float]
+    note: Mapped[str] = mapped_column(Text)
+    """The job that has it."""

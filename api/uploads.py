@@ -1,0 +1,228 @@
+"""Models, datasets, targets: received, looked into, stored once, forgotten when unused."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from api.database import new_id
+from api.file_store import Received, remove
+from api.keys import Caller
+from api.service import Service
+from api.tables import JobUploadRow, TargetRow, UploadRow
+from autosparse.client.records import DatasetInfo, ModelInfo, TargetInfo
+from autosparse.errors import (
+    ConfigError,
+    ConflictError,
+    NotFoundError,
+    QuotaError,
+    first_problem,
+)
+from autosparse.evaluation import Target
+
+MODEL, DATASET = "model", "dataset"
+_PREFIX = {MODEL: "mdl", DATASET: "dat"}
+_LONGEST_NAME = 200
+_MOST_TARGETS = 1000
+
+
+def check_name(name: str) -> str:
+    """A name for people; it is never part of a path.
+
+    Raises:
+        ConfigError: too long, or not printable.
+    """
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise ConfigError(f"name: give up to {_LONGEST_NAME} printable characters")
+    return name
+
+
+def check_room(service: Service, owner: str, announced: int) -> None:
+    """Refuse an upload before it is read that the key has no room for.
+
+    Raises:
+        QuotaError: how much it has.
+    """
+    with service.database.reading() as session:
+        _check_room(session, service, owner, announced)
+
+
+def store_model(service: Service, caller: Caller, name: str, received: Received) -> ModelInfo:
+    """Look into a received model, and keep it.
+
+    Raises:
+        UserInputError: what the intake has against it; nothing is kept then.
+    """
+    unpacked = service.files.incoming()
+    try:
+        found = service.inspector.inspect(
+            MODEL, path=str(received.path), into=str(unpacked),
+            most_bytes=service.settings.max_model_bytes,
+        )  # fmt: skip
+        row = _row(MODEL, caller, name, received, found)
+        with service.database.writing() as session:
+            service.database.hold(session, received.sha256)
+            _check_room(session, service, caller.id, received.size_bytes)
+            service.files.keep_model(unpacked, received.sha256)
+            session.add(row)
+    finally:
+        remove(unpacked)
+        remove(received.path)
+    return describe_model(row)
+
+
+def store_dataset(service: Service, caller: Caller, name: str, received: Received) -> DatasetInfo:
+    """Look into a received dataset, and keep it.
+
+    Raises:
+        UserInputError: it is no npz of plain arrays; nothing is kept then.
+    """
+    try:
+        found = service.inspector.inspect(
+            DATASET, path=str(received.path), most_bytes=service.settings.max_dataset_bytes
+        )
+        row = _row(DATASET, caller, name, received, found)
+        with service.database.writing() as session:
+            service.database.hold(session, received.sha256)
+            _check_room(session, service, caller.id, received.size_bytes)
+            service.files.keep_blob(received)
+            session.add(row)
+    finally:
+        remove(received.path)
+    return describe_dataset(row)
+
+
+def store_target(service: Service, caller: Caller, document: dict[str, Any]) -> TargetInfo:
+    """Keep a target file.
+
+    Raises:
+        ConfigError: it does not follow the schema.
+        QuotaError: the key has too many.
+    """
+    try:
+        target = Target.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"the target: {first_problem(error)}") from error
+    row = TargetRow(
+        id=new_id("tgt"), owner=caller.id, name=check_name(target.name), created=time.time(),
+        document=target.model_dump(mode="json"),
+    )  # fmt: skip
+    with service.database.writing() as session:
+        mine = select(func.count()).select_from(TargetRow).where(TargetRow.owner == caller.id)
+        if (session.scalar(mine) or 0) >= _MOST_TARGETS:
+            raise QuotaError(f"the key has {_MOST_TARGETS} targets", hint="delete some")
+        session.add(row)
+    return describe_target(row)
+
+
+def find_upload(session: Session, caller: Caller, kind: str, id_: str) -> UploadRow:
+    """An upload of the caller's.
+
+    Raises:
+        NotFoundError: there is none, or it is another's: the answer does not tell which.
+    """
+    row = session.get(UploadRow, id_)
+    if row is None or row.owner != caller.id or row.kind != kind:
+        raise NotFoundError(f"there is no {kind} {id_}", hint=f"list yours: GET /v1/{kind}s")
+    return row
+
+
+def find_target(session: Session, caller: Caller, id_: str) -> TargetRow:
+    """A target of the caller's.
+
+    Raises:
+        NotFoundError: there is none, or it is another's.
+    """
+    row = session.get(TargetRow, id_)
+    if row is None or row.owner != caller.id:
+        raise NotFoundError(f"there is no target {id_}", hint="list yours: GET /v1/targets")
+    return row
+
+
+def delete_upload(service: Service, caller: Caller, kind: str, id_: str) -> None:
+    """Remove an upload, and its bytes when nobody else has them.
+
+    Raises:
+        NotFoundError: as for `find_upload`.
+        ConflictError: a job needs it.
+    """
+    with service.database.writing() as session:
+        row = find_upload(session, caller, kind, id_)
+        _check_unused(session, id_)
+        service.database.hold(session, row.sha256)
+        session.delete(row)
+        session.flush()
+        same = select(UploadRow.id).where(UploadRow.sha256 == row.sha256).limit(1)
+        if session.scalar(same) is None:
+            service.files.forget(row.sha256)
+
+
+def delete_target(service: Service, caller: Caller, id_: str) -> None:
+    """Remove a target.
+
+    Raises:
+        NotFoundError: as for `find_target`.
+        ConflictError: a job needs it.
+    """
+    with service.database.writing() as session:
+        row = find_target(session, caller, id_)
+        _check_unused(session, id_)
+        session.delete(row)
+
+
+def describe_model(row: UploadRow) -> ModelInfo:
+    """A model as it is told."""
+    found = {k: row.found[k] for k in ("inputs", "outputs", "layers")}
+    return ModelInfo.model_validate({**_described(row), **found})
+
+
+def describe_dataset(row: UploadRow) -> DatasetInfo:
+    """A dataset as it is told."""
+    return DatasetInfo.model_validate({**_described(row), "arrays": row.found["arrays"]})
+
+
+def describe_target(row: TargetRow) -> TargetInfo:
+    """A target as it is told."""
+    return TargetInfo(id=row.id, name=row.name, created=row.created, document=row.document)
+
+
+def model_path(service: Service, row: UploadRow) -> Path:
+    """Where the model's ONNX file lies."""
+    return service.files.model(row.sha256) / str(row.found["entry"])
+
+
+def _row(
+    kind: str, caller: Caller, name: str, received: Received, found: dict[str, Any]
+) -> UploadRow:
+    return UploadRow(
+        id=new_id(_PREFIX[kind]), owner=caller.id, kind=kind, name=name, sha256=received.sha256,
+        size_bytes=received.size_bytes, created=time.time(), found=found,
+    )  # fmt: skip
+
+
+def _described(row: UploadRow) -> dict[str, Any]:
+    return {
+        "id": row.id, "name": row.name, "sha256": row.sha256, "size_bytes": row.size_bytes,
+        "created": row.created,
+    }  # fmt: skip
+
+
+def _check_room(session: Session, service: Service, owner: str, size: int) -> None:
+    stored = session.scalar(select(func.sum(UploadRow.size_bytes)).where(UploadRow.owner == owner))
+    if (stored or 0) + size > service.settings.max_stored_bytes:
+        raise QuotaError(
+            f"the key stores {stored or 0} bytes, and may store "
+            f"{service.settings.max_stored_bytes}",
+            hint="delete models and datasets that no job needs any more",
+        )
+
+
+def _check_unused(session: Session, id_: str) -> None:
+    job = session.scalar(select(JobUploadRow.job).where(JobUploadRow.upload == id_).limit(1))
+    if job is not None:
+        raise ConflictError(f"{id_} is needed by the job {job}", hint="delete the job first")

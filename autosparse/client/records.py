@@ -1,0 +1,234 @@
+"""What the service and its clients say to each other. The service adds fields, and never renames.
+
+Times are seconds since 1970 in UTC, durations and latencies seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+JobState = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
+Scope = Literal["read", "submit", "admin"]
+ENDED: frozenset[str] = frozenset({"finished", "failed", "cancelled"})
+Item = TypeVar("Item")
+
+
+class Record(BaseModel):
+    """Base: unknown fields of a newer service are left aside."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Page(Record, Generic[Item]):
+    """A part of a list, newest first."""
+
+    items: tuple[Item, ...]
+    """What is on this page."""
+    next: str | None = None
+    """Give it as `after` for the next page; null on the last."""
+
+
+class TensorInfo(Record):
+    """One input or output of a model, or one array of a dataset."""
+
+    name: str
+    """As in the file."""
+    dtype: str
+    """NumPy's word."""
+    shape: tuple[int | str, ...]
+    """Sizes; a free dimension has a name."""
+
+
+class ModelInfo(Record):
+    """An uploaded model."""
+
+    id: str
+    """Begins with `mdl_`."""
+    name: str
+    """As given at the upload; for people."""
+    sha256: str
+    """Digest of the uploaded file."""
+    size_bytes: int
+    """Size of the uploaded file."""
+    created: float
+    """When it was uploaded."""
+    inputs: tuple[TensorInfo, ...]
+    """Its inputs."""
+    outputs: tuple[TensorInfo, ...]
+    """Its outputs."""
+    layers: int
+    """Layers that can be compressed."""
+
+
+class DatasetInfo(Record):
+    """An uploaded npz."""
+
+    id: str
+    """Begins with `dat_`."""
+    name: str
+    """As given at the upload; for people."""
+    sha256: str
+    """Digest of the uploaded file."""
+    size_bytes: int
+    """Size of the uploaded file."""
+    created: float
+    """When it was uploaded."""
+    arrays: tuple[TensorInfo, ...]
+    """What is in it."""
+
+
+class TargetInfo(Record):
+    """A stored target file."""
+
+    id: str
+    """Begins with `tgt_`."""
+    name: str
+    """The target's own name."""
+    created: float
+    """When it was stored."""
+    document: dict[str, Any]
+    """The target file's fields."""
+
+
+class ProgressInfo(Record):
+    """Where a running job is."""
+
+    stage: str
+    """Stage of the story: intake, baseline, search ..."""
+    detail: str = ""
+    """What it is doing."""
+    done: int = 0
+    """Steps of this stage that are done."""
+    total: int = 0
+    """All steps of this stage, 0 where that is not known."""
+
+
+class ProblemInfo(Record):
+    """What went wrong, as in every answer that is no success (RFC 9457)."""
+
+    type: str = "about:blank"
+    """Stable name of the kind of problem."""
+    title: str = ""
+    """The kind of problem in words."""
+    status: int = 500
+    """HTTP status."""
+    detail: str = ""
+    """What is wrong this time."""
+    hint: str = ""
+    """What to do about it."""
+    retryable: bool = False
+    """Whether the same request may succeed later."""
+
+
+class TrialInfo(Record):
+    """One recipe that was evaluated and measured."""
+
+    number: int
+    """Order of completion, from 1."""
+    recipe_id: str
+    """Digest of the recipe."""
+    proposed_by: str
+    """The strategy, or `start`."""
+    latency_seconds: float
+    """At the contract's percentile."""
+    baseline_seconds: float
+    """The original's, in the same run."""
+    latency_ratio: float
+    """The one over the other."""
+    latency_ratio_high: float
+    """Upper bound of its interval."""
+    drop: float
+    """Loss of quality on the rows that select, in the metric's unit."""
+    drop_high: float
+    """Upper bound of its interval."""
+    divergence: float
+    """How far the outputs are from the original's."""
+    compressed_layers: int
+    """Layers that do not stay as they came."""
+    seconds_since_start: float
+    """When it was complete, from the start of the run that measured it."""
+    recipe: dict[str, Any]
+    """The level of every layer."""
+
+
+class JobInfo(Record):
+    """A job: what was asked, where it is, what came of it."""
+
+    id: str
+    """Begins with `job_`."""
+    name: str = ""
+    """As given; for people."""
+    state: JobState
+    """queued, running, cancelling, finished, failed or cancelled."""
+    request: dict[str, Any]
+    """What was asked: the fields of a job's configuration, with ids in place of files."""
+    priority: int = 0
+    """Higher ones are begun first."""
+    created: float
+    """When it was accepted."""
+    started: float | None = None
+    """When it was begun, the last time."""
+    finished: float | None = None
+    """When it ended."""
+    attempts: int = 0
+    """How often it was begun since its last trial, or since it was accepted or resumed."""
+    progress: ProgressInfo | None = None
+    """Where it is, or was."""
+    best: TrialInfo | None = None
+    """The best trial so far that meets the contract."""
+    verdict: str | None = None
+    """met, latency-infeasible or not-found-within-limits, once finished."""
+    exit_code: int | None = None
+    """What `autosparse optimize` would exit with."""
+    problem: ProblemInfo | None = None
+    """Why it failed."""
+    manifest: dict[str, Any] | None = None
+    """The delivered bundle's manifest."""
+
+
+class EventInfo(Record):
+    """Something that happened to a job. Sequences have no gaps."""
+
+    sequence: int
+    """From 1; an event stream goes on behind the one it is given."""
+    kind: str
+    """state, stage, trial or note."""
+    at: float
+    """When."""
+    data: dict[str, Any]
+    """What; depends on the kind."""
+
+
+class ArtifactInfo(Record):
+    """A file that a job delivered."""
+
+    name: str
+    """Path within the bundle, with slashes."""
+    size_bytes: int
+    """Its size."""
+    sha256: str
+    """Its digest."""
+
+
+class KeyInfo(Record):
+    """A bearer key, without its secret."""
+
+    id: str
+    """Begins with `key_`."""
+    name: str
+    """For people."""
+    scopes: tuple[Scope, ...]
+    """What it may do."""
+    created: float
+    """When it was made."""
+    revoked: float | None = None
+    """Since when it is void."""
+
+
+class NewKey(KeyInfo):
+    """A key as it is told once, when it is made."""
+
+    key: str
+    """What goes behind `Authorization: Bearer`. Only its digest is stored."""

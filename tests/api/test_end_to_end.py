@@ -1,0 +1,109 @@
+"""The service as its users meet it: real server, real jobs, and kills in the middle of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autosparse import Client
+from tests.api.served import Served, until
+from tests.faults.real_job import RealJob
+
+pytestmark = pytest.mark.slow
+BUDGET = ("--latency-budget", "1000%", "--max-drop", "100pt", "--space", "int8", "--trials", "6")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A server in a fresh directory, with a model and its data beside it."""
+    RealJob.make(tmp_path)
+    made = Served(tmp_path)
+    made.start()
+    yield made
+    made.kill()
+    until(made.nothing_runs)
+
+
+def submit(served: Served, *flags: str) -> str:
+    """Submit the small model's job; its id."""
+    done = served.command(
+        "submit", "model.onnx", "--calibration", "calibration.npz",
+        "--validation", "validation.npz", *BUDGET, "--json", *flags,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: str = json.loads(done.stdout)["id"]
+    return found
+
+
+def test_two_commands_end_with_a_verified_bundle(served: Served) -> None:
+    done = served.command(
+        "submit", "model.onnx", "--calibration", "calibration.npz",
+        "--validation", "validation.npz", *BUDGET, "--watch",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "met" in done.stdout
+    assert "trial" in done.stderr
+    job = done.stdout.split()[1]
+    fetched = served.command("fetch", job, "--output-dir", "fetched")
+    assert fetched.returncode == 0, fetched.stderr
+    # no path of the server is in what is delivered
+    for path in (served.directory / "fetched").rglob("*"):
+        if path.is_file():
+            assert str(served.directory).encode() not in path.read_bytes(), path
+    verified = served.command(
+        "verify", "fetched", "--model", "model.onnx", "--validation", "validation.npz"
+    )
+    assert verified.returncode == 0, verified.stderr
+    listed = json.loads(served.command("jobs", "--json").stdout)
+    assert [(found["id"], found["verdict"]) for found in listed] == [(job, "met")]
+    assert served.stop() == 0
+    until(served.nothing_runs)
+
+
+@pytest.mark.parametrize("victim", ["runner", "server"])
+def test_a_kill_changes_nothing_but_time(served: Served, victim: str) -> None:
+    job = submit(served)
+    with Client(served.url, served.key) as client:
+        until(lambda: len(client.trials(job)) >= 2)
+        if victim == "runner":
+            served.kill_runner()
+        else:
+            served.kill()
+            until(served.nothing_runs)
+            served.start(served.port)
+        seen = [event.sequence for event in client.events(job)]
+        assert seen == list(range(1, len(seen) + 1))
+        done = client.job(job)
+        assert (done.state, done.verdict) == ("finished", "met")
+        recipes = [trial.recipe_id for trial in client.trials(job)]
+        assert len(recipes) == len(set(recipes)) >= 6
+        told = [event.data["recipe_id"] for event in client.events(job) if event.kind == "trial"]
+        assert told == recipes
+
+
+def test_cancelled_within_seconds_and_resumed(served: Served) -> None:
+    job = submit(served)
+    with Client(served.url, served.key) as client:
+        until(lambda: len(client.trials(job)) >= 1)
+        assert served.command("cancel", job).returncode == 0
+        until(lambda: client.job(job).state == "cancelled")
+        until(lambda: not served.children_running("api.job_process"))
+        assert [item.name for item in client.artifacts(job)] == ["recipe.yaml"]
+        before = [trial.recipe_id for trial in client.trials(job)]
+        client.resume(job, trials=4)
+        assert client.wait(job).state == "finished"
+        assert [trial.recipe_id for trial in client.trials(job)][: len(before)] == before
+        assert "model.onnx" in [item.name for item in client.artifacts(job)]
+
+
+def test_a_wrong_input_name_is_told_at_submission(served: Served) -> None:
+    done = served.command(
+        "submit", "model.onnx", "--calibration", "validation.npz",
+        "--validation", "validation.npz", *BUDGET, "--exclude", "no_such_layer",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no_such_layer" in done.stderr
+    assert "Traceback" not in done.stderr
