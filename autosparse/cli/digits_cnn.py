@@ -53,9 +53,7 @@ class DemoFiles:
 
 def make_demo_files(directory: Path, seed: int = 0) -> DemoFiles:
     """Train the CNN and write the model and its data."""
-    torch.manual_seed(seed)
-    images, labels = _digits(seed)
-    model = _train(DigitsCnn(), images[:_TRAINING_ROWS], labels[:_TRAINING_ROWS])
+    model, images, labels = trained_digits(seed)
     directory.mkdir(parents=True, exist_ok=True)
     files = DemoFiles(
         directory / "digits.onnx", directory / "calibration.npz", directory / "validation.npz"
@@ -68,6 +66,14 @@ def make_demo_files(directory: Path, seed: int = 0) -> DemoFiles:
         labels=labels[_TRAINING_ROWS:].numpy(),
     )
     return files
+
+
+def trained_digits(seed: int = 0) -> tuple[DigitsCnn, Tensor, Tensor]:
+    """The trained CNN, and all images and labels; it has not seen the last rows."""
+    torch.manual_seed(seed)
+    images, labels = _digits(seed)
+    model = _train(DigitsCnn(), images[:_TRAINING_ROWS], labels[:_TRAINING_ROWS])
+    return model, images, labels
 
 
 def _digits(seed: int) -> tuple[Tensor, Tensor]:

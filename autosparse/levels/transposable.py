@@ -123,7 +123,8 @@ def _newton(logits: Tensor, dual: Tensor, each: int) -> Tensor:
         if not short.any():
             break
         length = torch.where(short, length / 2, length)
-    return dual - length[:, None] * change
+    stepped: Tensor = dual - length[:, None] * change
+    return stepped
 
 
 def _potential(logits: Tensor, dual: Tensor, each: int) -> Tensor:

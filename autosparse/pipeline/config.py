@@ -77,7 +77,7 @@ class JobConfig(TargetedModel):
     """Hold the contract at the bound of the confidence interval, not at the estimate."""
     space: str = "cpu"
     """Search space by name, or a .yaml file."""
-    strategy: str = "evolution"
+    strategy: str = "auto"
     """What proposes candidates."""
     atlas: Path | None = None
     """Directory that `autosparse profile --atlas` wrote: sparse levels that it measured as slower

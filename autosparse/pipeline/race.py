@@ -7,7 +7,7 @@ then a trial on all selecting rows and the target. Everything proposed is in the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -20,11 +20,12 @@ from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.scoring import FewRows
-from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy, StrategyContext
+from autosparse.pipeline.strategy_context import ContextMaker
+from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy
 from autosparse.search.acquisition import expected_improvement
-from autosparse.search.greedy import greedy_points
 from autosparse.search.latency_predictor import LatencyPredictor
-from autosparse.search.strategy import LATENCY_CONSTRAINT
+from autosparse.search.strategy import LATENCY_CONSTRAINT, SCREENED
+from autosparse.search.table_starts import table_starts
 
 # An expected improvement under this share is not worth a measurement while others are open.
 _WORTHWHILE = 0.005
@@ -48,9 +49,10 @@ class Race:
 
     def __post_init__(self) -> None:
         self._bound = self.bench.latency_bound
+        self._contexts = ContextMaker(self.bench, self.space, self.predictor)
         self._study = optuna.create_study(
             directions=["minimize"] * self.strategy.objectives,
-            sampler=self.strategy.sampler(self._context()),
+            sampler=self.strategy.sampler(self._contexts.context()),
         )
         for record in self.log.records:
             self._remember(record)
@@ -86,6 +88,8 @@ class Race:
             return
         # a screened recipe teaches too: its place outside the bound, and what the table says of it
         divergence = self._summed_divergence(recipe) if record is None else _divergence_of(record)
+        if record is None:
+            trial.set_user_attr(SCREENED, True)
         trial.set_constraint(LATENCY_CONSTRAINT, self.latency_of(recipe) / self._bound - 1.0)
         self._study.tell(trial, self._values(recipe, divergence))
 
@@ -95,14 +99,14 @@ class Race:
         for record in self._sample(list(new.values())):
             self._teach(record)
 
-    def add_greedy(self) -> None:
+    def add_table_starts(self) -> None:
         """Enter what the table and the predictor, as they are now, say is best.
 
         By the expected latency, and by the highest that is likely: so that there are candidates
         which are sure to be inside, too.
         """
-        contexts = [self._context(sure=sure) for sure in (True, False)]
-        points = [point for context in contexts for point in greedy_points(context)]
+        contexts = [self._contexts.context(sure=sure) for sure in (True, False)]
+        points = [point for context in contexts for point in table_starts(context)]
         self.add(*(self.space.recipe(point) for point in points))
 
     def most_promising(self) -> Recipe | None:
@@ -231,23 +235,6 @@ class Race:
     def _summed_divergence(self, recipe: Recipe) -> float:
         table = self.bench.table
         return sum(table.cell(*item).divergence or 0.0 for item in recipe.levels.items())
-
-    def _context(self, *, sure: bool = False) -> StrategyContext:
-        """What a strategy may know; with the likely highest latencies where it is to be sure."""
-
-        def ratio(point: Mapping[str, int]) -> float:
-            predicted = self.predictor.predict(self.space.recipe(point))
-            return predicted.high if sure else predicted.ratio
-
-        cell = self.bench.table.cell
-        return StrategyContext(
-            space=self.space,
-            seconds=self.space.totals(lambda name, level: cell(name, level).seconds or 0.0),
-            divergence=self.space.totals(lambda name, level: cell(name, level).divergence or 0.0),
-            latency_bound=self._bound,
-            predicted_ratio=ratio,
-            seed=self.bench.job.config.seed,
-        )
 
 
 def _divergence_of(record: CandidateRecord) -> float:

@@ -20,7 +20,7 @@ from autosparse.search.strategies import STRATEGIES
 
 # Proposals between two trials: enough for a choice, few enough to learn from each trial.
 _PROPOSALS_PER_TRIAL = 12
-_ROUNDS_PER_GREEDY = 4
+_ROUNDS_PER_START = 4
 # Rounds of proposals in a row that bring nothing worth measuring: the search has converged.
 _FRUITLESS_ROUNDS = 4
 
@@ -102,8 +102,8 @@ class Search:
         rounds = itertools.count()
         while not self._is_over() and fruitless < _FRUITLESS_ROUNDS:
             round_ = next(rounds)
-            if round_ % _ROUNDS_PER_GREEDY == 0:
-                self._race.add_greedy()  # again and again: the predictor learns from every trial
+            if round_ % _ROUNDS_PER_START == 0:
+                self._race.add_table_starts()  # again and again: the predictor learns
             # an answer early: what is known to be good is measured before anything is proposed
             proposes = round_ > 0 and not self._race.is_exhausted
             new = self._race.propose(_PROPOSALS_PER_TRIAL) if proposes else 0

@@ -16,6 +16,8 @@ from autosparse.search.space import RecipeSpace
 
 LATENCY_CONSTRAINT, DROP_CONSTRAINT = "latency", "drop"
 """Keys of the constraints that a point carries, in shares of their bound: 0 or less is inside."""
+SCREENED = "screened"
+"""User attribute of a point that never ran: its divergence is the table's sum."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,17 @@ class StrategyContext:
     """Attributed latency of each layer at each level; of a group, the sum of its layers'."""
     divergence: Mapping[tuple[str, Level], float]
     """Error of the outputs with one layer at one level; of a group, the sum of its layers'."""
+    weight_error: Mapping[tuple[str, Level], float]
+    """Squared distance of each layer's weight at each level from the dense one, relative."""
+    lamp: Mapping[tuple[str, Level], float]
+    """LAMP score of the largest weight that each level's zeros remove; 0 without zeros."""
     latency_bound: float
     """Largest allowed latency as a share of the baseline's."""
     predicted_ratio: Callable[[Mapping[str, int]], float]
     """Predicted latency of a point, as a share of the baseline's. A pure function."""
     seed: int
+    latency_tolerance: float = 0.01
+    """Predictions may be too high by this share of the bound: what is near it is measured."""
 
 
 @runtime_checkable

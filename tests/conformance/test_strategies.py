@@ -42,6 +42,8 @@ class World:
             space=of,
             seconds={(layer, x): 1e-3 * SPEEDS[i] for layer, i, x in cells},
             divergence={(layer, x): LOSSES[i] * (1 + index[layer]) for layer, i, x in cells},
+            weight_error={(layer, x): 0.01 * LOSSES[i] for layer, i, x in cells},
+            lamp={(layer, x): 0.1 * (i == 2) / (1 + index[layer]) for layer, i, x in cells},
             latency_bound=bound,
             predicted_ratio=self.ratio,
             seed=seed,

@@ -30,6 +30,8 @@ def context(
         space=RecipeSpace("0" * 64, dict.fromkeys(names, OPTIONS)),
         seconds={(n, level): SECONDS[level] for n in names for level in OPTIONS},
         divergence={(n, o): e for n in names for o, e in zip(OPTIONS, errors[n], strict=True)},
+        weight_error={(n, level): 0.0 for n in names for level in OPTIONS},
+        lamp={(n, level): 0.0 for n in names for level in OPTIONS},
         latency_bound=bound,
         predicted_ratio=predicted or summed,
         seed=0,

@@ -141,6 +141,8 @@ def context(bound: float) -> StrategyContext:
         space=space,
         seconds=space.totals(lambda _, level: SECONDS[level]),
         divergence=space.totals(lambda _, level: errors[level]),
+        weight_error=space.totals(lambda *_: 0.0),
+        lamp=space.totals(lambda *_: 0.0),
         latency_bound=bound,
         predicted_ratio=ratio,
         seed=0,

@@ -6,7 +6,12 @@ from autosparse.search.strategy import Strategy
 STRATEGIES: Registry[Strategy] = Registry(
     "strategy",
     {
+        "auto": "autosparse.search.strategies.auto:Auto",
         "evolution": "autosparse.search.strategies.evolution:Evolution",
+        "knapsack": "autosparse.search.strategies.knapsack:Knapsack",
+        "lamp": "autosparse.search.strategies.lamp:Lamp",
+        "ecoflap": "autosparse.search.strategies.ecoflap:Ecoflap",
+        "uniform": "autosparse.search.strategies.uniform:Uniform",
         "tpe": "autosparse.search.strategies.tpe:TreeParzenEstimator",
         "nsga2": "autosparse.search.strategies.nsga2:Nsga2",
         "random": "autosparse.search.strategies.random_search:RandomSearch",

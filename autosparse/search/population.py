@@ -1,0 +1,79 @@
+"""The best known points inside a latency bound: what offspring come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+
+from autosparse.search.chain import Chain, Floats, Ints, Point
+from autosparse.search.proposing import ProposingSampler
+
+_PARENTS = 10
+# Offspring that are asked of the predictor before the search gives up for this time.
+_CHECKS = 12
+
+
+@dataclass(frozen=True)
+class Population:
+    """Parents, and the bound that their offspring have to keep.
+
+    Args:
+        sampler: whose evidence and predictor are used.
+        chain: latency.
+        bound: on the predicted latency, tolerance included.
+        parents: (parents, layers), the best first.
+        gaps: what the predictor says of each parent beyond what the chain does.
+    """
+
+    sampler: ProposingSampler
+    chain: Chain
+    bound: float
+    parents: Ints
+    gaps: Floats
+
+    def drawn(self, count: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        """Parents, and the bounds that hold for the chain's view of their offspring."""
+        chosen = rng.integers(len(self.parents), size=count)
+        return self.parents[chosen], self.bound - self.gaps[chosen]
+
+    def new_ones(self, points: Ints) -> Ints:
+        """Those of (n, layers) points that were never proposed, each once, in their order."""
+        known = self.sampler.evidence.known
+        fresh = dict.fromkeys(key for key in map(tuple, points.tolist()) if key not in known)
+        return np.array(list(fresh), dtype=np.int64).reshape(len(fresh), points.shape[1])
+
+    def first_inside(self, ordered: Ints) -> Point | None:
+        """The first point that the predictor, too, sees inside the bound."""
+        for numbers in ordered[:_CHECKS]:
+            point = self.chain.point(numbers)
+            if self.sampler.context.predicted_ratio(point) <= self.bound:
+                return point
+        return None
+
+
+def population_of(
+    sampler: ProposingSampler, study: optuna.Study, rng: np.random.Generator
+) -> Population:
+    """The best points inside the bound; the fastest point where there is none.
+
+    With one objective the bound is the context's. With two, it is drawn for every proposal, from
+    the fastest point's latency up, so that proposals gather along the whole front.
+    """
+    context, evidence, chain = sampler.context, sampler.evidence, sampler.chain()
+    fastest = np.array([d.high for d in sampler.distributions.values()], dtype=np.int64)
+    tolerance, bound = context.latency_tolerance, context.latency_bound
+    inside = evidence.violations <= tolerance
+    if len(study.directions) > 1:
+        least = context.predicted_ratio(chain.point(fastest))
+        bound = float(rng.uniform(min(least, bound), bound))
+        if len(evidence):
+            inside &= evidence.values[:, 1] <= bound * (1 + tolerance)
+    rows = np.flatnonzero(inside & evidence.trusted)
+    parents = fastest[None, :]
+    if len(rows):
+        best = rows[np.argsort(evidence.values[rows, 0], kind="stable")]
+        parents = evidence.points[best[:_PARENTS]]
+    gaps = np.array([sampler.beyond_chain(chain, parent) for parent in parents])
+    return Population(sampler, chain, bound * (1 + tolerance), parents, gaps)

@@ -1,0 +1,27 @@
+"""Where every search begins: what follows from the table and the predictor, without a trial."""
+
+from __future__ import annotations
+
+from autosparse.search.chain import Point
+from autosparse.search.greedy import greedy_points
+from autosparse.search.knapsack import knapsack_points
+from autosparse.search.strategy import StrategyContext
+from autosparse.search.thresholds import block_scores, lamp_scores, threshold_point, uniform_scores
+
+
+def table_starts(context: StrategyContext) -> list[Point]:
+    """Points inside the predicted bound: knapsack, greedy, uniform, LAMP and block importance.
+
+    None where the predictor sees no point inside.
+    """
+    found = [*knapsack_points(context), *greedy_points(context)]
+    for scores in (uniform_scores, lamp_scores, block_scores):
+        point = threshold_point(context, scores(context))
+        if point is not None:
+            found.append(point)
+    unique: list[Point] = []
+    for point in found:
+        chosen = {name: point[name] for name in context.space.distributions()}
+        if chosen not in unique:
+            unique.append(chosen)
+    return unique
