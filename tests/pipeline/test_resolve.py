@@ -22,7 +22,13 @@ from autosparse.pipeline.job import Engines
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.records import MeasuredTrial
-from autosparse.pipeline.resolve import ResolvedFrom, read_resolve_config, run_resolve
+from autosparse.pipeline.resolve import (
+    ResolvedFrom,
+    read_resolve_config,
+    resolved_config,
+    run_resolve,
+)
+from autosparse.pipeline.source_job import open_source
 from autosparse.pipeline.workspace import Workspace, held
 from autosparse.search import CandidateRecord, Rung
 from tests.fakes.fake_backend import Planted, is_int8
@@ -170,6 +176,17 @@ def test_what_the_job_was_told_still_holds_and_may_be_overruled(tmp_path: Path) 
     assert result.verdict is Verdict.MET
     assert levels(world)["layer0"] == BASELINE
     assert is_int8(levels(world)["layer4"])
+
+
+def test_a_job_that_trained_is_answered_without_another_training(world: World) -> None:
+    path = world.root / "out" / "job" / "config.json"
+    trained = {"recover": "automatic", "train": str(world.root / "train.npz"), "recover_time": 60.0}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **trained}))
+    source = open_source(world.root / "out")
+    assert source.config.recover == "automatic"
+    asked = read_resolve_config({"source": world.root / "out", "latency_budget": "70%"})
+    config = resolved_config(asked, source)
+    assert (config.recover, config.train, config.recover_time) == (None, None, 600.0)
 
 
 def test_groups_can_be_asked_for_afterwards(world: World) -> None:
