@@ -29,8 +29,8 @@ def resolve(job: RealJob, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_another_budget_is_answered_verified_and_delivered_beside(tmp_path: Path) -> None:
     job = RealJob.make(tmp_path)
     assert job.run().returncode == 0
+    known = trials(Workspace(job.output))  # opens the study, which writes to it
     files = {p: p.stat().st_mtime_ns for p in job.output.rglob("*") if p.is_file()}
-    known = trials(Workspace(job.output))
     done = resolve(job, "out/bundle", "--latency-budget", "999%", "--trials", "1", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
