@@ -9,7 +9,7 @@ from autosparse.recovery.schedules import cosine
 from autosparse.recovery.student import Student
 
 # Where norms make the length of a row mean nothing, and rows have the length 1.
-_SGD_RATE, _MOMENTUM = 0.05, 0.9
+_SGD_RATE, _MOMENTUM = 0.01, 0.9
 _ADAMW_RATE = 3e-4
 
 
