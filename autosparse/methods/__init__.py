@@ -15,6 +15,7 @@ METHODS: Registry[Method] = Registry(
         "dsnot": "autosparse.methods.dsnot:Dsnot",
         "spectrum": "autosparse.methods.spectrum:Spectrum",
         "net_trim": "autosparse.methods.net_trim:NetTrim",
+        "greedy_descent": "autosparse.methods.greedy_descent:GreedyDescent",
         "chita": "autosparse.methods.chita:Chita",
         "transposable": "autosparse.methods.transposable:Transposable",
         "alps": "autosparse.methods.alps:Alps",

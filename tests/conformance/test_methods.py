@@ -36,6 +36,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "dsnot": tuple(level for level in _PRUNED if "block" not in level),
     "spectrum": _PRUNED,
     "net_trim": _PRUNED,
+    "greedy_descent": _PRUNED,
     "chita": _PRUNED,
     "transposable": ("2:4:fp32", "1:4:fp32", "2:4:int8"),
     "alps": _PRUNED,
