@@ -51,7 +51,7 @@ def test_the_greedy_rule_needs_half_the_steps_of_taking_turns() -> None:
     steps, supports = [], []
     for rule in ("greedy", "cyclic"):
         descent = Descent.of(correlated(1, 64))
-        descent.run(price=1.0, most=20_000, rule=rule)  # type: ignore[arg-type]
+        descent.run(price=1.0, most=20_000, rule=rule)
         steps.append(descent.steps)
         supports.append(descent.weight != 0)
     assert 2 * steps[0] < steps[1]
