@@ -71,6 +71,10 @@ const char *as_int8_permute_create(const AsLayerSpec *spec, const AsPlan *plan,
 int as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run);
 void as_int8_permute_destroy(AsInt8Permute *packed);
 
+/* Share of words of four weights that hold a non-zero, where no two single ones share a word. */
+double as_int8_density(const AsLayerSpec *spec);
+#define AS_INT8_FEW 0.15 /* of them, up to which other tiles are faster */
+
 /* What each has to work through: words of four weights, and their places in lanes. */
 int64_t as_int8_broadcast_words(const AsInt8Broadcast *packed);
 int64_t as_int8_permute_words(const AsInt8Permute *packed);

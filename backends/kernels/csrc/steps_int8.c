@@ -145,6 +145,39 @@ static int64_t untile_blocks(const int32_t *tile, int64_t width, int64_t columns
   return done;
 }
 
+/* Up to 16 columns of up to 16 channels, from `first` of the target's, as fp32 rows from `row` on.
+ * They are turned in registers and finished before they are stored. */
+static void untile_square(const Bounds *bounds, const int32_t *sums, int64_t width, int64_t row,
+                          int64_t rows, int64_t first, int64_t count, const AsInt8Target *target) {
+  const __mmask16 mask = (__mmask16)((1u << count) - 1);
+  const int64_t channel = target->first_channel + first, at = row * target->stride + first;
+  const __m512 scales = _mm512_maskz_loadu_ps(mask, target->how->scales + channel);
+  const __m512 bias = _mm512_maskz_loadu_ps(mask, target->how->bias + channel);
+  __m512i r[16];
+  for (int q = 0; q < 16; q++)
+    r[q] = q < count ? _mm512_loadu_si512(sums + q * width) : _mm512_setzero_si512();
+  transpose_registers(r);
+  for (int i = 0; i < 16; i++) {
+    if (i == rows) break;
+    __m512 value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(r[i]), scales, bias);
+    if (target->residual)
+      value = _mm512_add_ps(
+          value, _mm512_maskz_loadu_ps(mask, target->residual + at + i * target->stride));
+    value = _mm512_min_ps(bounds->high, _mm512_max_ps(bounds->low, value));
+    _mm512_mask_storeu_ps((float *)target->output + at + i * target->stride, mask, value);
+  }
+}
+
+/* The output of a tile in fp32, where the activation at most bounds it. */
+static void untile_floats(const int32_t *tile, int64_t width, int64_t columns,
+                          const AsInt8Target *target) {
+  const Bounds bounds = bounds_of(target->how);
+  for (int64_t i = 0; i < columns; i += COLUMNS)
+    for (int64_t j = 0; j < target->channels; j += COLUMNS)
+      untile_square(&bounds, tile + j * width + i, width, i, smaller(COLUMNS, columns - i), j,
+                    smaller(COLUMNS, target->channels - j), target);
+}
+
 /* Up to BLOCK channels of some rows, from `first` of the target's. Comparisons let NaN pass. */
 static void finish_block(const Bounds *bounds, const int32_t *sums, int64_t sums_stride,
                          int64_t row, int64_t rows, int64_t first, int64_t count,
@@ -219,6 +252,10 @@ void JOINED(as_untile_int8_, AS_SET)(const int32_t *tile, int64_t width, int64_t
   _Alignas(64) int32_t turned[COLUMNS * APART];
   int64_t j = 0;
 #if defined(__AVX512F__)
+  if (!target->how->to_uint8 && target->how->epilogue.activation <= AS_CLIP) {
+    untile_floats(tile, width, columns, target);
+    return;
+  }
   j = untile_blocks(tile, width, columns, target);
 #endif
   for (; j < target->channels; j += STRIP) {

@@ -10,15 +10,8 @@
 #include <immintrin.h>
 enum { TRANSPOSE_SIDE = 16, TRANSPOSE_WORTH_IT = 4 /* rows in a square that is not full */ };
 
-/* `rows` and `columns` are at most 16; only what they name is touched. Strides in bytes. */
-static inline void transpose_square(const char *from, int64_t from_stride, int64_t rows,
-                                    int64_t columns, char *to, int64_t to_stride) {
-  const __mmask16 row_mask = (__mmask16)((1u << rows) - 1);
-  const __mmask16 column_mask = (__mmask16)((1u << columns) - 1);
-  __m512i r[16], t[16];
-  for (int i = 0; i < 16; i++)
-    r[i] = i < rows ? _mm512_maskz_loadu_epi32(column_mask, from + i * from_stride)
-                    : _mm512_setzero_si512();
+static inline void transpose_registers(__m512i r[16]) {
+  __m512i t[16];
   for (int i = 0; i < 8; i++) {
     t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
     t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
@@ -41,6 +34,18 @@ static inline void transpose_square(const char *from, int64_t from_stride, int64
     r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
     r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
   }
+}
+
+/* `rows` and `columns` are at most 16; only what they name is touched. Strides in bytes. */
+static inline void transpose_square(const char *from, int64_t from_stride, int64_t rows,
+                                    int64_t columns, char *to, int64_t to_stride) {
+  const __mmask16 row_mask = (__mmask16)((1u << rows) - 1);
+  const __mmask16 column_mask = (__mmask16)((1u << columns) - 1);
+  __m512i r[16];
+  for (int i = 0; i < 16; i++)
+    r[i] = i < rows ? _mm512_maskz_loadu_epi32(column_mask, from + i * from_stride)
+                    : _mm512_setzero_si512();
+  transpose_registers(r);
   for (int i = 0; i < 16; i++)
     if (i < columns) _mm512_mask_storeu_epi32(to + i * to_stride, row_mask, r[i]);
 }
