@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from autosparse.errors import AutoSparseError, CandidateError
+from autosparse.errors import CandidateError, ConfigError
 from autosparse.evaluation.gate import rank
 from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
@@ -144,12 +144,22 @@ def resolve_space(bench: Bench) -> RecipeSpace:
         ordered = sorted(best.values(), key=lambda cell: -(cell.seconds or 0.0))
         levels[layer.name] = tuple(cell.level for cell in ordered)
         if not ordered:
-            raise AutoSparseError(f"the layer {layer.name} has no level at all")
+            raise _kept_in_vain(bench, layer.name)
     job, table = bench.job, bench.table
     return RecipeSpace.grouped(
         job.graph.sha256, levels, job.groups,
         lambda name, level: table.cell(name, level).seconds or 0.0, bench.knobs,
     )  # fmt: skip
+
+
+def _kept_in_vain(bench: Bench, layer: str) -> ConfigError:
+    """Only a layer that was told its level can be left without any."""
+    reasons = [cell.reason for cell in bench.table.cells() if cell.layer == layer and cell.reason]
+    return ConfigError(
+        f"the layer {layer} cannot have the level that it was to keep: "
+        f"{reasons[-1] if reasons else 'it could not be made'}",
+        hint="give it another level with --keep, or leave it to the search",
+    )
 
 
 def _error(cell: Cell | None) -> float:
