@@ -142,7 +142,7 @@ def real_rows(request: Request, environment: str) -> Iterator[Row]:
         session = RaySession(workers, None)
         session.prepare()
         try:
-            from workers.ray_pool import RayPool  # a session prepares for the import of Ray
+            from workers.ray_pool import RayPool  # without Ray, `prepare` has said so
 
             pool, kit = RayPool(session), SleepingKit(request.directory)
             pool.run(kit, [Sleep(0.0)] * workers)

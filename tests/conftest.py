@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import settings
 from autosparse.model_graph import ModelGraph, load_model
 from tests.lowering import Subject, subject
 from tests.models import classifier, images, residual_cnn
+
+# some tests import every module, and Ray reads these when it is imported
+os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_AUTH_MODE="token")
 
 # the same examples in every run, and no verdict that depends on how busy the machine is
 settings.register_profile("gate", deadline=None, derandomize=True)

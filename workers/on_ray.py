@@ -24,7 +24,7 @@ def ray_engines(config: JobConfig, target: Target, progress: Progress) -> Iterat
     session = RaySession(config.workers, config.ray_address, reserved=target.threads)
     try:
         session.prepare()
-        # these import Ray, which must not happen before a session of our own is prepared
+        # these import Ray, which must not happen before a session is prepared
         from workers.ray_lane import RayLane
         from workers.ray_pool import RayPool
 

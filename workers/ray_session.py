@@ -176,7 +176,7 @@ def _reach(address: str | None) -> None:
 
 
 def _environment_of(address: str | None) -> dict[str, str]:
-    """What Ray must find in the environment before it is imported."""
+    """What Ray must find in the environment when it is imported."""
     values = {"RAY_USAGE_STATS_ENABLED": "0"}
     if address is None:
         return {**values, **_ON_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}

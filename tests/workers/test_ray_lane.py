@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -16,10 +15,8 @@ import pytest
 from autosparse.errors import KilledError, MeasurementError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings, read_environment
 from tests.models import images
+from workers.ray_lane import RayLane
 from workers.ray_session import RaySession
-
-if TYPE_CHECKING:
-    from workers.ray_lane import RayLane
 
 QUICK = TimingSettings(rounds=2, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
 ENDLESS = TimingSettings(rounds=10_000, block_seconds=0.01, max_seconds=60.0)
@@ -38,8 +35,6 @@ def session() -> Iterator[RaySession]:
 
 @pytest.fixture(scope="module")
 def lane(session: RaySession) -> Iterator[RayLane]:
-    from workers.ray_lane import RayLane  # it imports Ray, for which a session prepares
-
     with RayLane(session) as opened:
         yield opened
 
@@ -131,8 +126,6 @@ def test_the_device_belongs_to_one_lane(
     session: RaySession, lane: RayLane, model: LoweredModel, inputs: Path
 ) -> None:
     """Another one gets it when the first gives it back."""
-    from workers.ray_lane import RayLane
-
     lane.measure({"one": model}, inputs, TARGET, QUICK)
     done: list[float] = []
 
