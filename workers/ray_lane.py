@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import ray
@@ -22,6 +23,8 @@ _PATIENCE_SECONDS = 3600.0
 _ATTEMPTS = 3
 # The keeper has its own limit, and says more; this one is for a keeper that hangs itself.
 _GRACE_SECONDS = 60.0
+# As in `ray_pool`; a look takes microseconds, and disturbs nothing.
+_LOOK_SECONDS = 5.0
 
 
 class RayLane(AskingLane):
@@ -76,8 +79,15 @@ class RayLane(AskingLane):
         here = self._node == ray.get_runtime_context().get_node_id()
         parcel = None if here else Parcel.of(request)
         answer = keeper.ask.remote(request, parcel, limit_seconds, fresh)
-        found: Reply | Raised = ray.get(answer, timeout=limit_seconds + _GRACE_SECONDS)
-        return found
+        end = time.monotonic() + limit_seconds + _GRACE_SECONDS
+        while time.monotonic() < end:
+            ready, _ = ray.wait([answer], timeout=_LOOK_SECONDS)
+            if ready:
+                found: Reply | Raised = ray.get(answer)
+                return found
+            if not self._session.is_alive():
+                raise RayError("Ray was killed")
+        raise GetTimeoutError
 
     def _hire(self) -> Any:
         """A keeper on a device that is free, or on the one that this job had before.

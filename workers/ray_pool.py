@@ -17,6 +17,8 @@ from workers.dispatcher import Died, Dispatcher, Ended, Patience
 from workers.ray_session import RaySession
 from workers.ray_worker import EvaluationWorker, Raised
 
+# Ray itself notices late that its daemon is gone.
+_LOOK_SECONDS = 2.0
 # In a cluster, other jobs may have to give their cores back first.
 _PATIENCE_SECONDS = 600.0
 
@@ -69,10 +71,13 @@ class RayCrew:
         if lost:
             return lost
         try:
-            ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=seconds)
+            now = min(seconds, _LOOK_SECONDS)
+            ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=now)
             more, _ = ray.wait(list(self._busy), num_returns=len(self._busy), timeout=0)
         except RayError as error:
             return self._lose_all(str(error))
+        if not ready and not self._session.is_alive():
+            return self._lose_all("Ray was killed")
         return [Ended(self._busy.pop(one), _outcome(one)) for one in dict.fromkeys(ready + more)]
 
     def replace(self, worker: int) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import psutil
+
 from autosparse.errors import ConfigError, NotInstalledError, StorageError, WorkerError
 from workers.ray_guard import Guard, working_in
 
@@ -47,6 +49,7 @@ class RaySession:
         self._guard: Guard | None = None
         self._before: dict[str, str | None] = {}
         self._started = False
+        self._daemons: list[psutil.Process] = []
 
     @property
     def is_own(self) -> bool:
@@ -93,9 +96,10 @@ class RaySession:
 
     def is_alive(self) -> bool:
         """Whether our own Ray is complete; a cluster looks after itself."""
-        if self.directory is None:
-            return True
-        return {process.name() for process in working_in(self.directory)} >= _DAEMONS
+        return all(
+            daemon.is_running() and daemon.status() != psutil.STATUS_ZOMBIE
+            for daemon in self._daemons
+        )
 
     def restart(self) -> None:
         """Begin anew, after something killed the daemons."""
@@ -118,6 +122,7 @@ class RaySession:
         if self._guard is not None:
             self._guard.close()
         self._guard = self.directory = None
+        self._daemons = []
         self._started = False
 
     def _start_own(self) -> None:
@@ -144,6 +149,7 @@ class RaySession:
                 f"Ray does not start: {error}",
                 hint="free memory, or run with --workers 0, which needs no Ray",
             ) from error
+        self._daemons = [p for p in working_in(self.directory) if p.name() in _DAEMONS]
 
     def _join(self) -> None:
         ray = load_ray()
