@@ -128,17 +128,27 @@ class Trainer:
             CandidateError: nothing came of the training.
         """
         seconds = self.bench.job.config.recover_time
-        best = winners[0]
-        if len(winners) > 1:
-            each = _PROXY_SHARE * seconds / len(winners)
-            tried = [(trial, self._tried(trial, each)) for trial in winners]
-            best = min(tried, key=lambda item: item[1])[0]
-            seconds *= 1.0 - _PROXY_SHARE
-        record = self.train(best.recipe, seconds, is_proxy=False)
+        best = self._best_of(winners, _PROXY_SHARE * seconds) if len(winners) > 1 else winners[0]
+        spent = sum(record.seconds for record in self.done)
+        left = max(seconds - spent, (1.0 - 2 * _PROXY_SHARE) * seconds)
+        record = self.train(best.recipe, left, is_proxy=False)
         recipe = best.recipe.model_copy(update={"recovered": record.weights})
         trial = search.try_recipe(recipe, RECOVERED)
         notes = () if trial is not None else ("the recovered recipe could not be measured",)
         return Recovered(self.records, best, trial, notes)
+
+    def _best_of(self, winners: Sequence[TrialRecord], seconds: float) -> TrialRecord:
+        """The winner that recovers best in a short training.
+
+        Where even that is slow, those that are left when the time is up are not tried: they are
+        further from the dense model.
+        """
+        tried: list[tuple[float, int]] = []
+        for number, trial in enumerate(winners):
+            if tried and sum(record.seconds for record in self.done) >= seconds:
+                break
+            tried.append((self._tried(trial, seconds / len(winners)), number))
+        return winners[min(tried)[1]]
 
     def train(self, recipe: Recipe, seconds: float, *, is_proxy: bool) -> RecoveryRecord:
         """Train one recipe, unless that was done before.

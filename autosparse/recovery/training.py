@@ -122,8 +122,11 @@ class Training:
         self._features = feature_tensors(graph) if plan.features else ()
         self._attention = attention_tensors(graph) if plan.attention else ()
         self._statistics_rows = [rows.inputs for rows in data.first_batches(_STATISTICS_BATCHES)]
+        begun = time.monotonic()
         if plan.batch_norms:
             student.insert_norms(self._statistics_rows)
+        # statistics are taken once more behind the loop
+        self._reserve = time.monotonic() - begun
         self._held_out = [(rows, self._taught(rows.inputs, [])[0]) for rows in data.held_out()]
         self._now = _Progress()
         self._arithmetic: Arithmetic = "fp32"
@@ -143,8 +146,8 @@ class Training:
         )  # fmt: skip
         begun = time.monotonic()
         before = self._divergence(0.0)
-        # what comes behind the loop takes about as long as this did
-        self._reserve = time.monotonic() - begun
+        # the last evaluation of the loop, and one behind it
+        self._reserve += 2 * (time.monotonic() - begun)
         if stored is not None:
             self._restore(stored)
             before = stored["before"]
@@ -272,7 +275,7 @@ class Training:
         """
         if self._now.step == 0:
             return 0.0
-        by_time = self._elapsed() / max(self._plan.seconds - 2 * self._reserve, 1e-9)
+        by_time = self._elapsed() / max(self._plan.seconds - self._reserve, 1e-9)
         by_steps = self._now.step / self._plan.steps if self._plan.steps else 0.0
         return min(max(by_time, by_steps), 1.0)
 
