@@ -33,16 +33,21 @@ class Splitting:
     """(groups, rows, K): the scaled dense weight."""
 
     @classmethod
-    def of(cls, problem: LayerProblem) -> Splitting:
-        """Scale and decompose, once for all penalties."""
+    def of(cls, problem: LayerProblem, dtype: torch.dtype = torch.float64) -> Splitting:
+        """Scale and decompose, once for all penalties.
+
+        Args:
+            problem: the layer.
+            dtype: of the steps; float32 is enough where only a support is asked for.
+        """
         scale = torch.diagonal(problem.hessian, dim1=-2, dim2=-1).sqrt()
         scaled = problem.hessian / (scale[:, :, None] * scale[:, None, :])
         values, vectors = torch.linalg.eigh(scaled)
         return cls(
-            scale=scale[:, None, :],
-            values=values[:, None, :],
-            vectors=vectors,
-            weight=problem.weight * scale[:, None, :],
+            scale=scale[:, None, :].to(dtype),
+            values=values[:, None, :].to(dtype),
+            vectors=vectors.to(dtype),
+            weight=(problem.weight * scale[:, None, :]).to(dtype),
         )
 
     def nearest(self, centre: Tensor, penalty: float) -> Tensor:

@@ -32,7 +32,7 @@ _FIRST_PENALTY, _GROWTH, _STEPS = 0.03, 1.1, 60
 
 def chosen_support(problem: LayerProblem, pattern: Pattern) -> Tensor:
     """Which weights to keep: (groups, rows, K) bool."""
-    splitting = Splitting.of(problem)
+    splitting = Splitting.of(problem, torch.float32)
 
     def kept(values: Tensor) -> Tensor:
         scores = values.square().reshape(-1, values.shape[-1])
