@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api.gatekeeping import Gatekeeper
-from api.problem_answers import answer_with_problems
+from api.problem_answers import PROBLEM_ANSWERS, answer_with_problems
 from api.routes import deliveries, jobs, operations, uploads
 from api.service import Service
 
@@ -33,7 +33,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     answer_with_problems(app)
     for part in (uploads, jobs, deliveries, operations):
-        app.include_router(part.router)
+        app.include_router(part.router, responses=PROBLEM_ANSWERS)
     app.add_middleware(
         Gatekeeper,
         most_document_bytes=service.settings.max_document_bytes,

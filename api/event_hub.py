@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from api.database import Database
 from api.tables import EventRow
@@ -51,13 +52,16 @@ class EventHub:
         news.clear()
 
     async def _look(self) -> None:
-        last = await to_thread.run_sync(self._newest)
+        last = 0
         while True:
+            # a database that is away for a while: who follows looks at times without being woken
+            with contextlib.suppress(OperationalError):
+                last = last or await to_thread.run_sync(self._newest)
+                changed, last = await to_thread.run_sync(self._since, last)
+                for job in changed:
+                    for news in self._followers.get(job, ()):
+                        news.set()
             await asyncio.sleep(_LOOK_SECONDS)
-            changed, last = await to_thread.run_sync(self._since, last)
-            for job in changed:
-                for news in self._followers.get(job, ()):
-                    news.set()
 
     def _newest(self) -> int:
         with self._database.reading() as session:

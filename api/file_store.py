@@ -32,14 +32,16 @@ class FileStore:
     """Blobs by digest, unpacked models by digest, and a directory for each job.
 
     Args:
-        root: an existing directory that nobody else writes to.
+        root: a directory that nobody else writes to; it is made, readable for its owner only.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        with stored_safely(self.root):
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in ("blobs", "models", "jobs", "incoming"):
             with stored_safely(self.root / part):
-                (self.root / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+                (self.root / part).mkdir(exist_ok=True, mode=0o700)
 
     def blob(self, sha256: str) -> Path:
         """Where the bytes with this digest lie."""

@@ -147,6 +147,9 @@ def best_record(session: Session, job: JobRow | None) -> dict[str, Any] | None:
 
 def make_lane(database: Database, device: str) -> None:
     """See that the device has a measurement lane."""
+    with database.reading() as session:
+        if session.get(LaneRow, device) is not None:
+            return
     with database.writing() as session:
         database.hold(session, f"lane {device}")
         if session.get(LaneRow, device) is None:
@@ -169,9 +172,9 @@ def take_job(
         lane = session.get(LaneRow, device, with_for_update=True)
         if lane is None or (lane.until > now and lane.runner != runner):
             return None
-        to_do = or_(
-            JobRow.state == "queued", (JobRow.state == "running") & (JobRow.lease_until < now)
-        )
+        # a runner that asks does nothing: what is still its own, it lost hold of for a moment
+        left = (JobRow.lease_until < now) | (JobRow.runner == runner)
+        to_do = or_(JobRow.state == "queued", (JobRow.state == "running") & left)
         job = session.scalar(
             select(JobRow)
             .where(to_do)

@@ -35,6 +35,8 @@ _OWN_FIELDS = {"name": "Name of the job, for people.", "priority": "Higher ones 
 # What a finished or cancelled job may be asked anew: it changes what is looked for, not what
 # earlier evidence means.
 MAY_CHANGE = ("latency_budget", "max_drop", "strict", "strategy", "trials", "time_limit")
+# How many processes work at a job is a matter of the machine, not of the job.
+_SERVERS_OWN = frozenset({"schema_version", "workers"})
 _MOST_PRIORITY = 1000
 _LONGEST_NAME = 200
 
@@ -57,7 +59,7 @@ def accepted_fields() -> tuple[str, ...]:
         name
         for name, field in JobConfig.model_fields.items()
         if name in known or not _kinds(field.annotation) & {Path, str, typing.Any}
-        if name != "schema_version"
+        if name not in _SERVERS_OWN
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +22,35 @@ from autosparse.errors import (
 
 _log = logging.getLogger("autosparse.api")
 _KINDS: Mapping[int, type[RequestError]] = {404: NotFoundError, 405: RequestError}
+
+_EXPLAINED = {
+    401: "The request carries no valid key.",
+    403: "The key does not have the scope that is needed.",
+    404: "Nothing with this id belongs to the key.",
+    409: "Its state does not allow it now.",
+    413: "The upload, or what it unpacks to, is over the limit.",
+    422: "What was given is wrong: `detail` says what, `hint` what to do.",
+    429: "The key has as much as it may have.",
+    503: "Out of order for the moment: try again.",
+}
+_EXAMPLE = ProblemDetails(
+    type="urn:autosparse:problem:data", title="Data problem", status=422,
+    detail="the calibration file has no array 'image'; it has x",
+    hint="the model's input is image: float32 (batch, 3, 32, 32)",
+)  # fmt: skip
+PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": told,
+        "content": {
+            MEDIA_TYPE: {
+                "schema": ProblemDetails.model_json_schema(),
+                **({"example": _EXAMPLE.model_dump(mode="json")} if status == 422 else {}),
+            }
+        },
+    }
+    for status, told in _EXPLAINED.items()
+}
+"""For the API's document: what every route may answer instead."""
 
 
 def problem_response(error: Exception) -> Response:

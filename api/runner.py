@@ -16,17 +16,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from sqlalchemy.exc import OperationalError
+
 from api.database import Database, new_id
 from api.file_store import FileStore
 from api.inspection import child_environment
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
+from api.sandbox import end_with_parent
 from api.settings import ServerSettings
 from api.tables import JobRow
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.records import TrialRecord
 
 _log = logging.getLogger("autosparse.runner")
-_IDLE_SECONDS = 0.5
+_IDLE_SECONDS, _AWAY_SECONDS = 0.5, 1.0
 JOB_COMMAND = (sys.executable, "-P", "-c", "from api.job_process import main; main()")
 """What a job's process runs. It is given its parent's id, and its request on standard input."""
 # Beyond its own time limit a job verifies and delivers; later than this it hangs.
@@ -64,20 +67,27 @@ class Runner:
 
     def run(self) -> None:
         """Take and do jobs."""
+        while not self._stop.is_set():
+            try:
+                self._take_and_do()
+            except LeaseLostError as error:
+                _log.warning("%s", error.message)
+            except OperationalError as error:
+                # its process is ended by now; it goes on when the database is back
+                _log.warning("the database does not answer: %s", error.orig)
+                self._stop.wait(_AWAY_SECONDS)
+
+    def _take_and_do(self) -> None:
         settings = self._settings
         make_lane(self._database, settings.device)
-        while not self._stop.is_set():
-            lease = take_job(
-                self._database, self._name, settings.device, settings.lease_seconds,
-                settings.max_attempts,
-            )  # fmt: skip
-            if lease is None:
-                self._stop.wait(_IDLE_SECONDS)
-                continue
-            try:
-                self._work(lease)
-            except LeaseLostError:
-                _log.warning("lost job=%s to another runner", lease.job_id)
+        lease = take_job(
+            self._database, self._name, settings.device, settings.lease_seconds,
+            settings.max_attempts,
+        )  # fmt: skip
+        if lease is None:
+            self._stop.wait(_IDLE_SECONDS)
+        else:
+            self._work(lease)
 
     def _work(self, lease: JobLease) -> None:
         directory = self._files.job(lease.job_id)
@@ -212,8 +222,6 @@ def _keep_best_recipe(directory: Path, lease: JobLease) -> None:
 
 def main() -> None:
     """A process that runs jobs until it is told to stop; its settings come on standard input."""
-    from api.sandbox import end_with_parent
-
     end_with_parent(int(sys.argv[1]))
     settings = ServerSettings.model_validate_json(sys.stdin.readline())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")

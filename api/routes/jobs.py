@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 
@@ -19,13 +19,9 @@ IdempotencyKey = Annotated[
     Header(max_length=200, description="The same key leads to the same job, however often sent."),
 ]
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
-_PROBLEM: dict[int | str, dict[str, Any]] = {
-    422: {"description": "The intake refuses it: the problem says what is wrong, and the hint "
-          "what to do.", "content": {"application/problem+json": {}}}
-}  # fmt: skip
 
 
-@router.post("", status_code=202, responses=_PROBLEM)
+@router.post("", status_code=202)
 def submit_job(
     asked: JobRequest,
     response: Response,

@@ -44,6 +44,25 @@ class TensorInfo(Record):
 class ModelInfo(Record):
     """An uploaded model."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "mdl_4kQ0Zr6oJm2WcTn1YsVb3x",
+                    "name": "resnet20.onnx",
+                    "sha256": "9f2c" * 16,
+                    "size_bytes": 1_096_220,
+                    "created": 1795323756.6,
+                    "inputs": [
+                        {"name": "image", "dtype": "float32", "shape": ["batch", 3, 32, 32]}
+                    ],
+                    "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 10]}],
+                    "layers": 20,
+                }
+            ]
+        }
+    )
+
     id: str
     """Begins with `mdl_`."""
     name: str
@@ -65,6 +84,24 @@ class ModelInfo(Record):
 class DatasetInfo(Record):
     """An uploaded npz."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "dat_9Xw2Lp7sUe5RdKc8HgNa1f",
+                    "name": "validation.npz",
+                    "sha256": "41d0" * 16,
+                    "size_bytes": 61_520_400,
+                    "created": 1795323757.1,
+                    "arrays": [
+                        {"name": "image", "dtype": "float32", "shape": [5000, 3, 32, 32]},
+                        {"name": "labels", "dtype": "int64", "shape": [5000]},
+                    ],
+                }
+            ]
+        }
+    )
+
     id: str
     """Begins with `dat_`."""
     name: str
@@ -81,6 +118,19 @@ class DatasetInfo(Record):
 
 class TargetInfo(Record):
     """A stored target file."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "tgt_1Bv6Ty3qMi0ZoPj4EuSx7k",
+                    "name": "edge-box",
+                    "created": 1795323757.9,
+                    "document": {"name": "edge-box", "backend": "onnxruntime", "threads": 2},
+                }
+            ]
+        }
+    )
 
     id: str
     """Begins with `tgt_`."""
@@ -156,6 +206,29 @@ class TrialInfo(Record):
 class JobInfo(Record):
     """A job: what was asked, where it is, what came of it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "job_7Rm3Kc9xWd5NqLf0HtVz2b",
+                    "name": "nightly",
+                    "state": "running",
+                    "request": {
+                        "model": "mdl_4kQ0Zr6oJm2WcTn1YsVb3x",
+                        "latency_budget": "60%",
+                        "calibration": "dat_9Xw2Lp7sUe5RdKc8HgNa1f",
+                        "validation": "dat_9Xw2Lp7sUe5RdKc8HgNa1f",
+                    },
+                    "priority": 0,
+                    "created": 1795323758.3,
+                    "started": 1795323759.0,
+                    "attempts": 1,
+                    "progress": {"stage": "search", "detail": "evolution, up to 40 trials in all"},
+                }
+            ]
+        }
+    )
+
     id: str
     """Begins with `job_`."""
     name: str = ""
@@ -191,6 +264,26 @@ class JobInfo(Record):
 class EventInfo(Record):
     """Something that happened to a job. Sequences have no gaps."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "sequence": 12,
+                    "kind": "trial",
+                    "at": 1795323811.4,
+                    "data": {
+                        "number": 3,
+                        "recipe_id": "5e1f0c77",
+                        "drop": 0.0012,
+                        "latency_ratio": 0.57,
+                        "latency_seconds": 0.00026,
+                        "best": "5e1f0c77",
+                    },
+                }
+            ]
+        }
+    )
+
     sequence: int
     """From 1; an event stream goes on behind the one it is given."""
     kind: str
@@ -203,6 +296,18 @@ class EventInfo(Record):
 
 class ArtifactInfo(Record):
     """A file that a job delivered."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "report.html",
+                    "size_bytes": 182_004,
+                    "sha256": "0b7e" * 16,
+                }
+            ]
+        }
+    )
 
     name: str
     """Path within the bundle, with slashes."""

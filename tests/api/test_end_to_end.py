@@ -79,7 +79,7 @@ def test_a_kill_changes_nothing_but_time(served: Served, victim: str) -> None:
         done = client.job(job)
         assert (done.state, done.verdict) == ("finished", "met")
         recipes = [trial.recipe_id for trial in client.trials(job)]
-        assert len(recipes) == len(set(recipes)) >= 6
+        assert len(recipes) == len(set(recipes)) >= 2
         told = [event.data["recipe_id"] for event in client.events(job) if event.kind == "trial"]
         assert told == recipes
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +13,28 @@ import pytest
 
 from api.job_ledger import LeaseLostError, make_lane, take_job
 from autosparse.levels import Recipe
+from tests.api.postgres import Postgres
 from tests.api.queue_world import RESULT, QueueWorld, record, trial
 
+NUMBERS = itertools.count()
 STAGE = {"kind": "stage", "stage": "search", "detail": "evolution"}
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[QueueWorld]:
-    made = QueueWorld(tmp_path / "home")
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A server of our own; skips where there is none."""
+    with tempfile.TemporaryDirectory() as directory:
+        made = Postgres(Path(directory))
+        yield made
+        made.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueueWorld]:
+    url = ""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").url(f"queue{next(NUMBERS)}")
+    made = QueueWorld(tmp_path / "home", url)
     yield made
     made.database.close()
 
@@ -216,3 +232,24 @@ def test_many_writers_lose_nothing(world: QueueWorld) -> None:
     texts = {event.data["text"] for event in world.events(job) if event.kind == "note"}
     assert texts == {str(number) for number in range(50)}
     assert len(world.trials(job)) == len(set(world.trials(job))) == 25
+
+
+def test_a_database_that_restarts_costs_time_only(postgres: Postgres, tmp_path: Path) -> None:
+    """Twelve jobs, two runners, and the database gone in the middle."""
+    world = QueueWorld(tmp_path / "home", postgres.url("restarted"), lease_seconds=3.0)
+    steps = [trial(1), "go", trial(2), RESULT]
+    known = [{"kind": "known", "records": [record(1)]}, trial(2), RESULT]
+    jobs = [world.job(steps, known) for _ in range(12)]
+    with world.running(world.runner(device="one"), world.runner(device="two")):
+        world.until(lambda: sum(len(world.trials(job)) for job in jobs) >= 2)
+        postgres.stop()
+        postgres.start()
+        for job in jobs:
+            (world.files.job(job) / "go").touch()
+        assert set(world.ended(*jobs)) == {"finished"}
+    for job in jobs:
+        assert world.trials(job) == ["recipe1", "recipe2"]
+        assert_no_gap(world, job)
+        told = [e.data["number"] for e in world.events(job) if e.kind == "trial"]
+        assert told == [1, 2]
+    world.database.close()

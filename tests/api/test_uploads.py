@@ -157,3 +157,7 @@ def test_targets_are_checked_and_kept(live: LiveService) -> None:
     wrong = live.http.post("/v1/targets", json={"name": "box", "cores": 2})
     assert wrong.status_code == 422
     assert "cores" in wrong.json()["detail"]
+
+
+def test_only_its_owner_reads_what_is_stored(live: LiveService) -> None:
+    assert live.service.files.root.stat().st_mode & 0o077 == 0
