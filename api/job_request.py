@@ -21,6 +21,7 @@ from pydantic_core import CoreSchema
 from autosparse.errors import ConfigError
 from autosparse.evaluation.metrics import BUILT_IN
 from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.recovery import RECOVERIES
 from autosparse.search.strategies import STRATEGIES
 from backends import BACKENDS
 from search_spaces import names as space_names
@@ -44,7 +45,7 @@ _LONGEST_NAME = 200
 def _chosen_names() -> Mapping[str, tuple[str, ...]]:
     return {
         "metric": tuple(BUILT_IN), "space": space_names(), "strategy": STRATEGIES.names(),
-        "backend": BACKENDS.names(),
+        "backend": BACKENDS.names(), "recover": RECOVERIES.names(),
     }  # fmt: skip
 
 
@@ -175,12 +176,18 @@ def read_job(
     """
     given = {k: v for k, v in fields.items() if k not in _OWN_FIELDS and v is not None}
     config = read_config({**given, **paths, "output_dir": "out"})
-    if config.time_limit > max_time_limit:
+    if asked_seconds(config) > max_time_limit:
         raise ConfigError(
-            f"time_limit: this server allows up to {max_time_limit:.0f} seconds",
+            f"time_limit, with recover_time where there is a recovery: this server allows up to "
+            f"{max_time_limit:.0f} seconds",
             hint="ask for less; a job can be resumed",
         )
     return config
+
+
+def asked_seconds(config: JobConfig) -> float:
+    """Time that a job asks for, its training included."""
+    return config.time_limit + (config.recover_time if config.recover is not None else 0.0)
 
 
 def digest_of(fields: Mapping[str, JsonValue]) -> str:

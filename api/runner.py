@@ -22,6 +22,7 @@ from api.database import Database, new_id
 from api.file_store import FileStore
 from api.inspection import child_environment
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
+from api.job_request import asked_seconds
 from api.sandbox import end_with_parent
 from api.settings import ServerSettings
 from api.tables import JobRow
@@ -97,8 +98,8 @@ class Runner:
             return
         _log.info("begins job=%s attempt=%d", job.id, job.attempts)
         with _Child(self._command, directory, self._request(job)) as child:
-            time_limit = JobConfig.model_validate(job.config).time_limit
-            watch = _Watch(lease, child, self._settings, time_limit)
+            asked = asked_seconds(JobConfig.model_validate(job.config))
+            watch = _Watch(lease, child, self._settings, asked)
             state, values = watch.until_it_ends(self._stop.is_set)
         if state != "finished":
             _keep_best_recipe(directory, lease)
@@ -156,13 +157,13 @@ class _Watch:
     """Stores what a child says, keeps the lease, and sees when somebody wants it to end."""
 
     def __init__(
-        self, lease: JobLease, child: _Child, settings: ServerSettings, time_limit: float
+        self, lease: JobLease, child: _Child, settings: ServerSettings, asked: float
     ) -> None:
         self._lease = lease
         self._child = child
         self._lease_seconds = settings.lease_seconds
         self._beat_seconds = min(settings.lease_seconds / 4, 1.0)
-        self._deadline = time.monotonic() + time_limit * _OVERTIME_FACTOR + _OVERTIME_SECONDS
+        self._deadline = time.monotonic() + asked * _OVERTIME_FACTOR + _OVERTIME_SECONDS
         self._progress: dict[str, Any] | None = None
         self._end: tuple[str, dict[str, Any]] | None = None
 

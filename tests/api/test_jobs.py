@@ -57,6 +57,9 @@ WRONG: list[tuple[Fields, str]] = [
     ({"input_shape": ["image=1,2"]}, "input-shape"),
     ({"output_dir": "elsewhere"}, "output_dir"),
     ({"atlas": "/"}, "atlas"),
+    ({"workers": 64}, "workers"),
+    ({"ray_address": "192.0.2.1:6379"}, "ray_address"),
+    ({"recover": "os:system"}, "recover"),
     ({"schema_version": 1}, "schema_version"),
     ({"surprise": 1}, "surprise"),
     ({"name": "\n"}, "name"),
@@ -86,6 +89,16 @@ def test_what_is_wrong_is_named(shared: Any, change: Fields, named: str) -> None
     problem = answer.json()
     assert named in problem["detail"] + problem["hint"]
     assert str(live.service.files.root) not in answer.text
+
+
+def test_training_counts_as_time(shared: Any) -> None:
+    live, fields = shared
+    asked = {"recover": "fine_tune", "train": fields["calibration"], "recover_time": "59m"}
+    answer = live.http.post("/v1/jobs", json={**fields, **asked})
+    assert answer.status_code == 422
+    assert "recover_time" in answer.json()["detail"]
+    accepted = live.http.post("/v1/jobs", json={**fields, **asked, "time_limit": "1m"})
+    assert accepted.status_code == 202, accepted.text
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"[" * 100_000])
@@ -140,7 +153,7 @@ def test_what_may_change_does_not_change_what_evidence_means() -> None:
 
 def test_no_field_of_a_job_leads_to_a_file_of_the_server() -> None:
     assert "output_dir" not in accepted_fields()
-    assert "atlas" not in accepted_fields()
+    assert not {"atlas", "ray_address", "workers"} & set(accepted_fields())
     assert {"model", "calibration", "validation", "latency_budget"} <= set(accepted_fields())
 
 
