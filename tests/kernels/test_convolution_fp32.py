@@ -127,7 +127,9 @@ def test_residual_and_activation(
     weight = dense_weight(9, how, 0.5, random)
     x = images(how, (21, 17), 2)
     residual = random.standard_normal((2, 9, 21, 17)).astype(np.float32)
-    layer = convolution_layer(weight, how, activation=activation, clip=(-0.5, 0.75))
+    layer = convolution_layer(
+        weight, how, activation=activation, clip=(-0.5, 0.75), plan=KernelPlan(depth=2)
+    )
     wide = torch.from_numpy(convolved(x, weight, how) + residual)
     expected = {
         Activation.NONE: wide,

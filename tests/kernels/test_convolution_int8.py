@@ -121,23 +121,27 @@ def test_any_geometry(library: KernelLibrary, data: st.DataObject) -> None:
     assert_sums(library, weight, how, x, zero=data.draw(st.integers(0, 255)))
 
 
+# without a residual, kernels finish what they can; 1x1 in several depth blocks, too
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("how", [SAME, Convolution(16, (1, 1))], ids=str)
 @pytest.mark.parametrize("to_uint8", [False, True])
 @pytest.mark.parametrize("activation", Activation)
 def test_grids_residual_and_activation(
-    forced: KernelLibrary, activation: Activation, to_uint8: bool
+    forced: KernelLibrary, activation: Activation, to_uint8: bool, how: Convolution, adds: bool
 ) -> None:
     random = np.random.default_rng(1)
-    weight, x = scattered(9, SAME, 0.5), images(SAME, (21, 17), 2)
+    weight, x = scattered(9, how, 0.5), images(how, (21, 17), 2)
     steps = (random.random(9) * 1e-3 + 1e-4).astype(np.float32)
     bias = random.standard_normal(9).astype(np.float32)
     residual = random.standard_normal((2, 9, 21, 17)).astype(np.float32)
     grid = Quantization(0.02, 120, steps, 0.05 if to_uint8 else None, 90)
     layer = convolution_layer(
-        weight, SAME, 4, bias=bias, quantization=grid, activation=activation, clip=(-0.5, 2.75)
-    )
+        weight, how, 4, bias=bias, quantization=grid, activation=activation, clip=(-0.5, 2.75),
+        plan=KernelPlan(depth=8),
+    )  # fmt: skip
     scale = np.float64(np.float32(0.02)) * steps.astype(np.float64)
-    wide = convolved(x.astype(np.float64) - 120, weight, SAME) * scale[:, None, None]
-    real = torch.from_numpy(wide + bias.astype(np.float64)[:, None, None] + residual)
+    wide = convolved(x.astype(np.float64) - 120, weight, how) * scale[:, None, None]
+    real = torch.from_numpy(wide + bias.astype(np.float64)[:, None, None] + adds * residual)
     expected = {
         Activation.NONE: real,
         Activation.RELU: torch.relu(real),
@@ -145,7 +149,7 @@ def test_grids_residual_and_activation(
         Activation.GELU: torch.nn.functional.gelu(real),
         Activation.SILU: torch.nn.functional.silu(real),
     }[activation].numpy()
-    result = forced.pack(layer)(x, residual)
+    result = forced.pack(layer)(x, residual if adds else None)
     if not to_uint8:
         np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-5)
         return
