@@ -17,6 +17,7 @@ from autosparse.search.strategy import StrategyContext
 
 # A chain is asked for again when the predictor moved by this share of the baseline's latency.
 _MOVED = 0.003
+_RANDOM_DRAWS = 20
 
 
 class ProposingSampler(BaseSampler):
@@ -69,11 +70,12 @@ class ProposingSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The proposal, or nothing."""
+        """The proposal, or a random point where nothing new comes to mind."""
         self.evidence.read(study)
         if not self.distributions:
             return {}
-        return self.propose(study, np.random.default_rng([self.context.seed, trial.number])) or {}
+        rng = np.random.default_rng([self.context.seed, trial.number])
+        return self.propose(study, rng) or self._anything(rng)
 
     def sample_independent(
         self,
@@ -82,8 +84,16 @@ class ProposingSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Where nothing new comes to mind, a random point."""
+        """A parameter that is none of the space's: nothing is known of it."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def _anything(self, rng: np.random.Generator) -> Point:
+        """A random point, a new one if some draws find any."""
+        for _ in range(_RANDOM_DRAWS):
+            point = {n: int(rng.integers(d.high + 1)) for n, d in self.distributions.items()}
+            if self.is_new(point):
+                break
+        return point
 
     def _moved(self, chain: Chain, gap: float) -> float:
         """How far the predictor moved since it was asked for the chain, at both ends."""

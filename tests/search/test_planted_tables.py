@@ -32,14 +32,12 @@ def test_the_additive_knapsack_is_led_astray_where_errors_do_not_add_up(name: st
     assert solved is not planted.misleads_sums
 
 
-def test_the_knapsack_spends_the_whole_budget_where_greedy_rules_do_not() -> None:
-    greedy_losses = []
-    for seed in range(5):
-        planted = PLANTED["whole budget"](seed)
-        context = planted.table.context(planted.bound, seed)
-        answer = knapsack_points(context)[0]
-        assert planted.table.divergence(answer) == pytest.approx(planted.best)
-        assert planted.table.latency(answer) > 0.999 * planted.bound
-        greedy = min(planted.table.divergence(point) for point in greedy_points(context))
-        greedy_losses.append(greedy / planted.best)
-    assert max(greedy_losses) > 1.02
+@pytest.mark.parametrize("seed", [11, 21])
+def test_the_knapsack_spends_the_whole_budget_where_greedy_rules_do_not(seed: int) -> None:
+    planted = PLANTED["whole budget"](seed)
+    context = planted.table.context(planted.bound, seed)
+    answer = knapsack_points(context)[0]
+    assert planted.table.divergence(answer) == pytest.approx(planted.best)
+    assert planted.table.latency(answer) > 0.999 * planted.bound
+    greedy = min(planted.table.divergence(point) for point in greedy_points(context))
+    assert greedy > 1.02 * planted.best

@@ -7,6 +7,7 @@ STRATEGIES: Registry[Strategy] = Registry(
     "strategy",
     {
         "auto": "autosparse.search.strategies.auto:Auto",
+        "front": "autosparse.search.strategies.front:Front",
         "evolution": "autosparse.search.strategies.evolution:Evolution",
         "knapsack": "autosparse.search.strategies.knapsack:Knapsack",
         "lamp": "autosparse.search.strategies.lamp:Lamp",

@@ -15,7 +15,7 @@ class Nsga2:
     """Optuna's NSGA-II over ordered levels, two objectives."""
 
     name = "nsga2"
-    summary = "Optuna's NSGA-II on drop and latency; when the whole front is wanted"
+    summary = "Optuna's NSGA-II on divergence and latency; what `front` is compared with"
     source = "Deb et al. 2002, A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II"
     objectives: Literal[1, 2] = 2
 
