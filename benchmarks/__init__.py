@@ -12,6 +12,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "job": "benchmarks.job:JobBenchmark",
         "kernels": "benchmarks.kernels:KernelsBenchmark",
         "methods": "benchmarks.methods:MethodsBenchmark",
+        "search": "benchmarks.search:SearchBenchmark",
         "models": "benchmarks.whole_models:ModelsBenchmark",
         "workers": "benchmarks.workers:WorkersBenchmark",
         "solvers": "benchmarks.solvers:SolversBenchmark",
