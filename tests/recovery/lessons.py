@@ -25,7 +25,13 @@ from autosparse.recovery.training_data import TrainingData
 from tests.models import Array, Floats, images
 
 QUICK = TrainingPlan(
-    seconds=600.0, steps=24, batch_size=32, arithmetic="fp32", evaluations=4, temperature=1.0
+    seconds=600.0,
+    steps=24,
+    batch_size=32,
+    arithmetic="fp32",
+    evaluations=4,
+    temperature=1.0,
+    learning_rate=0.05,
 )
 Weights = Mapping[str, CompressedWeight]
 
