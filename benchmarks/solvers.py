@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autosparse.calibration import GradientObserver, LayerStatistics, StatisticsObserver
+from autosparse.calibration import LayerStatistics, StatisticsObserver
+from autosparse.calibration.gradients import GradientObserver
 from autosparse.evaluation import read_environment
 from autosparse.levels import Level
 from autosparse.levels.weights import CompressedWeight

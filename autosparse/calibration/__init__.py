@@ -1,6 +1,8 @@
-"""Calibration: what one pass over the data tells about the activations."""
+"""Calibration: what one pass over the data tells about the activations.
 
-from autosparse.calibration.gradients import GRADIENT_ROWS, GradientObserver
+`gradients` is imported by name: it needs torch, and the measuring process must not.
+"""
+
 from autosparse.calibration.layer_statistics import LayerStatisticsAccumulator, StatisticsObserver
 from autosparse.calibration.range_estimators import ESTIMATORS, RangeEstimator
 from autosparse.calibration.ranges import ActivationGrid, ActivationRanges, Range, RangeObserver
@@ -9,6 +11,6 @@ from autosparse.calibration.windows import Window, window_of
 
 __all__ = [
     "NO_STATISTICS", "LayerStatistics", "LayerStatisticsAccumulator", "StatisticsObserver",
-    "Window", "window_of", "GRADIENT_ROWS", "GradientObserver",
+    "Window", "window_of",
     "ESTIMATORS", "ActivationGrid", "ActivationRanges", "Range", "RangeEstimator", "RangeObserver",
 ]  # fmt: skip

@@ -16,8 +16,9 @@ from autosparse.levels.integer_grid import LARGEST_INT8, channel_scales, round_t
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.layer_problem import LayerProblem, upper_factor_of_inverse
 
-# Entries of the systems that are solved at once: 32 MiB of float64.
-_ENTRIES_AT_ONCE = 1 << 22
+# Entries of the systems that are solved at once: 8 MiB of float64, of which there are several
+# copies on the way.
+_ENTRIES_AT_ONCE = 1 << 20
 
 
 def settled(problem: LayerProblem, kept: Tensor, precision: Precision) -> CompressedWeight:

@@ -9,13 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from autosparse.calibration import (
-    GRADIENT_ROWS,
-    GradientObserver,
-    LayerStatistics,
-    RangeObserver,
-    StatisticsObserver,
-)
+from autosparse.calibration import LayerStatistics, RangeObserver, StatisticsObserver
+from autosparse.calibration.gradients import GRADIENT_ROWS, GradientObserver
 from autosparse.datasets import Dataset, batches
 from autosparse.errors import CandidateError, ModelError
 from autosparse.evaluation import Runner

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from autosparse.calibration import GradientObserver
-from autosparse.calibration.gradients import row_gradients
+from autosparse.calibration.gradients import GradientObserver, row_gradients
 from autosparse.errors import DataError
 from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule

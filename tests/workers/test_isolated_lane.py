@@ -185,6 +185,17 @@ def test_the_child_is_pinned_to_as_many_cores_as_the_target_has_threads(
     assert sorted(os.sched_getaffinity(0)) == available
 
 
+def test_what_measures_holds_no_training_library_and_no_compiler(
+    model: LoweredModel, inputs: Path
+) -> None:
+    """They would take memory and caches from what is timed."""
+    with IsolatedLane() as lane:
+        measure(lane, model, inputs)
+        mapped = {Path(found.path).parts for found in newest_child().memory_maps()}
+    assert any("onnxruntime" in parts for parts in mapped)
+    assert not [parts for parts in mapped if {"torch", "tvm", "ray"} & set(parts)]
+
+
 _FROM_A_HOSTILE_DIRECTORY = """
 import sys
 from pathlib import Path
