@@ -17,7 +17,7 @@ from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.weights import CompressedWeight
 from autosparse.pipeline.job import first_rows
 from autosparse.pipeline.lowering import compress
-from autosparse.pipeline.trial import TRIAL_TIMING
+from autosparse.pipeline.recipe_timing import TRIAL_TIMING
 from autosparse.pipeline.verification import VERIFY_TIMING
 from benchmarks.opened_job import OpenedJob
 from benchmarks.patience import latency_ratios

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from autosparse.evaluation import Backend, Target
 from autosparse.pipeline.baseline import measure_baseline
-from autosparse.pipeline.bench import Bench, build_bench
+from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.bench_building import build_bench
 from autosparse.pipeline.calibrate import Calibration, calibrate
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import Engines, Job, prepare_job
 from autosparse.pipeline.layer_choices import layer_choices
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.progress import Silent
-from autosparse.pipeline.search_run import Search, resolve_space
+from autosparse.pipeline.recipe_space import resolve_space
+from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.workspace import Workspace, open_workspace
 from backends import BACKENDS
 from search_spaces import load_space

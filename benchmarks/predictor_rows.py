@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy.stats import kendalltau
 
 from autosparse.pipeline.job import first_rows
-from autosparse.pipeline.latency_training import draw_recipes, measure_recipes, training_samples
+from autosparse.pipeline.latency_training import draw_recipes, training_samples
 from autosparse.pipeline.lowering import lower_recipe
-from autosparse.pipeline.trial import TRIAL_TIMING
+from autosparse.pipeline.recipe_timing import TRIAL_TIMING, measure_recipes
 from benchmarks.opened_job import OpenedJob
 from benchmarks.rows import Row, ratio_of
 
@@ -34,7 +34,8 @@ def predictor_rows(opened: OpenedJob, name: str, count: int) -> Iterator[Row]:
     seen = {recipe.id for recipe, _ in samples} | {trial.recipe.id for trial in search.trials}
     drawn = draw_recipes(search.space, count, opened.job.config.seed + _OTHER_SEED)
     unseen = {recipe.id: recipe for recipe in drawn if recipe.id not in seen}
-    compared = measure_recipes(bench, list(unseen.values()), TRIAL_TIMING)
+    drawn_now = list(unseen.values())
+    compared = measure_recipes(bench.job, bench.table, bench.ranges, drawn_now, TRIAL_TIMING)
     if len(compared) < 3:
         raise ValueError(f"only {len(compared)} unseen recipes could be measured")
     percentile = opened.job.config.percentile

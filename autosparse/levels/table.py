@@ -101,6 +101,7 @@ class LevelTable:
     """Cells in a journal, weights in files beside it. The last record of a cell counts."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.files = WeightFiles(directory / "weights")
         with stored_safely(directory):
             self.files.directory.mkdir(parents=True, exist_ok=True)

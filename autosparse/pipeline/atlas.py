@@ -29,7 +29,7 @@ from autosparse.pipeline.layer_choices import Choice, layer_choices, usual_metho
 from autosparse.pipeline.layer_shapes import observe_layers, place_of
 from autosparse.pipeline.profiled_model import ProfiledModel, profiled_model
 from autosparse.pipeline.stopwatch import AttributedTime
-from autosparse.pipeline.table_building import runs_at
+from autosparse.pipeline.timed_cells import runs_at
 from autosparse.pipeline.workspace import held, room_is_needed
 
 PAGE_FILE, MEASUREMENTS_FILE = "atlas.html", "measurements.jsonl"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from autosparse.calibration import ActivationRanges
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import Comparison
 from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
-from autosparse.pipeline.bench import Bench
-from autosparse.pipeline.latency_training import measure_recipes
+from autosparse.pipeline.job import Job
+from autosparse.pipeline.lowering import Weights
+from autosparse.pipeline.recipe_timing import TRIAL_TIMING, measure_recipes
 from autosparse.pipeline.records import MeasuredTrial
-from autosparse.pipeline.trial import TRIAL_TIMING
 from autosparse.search import RecipeSpace
 from autosparse.search.latency_predictor import LatencyPredictor
 
@@ -34,7 +35,7 @@ class Fastest:
 
 
 def find_fastest(
-    bench: Bench, space: RecipeSpace, predictor: LatencyPredictor, bound: float
+    descent: Descent, space: RecipeSpace, predictor: LatencyPredictor, bound: float
 ) -> Fastest:
     """Descend in measured latency until the bound is met or no change of a layer helps.
 
@@ -44,7 +45,7 @@ def find_fastest(
     that help are taken together, and the result is measured against what it came from.
 
     Args:
-        bench: what trials share.
+        descent: what times recipes, and remembers them.
         space: the levels to choose from.
         predictor: fitted to what was timed before.
         bound: latency as a share of the baseline's that is fast enough.
@@ -53,53 +54,71 @@ def find_fastest(
         MeasurementError: not even the first recipe could be measured.
     """
     start = space.recipe({name: len(options) - 1 for name, options in space.levels.items()})
-    descent = _Descent(bench)
     measured = descent.measure([start])
     if start.id not in measured:
         raise MeasurementError("the fastest levels of the table do not run together")
     best = Fastest(start, measured[start.id])
-    percentile = bench.job.config.percentile
     for _ in range(_SWEEPS):
-        if best.comparison.ratio(percentile) <= bound:
+        if best.comparison.ratio(descent.percentile) <= bound:
             break
-        if bench.job.time_is_up:
+        if descent.time_is_up:
             return replace(best, is_final=False)
         better = _sweep(descent, space, predictor, best)
         if better is None:
             break
         best = better
-    return replace(best, is_final=not bench.job.time_is_up)
+    return replace(best, is_final=not descent.time_is_up)
 
 
-class _Descent:
+class Descent:
     """What was timed on the way down; nothing is timed twice, nor what a trial has timed.
 
     Args:
-        bench: what trials share.
+        job: what all stages share.
+        weights: what the recipes' weights are.
+        ranges: ranges of the activations.
+        environment: id of the one to measure in.
+        journal: where the measurements are kept.
+        trials: recipes that were timed otherwise.
     """
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._journal = Journal(bench.job.workspace.descent, MeasuredTrial)
-        self.percentile = bench.job.config.percentile
-        environment = bench.baseline.environment.id
+    def __init__(
+        self,
+        job: Job,
+        weights: Weights,
+        ranges: ActivationRanges,
+        environment: str,
+        journal: Journal[MeasuredTrial],
+        trials: Sequence[MeasuredTrial] = (),
+    ) -> None:
+        self._job = job
+        self._weights = weights
+        self._ranges = ranges
+        self._journal = journal
+        self.percentile = job.config.percentile
         self._known = {
             record.recipe_id: record.comparison
-            for record in (*self._journal.records, *bench.raw.records)
+            for record in (*journal.records, *trials)
             if record.comparison.candidate.environment == environment
         }
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the job's time limit is used up."""
+        return self._job.time_is_up
 
     def measure(self, recipes: Sequence[Recipe]) -> dict[str, Comparison]:
         """Comparisons by recipe id, of those that run."""
         missing = [recipe for recipe in recipes if recipe.id not in self._known]
-        for recipe_id, comparison in measure_recipes(self._bench, missing, TRIAL_TIMING).items():
+        compared = measure_recipes(self._job, self._weights, self._ranges, missing, TRIAL_TIMING)
+        for recipe_id, comparison in compared.items():
             self._journal.append(MeasuredTrial(recipe_id=recipe_id, comparison=comparison))
             self._known[recipe_id] = comparison
         return {r.id: self._known[r.id] for r in recipes if r.id in self._known}
 
 
 def _sweep(
-    descent: _Descent, space: RecipeSpace, predictor: LatencyPredictor, best: Fastest
+    descent: Descent, space: RecipeSpace, predictor: LatencyPredictor, best: Fastest
 ) -> Fastest | None:
     """One pass over all layers; None where no change helps."""
     percentile = descent.percentile

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from autosparse.errors import CandidateError
-from autosparse.evaluation import Comparison, LoweredModel, TimingSettings
+from autosparse.evaluation import TimingSettings
 from autosparse.journal import Journal
 from autosparse.levels import BASELINE, Recipe
-from autosparse.pipeline.baseline import measure_patiently
+from autosparse.levels.table import Cell
 from autosparse.pipeline.bench import Bench
-from autosparse.pipeline.lowering import lower_recipe
-from autosparse.pipeline.stopwatch import BASELINE_LABEL
+from autosparse.pipeline.job import Job
+from autosparse.pipeline.recipe_timing import measure_recipes
 from autosparse.search import RecipeSpace
 from autosparse.search.latency_predictor import LatencyPredictor
 
 _QUICK = TimingSettings(rounds=4, block_seconds=0.015, warmup_runs=2, max_seconds=15.0)
 _FEWEST, _MOST = 12, 40
-# Several sessions are open at once; together they stay within this.
-_BYTES_AT_ONCE = 256 << 20
-_FILES_AT_ONCE = 8
 
 
 class LatencySample(BaseModel):
@@ -36,18 +31,25 @@ class LatencySample(BaseModel):
     environment: str
 
 
-def untrained_predictor(bench: Bench, space: RecipeSpace) -> LatencyPredictor:
-    """A predictor that knows the level table only."""
-    job = bench.job
-    seconds = bench.baseline.contract.baseline_seconds
-    # levels outside the space, too: a job that was narrowed still learns from its first recipes
-    shares = {(c.layer, c.level): (c.seconds or 0.0) / seconds for c in bench.table.cells()}
+def untrained_predictor(
+    job: Job, cells: Sequence[Cell], space: RecipeSpace, baseline_seconds: float
+) -> LatencyPredictor:
+    """A predictor that knows what the cells of a level table tell, and nothing else.
+
+    Args:
+        job: what all stages share.
+        cells: levels outside the space, too: a job that was narrowed still learns from its
+            first recipes.
+        space: what will be asked.
+        baseline_seconds: the baseline's latency.
+    """
+    shares = {(c.layer, c.level): (c.seconds or 0.0) / baseline_seconds for c in cells}
     backend, graph = job.engines.backend, job.graph
     return LatencyPredictor(
         shares,
         dict.fromkeys(space.layers, BASELINE),
         lambda levels: backend.conversions(graph, levels),
-        seconds,
+        baseline_seconds,
     )
 
 
@@ -67,7 +69,7 @@ def training_samples(
     choices = len(space.distributions())
     wanted = (
         0
-        if choices < 2 or bench.job.time_is_up
+        if choices < 2 or bench.job.time_is_up or bench.out_of_reach is not None
         else min(max(choices, _features(space) // 3, _FEWEST), _MOST, space.size // 2)
     )
     recipes = {r.id: r for r in draw_recipes(space, wanted, bench.job.config.seed)}
@@ -76,7 +78,9 @@ def training_samples(
     missing = missing[: max(len(recipes) - len(known) - trials, 0)]
     if missing:
         bench.job.engines.progress.stage("predictor", f"timing {len(missing)} recipes")
-    for recipe_id, comparison in measure_recipes(bench, missing, _QUICK).items():
+    for recipe_id, comparison in measure_recipes(
+        bench.job, bench.table, bench.ranges, missing, _QUICK
+    ).items():
         sample = LatencySample(
             recipe=recipes[recipe_id],
             ratio=comparison.ratio(bench.job.config.percentile),
@@ -113,38 +117,3 @@ def draw_recipes(space: RecipeSpace, count: int, seed: int) -> list[Recipe]:
             point[name] = int(rng.integers(1, distribution.high + 1)) if last else 0
         recipes.append(space.recipe(point))
     return recipes
-
-
-def measure_recipes(
-    bench: Bench, recipes: Sequence[Recipe], settings: TimingSettings
-) -> dict[str, Comparison]:
-    """Comparisons by recipe id, a few files to a run, each run beside the baseline.
-
-    When the job's time is up, the first run is the last.
-    """
-    compared: dict[str, Comparison] = {}
-    job = bench.job
-    size = max(job.original.path.stat().st_size, 1)
-    at_once = min(max(_BYTES_AT_ONCE // size, 1), _FILES_AT_ONCE)
-    for start in range(0, len(recipes), at_once):
-        if start and job.time_is_up:
-            break
-        files: dict[str, LoweredModel] = {}
-        for recipe in recipes[start : start + at_once]:
-            try:
-                files[recipe.id] = lower_recipe(job, bench.table, recipe, bench.ranges, recipe.id)
-            except CandidateError as error:
-                job.engines.progress.note(f"{recipe.id} failed: {error}")
-        try:
-            timed = measure_patiently(job, {BASELINE_LABEL: job.original, **files}, settings)
-        except CandidateError as error:
-            job.engines.progress.note(f"a run of {len(files)} files failed: {error}")
-            timed = {}
-        for recipe_id, model in files.items():
-            shutil.rmtree(model.directory, ignore_errors=True)
-            if timed:
-                compared[recipe_id] = Comparison(
-                    baseline=timed[BASELINE_LABEL], candidate=timed[recipe_id]
-                )
-        job.engines.progress.step(min(start + at_once, len(recipes)), len(recipes))
-    return compared

@@ -10,7 +10,7 @@ from autosparse.datasets import Dataset
 from autosparse.evaluation import Verdict
 from autosparse.pipeline.atlas_losers import check_atlas, without_losers
 from autosparse.pipeline.baseline import Baseline, measure_baseline
-from autosparse.pipeline.bench import build_bench
+from autosparse.pipeline.bench_building import build_bench
 from autosparse.pipeline.calibrate import calibrate
 from autosparse.pipeline.conclusion import conclude
 from autosparse.pipeline.config import JobConfig
@@ -19,8 +19,9 @@ from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.parity import check_parity
+from autosparse.pipeline.recipe_space import resolve_space
 from autosparse.pipeline.recover import recover
-from autosparse.pipeline.search_run import Search, resolve_space
+from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.starts import run_starts
 from autosparse.pipeline.training_rows import load_training_rows
 from autosparse.pipeline.workspace import open_workspace

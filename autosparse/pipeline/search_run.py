@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-from autosparse.errors import CandidateError, ConfigError
+from autosparse.errors import CandidateError
 from autosparse.evaluation.gate import rank
 from autosparse.journal import Journal
-from autosparse.levels import Level, Recipe
-from autosparse.levels.table import Cell
+from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.latency_training import training_samples, untrained_predictor
 from autosparse.pipeline.ledger import Ledger
@@ -37,7 +36,9 @@ class Search:
         current = [r for r in ledger.records if r.environment == environment]
         self._done = {r.recipe.id: r for r in current}
         self._samples = training_samples(bench, space, len(self._done))
-        self.predictor = untrained_predictor(bench, space)
+        self.predictor = untrained_predictor(
+            bench.job, bench.table.cells(), space, bench.baseline.contract.baseline_seconds
+        )
         self._learn()
         self._race = Race(
             bench,
@@ -125,42 +126,3 @@ class Search:
             if self.space.contains(record.recipe):
                 measured[record.recipe.id] = (record.recipe, record.evidence.latency_ratio)
         self.predictor.learn(list(measured.values()))
-
-
-def resolve_space(bench: Bench) -> RecipeSpace:
-    """The levels that the table says may be searched, slowest first.
-
-    Of several methods that make the same pattern and precision, a layer keeps the one with the
-    least divergence: they run equally fast. Layers that share a level are one choice.
-    """
-    searched = [cell for cell in bench.table.cells() if cell.searched]
-    levels: dict[str, tuple[Level, ...]] = {}
-    for layer in bench.job.graph.layers:
-        best: dict[Level, Cell] = {}
-        for cell in searched:
-            key = cell.level.without_method()
-            if cell.layer == layer.name and _error(cell) < _error(best.get(key)):
-                best[key] = cell
-        ordered = sorted(best.values(), key=lambda cell: -(cell.seconds or 0.0))
-        levels[layer.name] = tuple(cell.level for cell in ordered)
-        if not ordered:
-            raise _kept_in_vain(bench, layer.name)
-    job, table = bench.job, bench.table
-    return RecipeSpace.grouped(
-        job.graph.sha256, levels, job.groups,
-        lambda name, level: table.cell(name, level).seconds or 0.0, bench.knobs,
-    )  # fmt: skip
-
-
-def _kept_in_vain(bench: Bench, layer: str) -> ConfigError:
-    """Only a layer that was told its level can be left without any."""
-    reasons = [cell.reason for cell in bench.table.cells() if cell.layer == layer and cell.reason]
-    return ConfigError(
-        f"the layer {layer} cannot have the level that it was to keep: "
-        f"{reasons[-1] if reasons else 'it could not be made'}",
-        hint="give it another level with --keep, or leave it to the search",
-    )
-
-
-def _error(cell: Cell | None) -> float:
-    return float("inf") if cell is None or cell.divergence is None else cell.divergence

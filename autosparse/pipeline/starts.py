@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
 from autosparse.pipeline.bench import Bench
-from autosparse.pipeline.feasibility import Fastest, find_fastest
+from autosparse.pipeline.feasibility import Descent, Fastest, find_fastest
+from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.table_building import PLAIN_INT8
 from autosparse.search import RecipeSpace
@@ -34,7 +36,7 @@ def run_starts(bench: Bench, search: Search) -> Starts:
     """
     bench.job.engines.progress.stage("feasibility", "how fast can this model get?")
     percentile = bench.job.config.percentile
-    fastest = find_fastest(bench, search.space, search.predictor, bench.latency_bound)
+    fastest = bench.out_of_reach or _fastest(bench, search)
     over = fastest.comparison.ratio_interval(percentile).low > bench.latency_bound
     bench.job.engines.progress.stage("starts", "what anyone would try first")
     for number, recipe in enumerate([fastest.recipe, plain_int8(bench), *_uniform(search)]):
@@ -49,6 +51,13 @@ def run_starts(bench: Bench, search: Search) -> Starts:
         )
         bench.job.engines.progress.note(notes[0])
     return Starts(fastest, over and fastest.is_final, tuple(notes))
+
+
+def _fastest(bench: Bench, search: Search) -> Fastest:
+    environment = bench.baseline.environment.id
+    journal = Journal(bench.job.workspace.descent, MeasuredTrial)
+    descent = Descent(bench.job, bench.table, bench.ranges, environment, journal, bench.raw.records)
+    return find_fastest(descent, search.space, search.predictor, bench.latency_bound)
 
 
 def _uniform(search: Search) -> list[Recipe]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-
-import numpy as np
 
 from autosparse.calibration import ActivationRanges
 from autosparse.calibration.range_estimators import ESTIMATORS
@@ -15,19 +13,22 @@ from autosparse.errors import CandidateError
 from autosparse.evaluation import ExecutedLayer, LoweredModel
 from autosparse.evaluation.metrics import Outputs
 from autosparse.heap import return_freed_memory
-from autosparse.levels import BASELINE, Knobs, Level, Precision
+from autosparse.levels import BASELINE, Knobs, Level
 from autosparse.levels.table import Cell, LevelTable
-from autosparse.levels.weights import CompressedWeight, FloatMatrix
+from autosparse.levels.weights import CompressedWeight
 from autosparse.pipeline.building import AloneAtLevel, BuildingKit, to_compress
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.lowering import compress, lower_layers
 from autosparse.pipeline.outrun import why_outrun
+from autosparse.pipeline.pilots import Pilots
 from autosparse.pipeline.pool import expected
+from autosparse.pipeline.timed_cells import refused, timed_cell
 
 PLAIN_INT8 = Level.parse("dense:int8+round_to_nearest")
-_PILOT_METHOD = "magnitude"
+FIRST_LEVELS = (BASELINE, PLAIN_INT8)
+"""What anyone would try first, and what everything else is held against."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class TableBuilder:
     ranges: ActivationRanges
     few: Dataset
     few_outputs: Outputs
+    pilots: Pilots
     knobs: Knobs = field(default_factory=Knobs)
 
     def build(self, choices: Sequence[Choice]) -> list[str]:
@@ -72,7 +74,7 @@ class TableBuilder:
             if not choice.runs:
                 self.table.put(refused(choice))
         if level.sparsity > 0:
-            running = self._promising(level, running)
+            running = self._promising(running)
         weights = self._compressed(level, running)
         running = [choice for choice in running if choice.layer.name in weights]
         if not running:
@@ -106,7 +108,7 @@ class TableBuilder:
         weights: dict[str, CompressedWeight] = {}
         for choice, made in zip(choices, self.job.engines.pool.run(self._kit, tasks), strict=True):
             if isinstance(made, CandidateError):
-                self.table.put(refused(replace(choice, reason=str(made))))
+                self.table.put(refused(choice, str(made)))
             else:
                 weights[choice.layer.name] = made
         return weights
@@ -121,35 +123,13 @@ class TableBuilder:
         found = self.job.engines.pool.run(self._kit, tasks)
         return {name: expected(value) for name, value in zip(layers, found, strict=True)}
 
-    def _promising(self, level: Level, choices: Sequence[Choice]) -> list[Choice]:
-        """The choices whose sparse kernel is worth a costly method; the others are refused.
-
-        How fast a sparse kernel is depends on how many zeros there are and hardly on where: the
-        zeros of the plainest method tell, before a better one is asked for.
-        """
+    def _promising(self, choices: Sequence[Choice]) -> list[Choice]:
+        """The choices whose sparse kernel is worth a costly method; the others are refused."""
         asked = [choice for choice in choices if choice.searched]
-        quick = level.model_copy(update={"method": _PILOT_METHOD})
-        weights = {
-            c.layer.name: compress(self.job, c.layer, quick, self.calibration) for c in asked
-        }
-        if not weights:
-            return list(choices)
-        try:
-            pilot = lower_layers(
-                self.job, dict.fromkeys(weights, quick), weights, self.ranges, self.knobs
-            )
-            executed = self.job.engines.backend.executed_layers(pilot, self.job.graph)
-            seconds = self._attributed_seconds(pilot)
-        except CandidateError as error:
-            if error.retryable:  # a disturbed machine says nothing of the level
-                raise
-            for choice in choices:
-                self.table.put(refused(replace(choice, reason=f"{choice.layer.name}: {error}")))
-            return []
+        piloted = self.pilots.cells(asked)
         promising = [choice for choice in choices if not choice.searched]
         for choice in asked:
-            name = choice.layer.name
-            cell = self._timed_cell(choice, weights[name], executed.get(name), seconds)
+            cell = piloted[choice.layer.name]
             if not cell.reason:
                 cell = _unless_outrun(cell, self.table.cells())
             if cell.reason:
@@ -165,33 +145,8 @@ class TableBuilder:
         runs_as: ExecutedLayer | None,
         seconds: Mapping[str, float],
     ) -> Cell:
-        cell = self._timed_cell(choice, weight, runs_as, seconds)
+        cell = timed_cell(self.job.graph, choice, weight, runs_as, seconds)
         return _unless_outrun(cell, self.table.cells()) if cell.searched else cell
-
-    def _timed_cell(
-        self,
-        choice: Choice,
-        weight: CompressedWeight,
-        runs_as: ExecutedLayer | None,
-        seconds: Mapping[str, float],
-    ) -> Cell:
-        """What the runtime makes of a layer at a level, and how long it takes."""
-        name, level = choice.layer.name, choice.level
-        reason = choice.reason
-        if not reason and runs_as is not None and not runs_at(level, runs_as):
-            reason = f"{name}: the runtime executes {level} as {runs_as.kernel}, no faster"
-        return Cell(
-            layer=name,
-            level=level,
-            searched=choice.searched and not reason,
-            reason=reason,
-            sparsity=weight.sparsity,
-            weight_error=_relative_error(
-                weight, choice.layer.to_matrix(self.job.graph.weight(choice.layer))
-            ),
-            seconds=seconds.get(runs_as.node) if runs_as else None,
-            kernel=runs_as.kernel if runs_as else "",
-        )
 
     def _attributed_seconds(self, model: LoweredModel) -> dict[str, float]:
         """Executed node -> its share of the file's measured latency."""
@@ -204,25 +159,13 @@ def _indispensable(choices: Sequence[Choice]) -> set[Level]:
     for choice in choices:
         if choice.searched:
             options.setdefault(choice.layer.name, []).append(choice.level)
-    return {BASELINE, PLAIN_INT8, *(own[0] for own in options.values() if len(own) == 1)}
+    return {*FIRST_LEVELS, *(own[0] for own in options.values() if len(own) == 1)}
 
 
 def _unless_outrun(cell: Cell, others: Sequence[Cell]) -> Cell:
     """The cell, out of the search where another level of the layer is better in every way."""
     reason = why_outrun(cell, others)
     return cell.model_copy(update={"searched": False, "reason": reason}) if reason else cell
-
-
-def runs_at(level: Level, runs_as: ExecutedLayer) -> bool:
-    """Whether the runtime does what makes the level fast."""
-    integer = level.precision in (Precision.INT8, Precision.INT4)
-    arithmetic = level.precision.value if integer else "fp32"
-    return arithmetic == runs_as.precision and (level.sparsity == 0 or runs_as.skips_zeros)
-
-
-def refused(choice: Choice) -> Cell:
-    """The cell of a level that does not run."""
-    return Cell(layer=choice.layer.name, level=choice.level, searched=False, reason=choice.reason)
 
 
 def plain_int8_weights(
@@ -259,8 +202,3 @@ def choose_ranges(
     told = ", ".join(f"{name} {error:.3g}" for name, error in errors.items())
     job.engines.progress.note(f"INT8 ranges by {best} (divergence with each: {told})")
     return candidates[best]
-
-
-def _relative_error(weight: CompressedWeight, dense: FloatMatrix) -> float:
-    norm = float((dense.astype(np.float64) ** 2).sum()) or 1.0
-    return float(((weight.values.astype(np.float64) - dense) ** 2).sum()) / norm

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shutil
 
-from autosparse.evaluation import Comparison, TimingSettings
+from autosparse.evaluation import Comparison
 from autosparse.levels import Recipe
 from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.pool import expected
+from autosparse.pipeline.recipe_timing import TRIAL_TIMING
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord, evidence_of
 from autosparse.pipeline.scoring import AllRows
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
-
-TRIAL_TIMING = TimingSettings(rounds=6, block_seconds=0.025, warmup_runs=2, max_seconds=15.0)
 
 
 def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:

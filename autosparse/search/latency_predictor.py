@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autosparse.levels import Level, Recipe
-from autosparse.search.latency_regression import OFFSET, Sample, Spreads, fit
+from autosparse.search.latency_regression import OFFSET, Sample, Spreads, fit, most_probable
 
 Conversions = Callable[[Mapping[str, Level]], Mapping[str, int]]
 
 _INTERVAL_WIDTH = 1.96
+# The spreads are chosen anew once there is so much more to choose them by.
+_GROWTH = 1.1
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,11 @@ class LatencyPredictor:
         self._baseline = dict(baseline)
         self._conversions = conversions
         self._baseline_seconds = baseline_seconds
-        self._samples: list[tuple[Recipe, float]] = []
-        self._fit = fit([], baseline_seconds, Spreads())
+        self._measured: list[tuple[Recipe, float]] = []
+        self._known: dict[str, tuple[dict[str, float], Mapping[str, int]]] = {}
+        self._spreads = Spreads()
+        self._chosen_by = 0
+        self._fit = fit([], baseline_seconds, self._spreads)
 
     def table_sum(self, recipe: Recipe) -> float:
         """The plain sum of the table, which knows nothing of what happens between layers."""
@@ -62,9 +67,14 @@ class LatencyPredictor:
 
     def learn(self, measured: Sequence[tuple[Recipe, float]]) -> None:
         """Fit to recipes and their measured ratios, all that are known."""
-        self._samples = list(measured)
-        samples = [self._sample(recipe, ratio) for recipe, ratio in self._samples]
-        self._fit = fit(samples, self._baseline_seconds, self._fit.prior.spreads)
+        self._measured = list(measured)
+        samples = [self._sample(recipe, ratio) for recipe, ratio in self._measured]
+        enough = _enough(len(samples))
+        if enough != self._chosen_by:
+            # by the first samples alone, so that a resumed job chooses as the first one did
+            chosen = most_probable(samples[:enough], self._baseline_seconds, Spreads())
+            self._chosen_by, self._spreads = enough, chosen
+        self._fit = fit(samples, self._baseline_seconds, self._spreads)
 
     def predict(self, recipe: Recipe) -> Prediction:
         """Latency of a recipe over the baseline's."""
@@ -76,12 +86,14 @@ class LatencyPredictor:
 
     def left_out(self) -> list[tuple[Recipe, float, float]]:
         """(recipe, measured, predicted by a fit without it) for every measured recipe."""
-        pairs = zip(self._samples, self._fit.left_out, strict=True)
+        pairs = zip(self._measured, self._fit.left_out, strict=True)
         return [(recipe, measured, measured - float(error)) for (recipe, measured), error in pairs]
 
     def _sample(self, recipe: Recipe, ratio: float) -> Sample:
-        features, elements = self._features(recipe)
-        return Sample(features, elements, ratio - self.table_sum(recipe))
+        known = self._known.get(recipe.id)
+        if known is None:
+            known = self._known[recipe.id] = self._features(recipe)
+        return Sample(*known, ratio - self.table_sum(recipe))
 
     def _features(self, recipe: Recipe) -> tuple[dict[str, float], Mapping[str, int]]:
         """What the regression may correct, and those of it that are conversions, with elements.
@@ -99,3 +111,11 @@ class LatencyPredictor:
         elements = self._conversions(recipe.levels)
         features.update(dict.fromkeys(elements, 1.0))
         return features, elements
+
+
+def _enough(count: int) -> int:
+    """The largest number of samples up to `count` at which the spreads are chosen anew."""
+    enough, larger = 0, 1
+    while larger <= count:
+        enough, larger = larger, max(larger + 1, int(larger * _GROWTH))
+    return enough

@@ -3,13 +3,14 @@
 How noisy a machine is, and how far a level table is off, differ by a factor of ten between
 machines and models. So neither is assumed: the noise and the spreads of the prior are chosen by
 the probability of what was measured (the marginal likelihood; Bishop, Pattern Recognition and
-Machine Learning, 3.5), by coordinate ascent over a few steps each.
+Machine Learning, 3.5), by coordinate ascent.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +37,16 @@ class Spreads:
     """Expected cost of converting one element."""
 
 
-_STEPS = {
-    "noise": (0.004, 0.007, 0.01, 0.015, 0.02, 0.03),
-    "layer": (0.0012, 0.0025, 0.005, 0.01, 0.02),
-    "kind": (0.05, 0.1, 0.2, 0.4),
-    "conversion": (0.001, 0.002, 0.004, 0.008),
-    "element_seconds": (5e-11, 1e-10, 2e-10, 4e-10, 8e-10, 1.6e-9),
-}
+# What is varied together: a reading that is off may be noise, or its layer's.
+_AXES = (
+    {
+        "noise": (0.004, 0.007, 0.01, 0.015, 0.02, 0.03),
+        "layer": (0.0012, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08),
+    },
+    {"kind": (0.05, 0.1, 0.2, 0.4)},
+    {"conversion": (0.001, 0.002, 0.004, 0.008)},
+    {"element_seconds": (5e-11, 1e-10, 2e-10, 4e-10, 8e-10, 1.6e-9)},
+)
 _OFFSET_SPREAD = 0.02
 
 
@@ -113,27 +117,30 @@ class Fit:
         return mean, variance + self.prior.spreads.noise**2
 
 
-def fit(samples: Sequence[Sample], baseline_seconds: float, start: Spreads) -> Fit:
-    """The regression with the most probable spreads near those to start from.
+def fit(samples: Sequence[Sample], baseline_seconds: float, spreads: Spreads) -> Fit:
+    """The regression under given spreads; with no samples, it is the prior.
 
     Args:
-        samples: what was measured; with none, the fit is the prior.
+        samples: what was measured.
         baseline_seconds: the baseline's latency, to turn a cost per element into a share.
-        start: the spreads of an earlier fit, or the usual ones.
+        spreads: how far the table may be off, and how noisy the measurements are.
     """
-    problem = Problem(samples, baseline_seconds)
-    spreads = _most_probable(problem.evidence, start) if samples else start
-    return problem.solved(spreads)
+    return _Problem(samples, baseline_seconds).solved(spreads)
 
 
-def _most_probable(evidence: Callable[[Spreads], float], start: Spreads) -> Spreads:
-    """Coordinate ascent: one spread after the other, until none changes."""
+def most_probable(samples: Sequence[Sample], baseline_seconds: float, start: Spreads) -> Spreads:
+    """The spreads that make the samples most probable, near those to start from."""
+    return _ascend(_Problem(samples, baseline_seconds).evidence, start)
+
+
+def _ascend(evidence: Callable[[Spreads], float], start: Spreads) -> Spreads:
+    """Coordinate ascent: one axis after the other, until nothing changes."""
     best, highest = start, evidence(start)
     for _ in range(_SWEEPS):
         before = best
-        for field in fields(Spreads):
-            for value in _STEPS[field.name]:
-                candidate = replace(best, **{field.name: value})
+        for axis in _AXES:
+            for values in itertools.product(*axis.values()):
+                candidate = replace(best, **dict(zip(axis, values, strict=True)))
                 found = evidence(candidate)
                 if found > highest:
                     best, highest = candidate, found
@@ -142,52 +149,73 @@ def _most_probable(evidence: Callable[[Spreads], float], start: Spreads) -> Spre
     return best
 
 
-class Problem:
-    """Samples as matrices; in the space of samples, since corrections are more numerous."""
+class _Problem:
+    """Samples as matrices.
+
+    Args:
+        samples: what was measured.
+        baseline_seconds: the baseline's latency.
+    """
 
     def __init__(self, samples: Sequence[Sample], baseline_seconds: float) -> None:
         self._samples = samples
         self._baseline_seconds = baseline_seconds
         self._elements = {n: count for s in samples for n, count in s.elements.items()}
         self._names = sorted({name for sample in samples for name in sample.features})
-        columns = {name: place for place, name in enumerate(self._names)}
+        self._columns = {name: place for place, name in enumerate(self._names)}
         self._design = np.zeros((len(samples), len(self._names)))
         for row, sample in enumerate(samples):
             for name, value in sample.features.items():
-                self._design[row, columns[name]] = value
-        self._columns = columns
+                self._design[row, self._columns[name]] = value
+        self._gram = self._design.T @ self._design
 
     def evidence(self, spreads: Spreads) -> float:
-        """Logarithm of the probability of what was measured, but for a constant."""
-        _, covariance, rest = self._assumed(spreads)
-        factor = np.linalg.cholesky(covariance)
-        white = np.linalg.solve(factor, rest)
-        return float(-0.5 * (white @ white) - np.log(np.diag(factor)).sum())
+        """Logarithm of the probability of what was measured, but for a constant.
+
+        Computed in the smaller of two spaces, that of samples or that of corrections.
+        """
+        scales, rest = self._scales(spreads), self._rest(spreads)
+        variance = spreads.noise**2
+        samples, corrections = self._design.shape
+        scaled = self._design * scales
+        if samples <= corrections:
+            factor = _factor(scaled @ scaled.T, variance)
+            white = np.linalg.solve(factor, rest)
+            return float(-0.5 * (white @ white) - np.log(np.diag(factor)).sum())
+        factor = _factor(self._gram * np.outer(scales, scales), variance)
+        explained = np.linalg.solve(factor, scaled.T @ rest)
+        unexplained = (rest @ rest - explained @ explained) / variance
+        surplus = (samples - corrections) * np.log(spreads.noise)
+        return float(-0.5 * unexplained - np.log(np.diag(factor)).sum() - surplus)
 
     def solved(self, spreads: Spreads) -> Fit:
         """The posterior under given spreads."""
-        scaled, covariance, rest = self._assumed(spreads)
-        inverse = np.linalg.inv(covariance)
-        gain = scaled.T @ inverse
-        scales = self._scales(spreads)
-        posterior = np.eye(len(self._names)) - gain @ scaled
+        scales, rest = self._scales(spreads), self._rest(spreads)
+        variance = spreads.noise**2
+        scaled = self._design * scales
+        precision = self._gram * np.outer(scales, scales)
+        precision[np.diag_indices_from(precision)] += variance
+        inverse = np.linalg.inv(precision)
+        leverage = np.einsum("ij,jk,ik->i", scaled, inverse, scaled)
+        weights = inverse @ (scaled.T @ rest)
         return Fit(
             prior=Prior(spreads, self._baseline_seconds),
             columns=self._columns,
-            weights=np.asarray(scales * (gain @ rest), dtype=np.float64),
-            covariance=np.asarray(posterior * np.outer(scales, scales), dtype=np.float64),
-            left_out=np.asarray((inverse @ rest) / np.diag(inverse), dtype=np.float64),
+            weights=np.asarray(scales * weights, dtype=np.float64),
+            covariance=np.asarray(variance * inverse * np.outer(scales, scales), dtype=np.float64),
+            left_out=np.asarray((rest - scaled @ weights) / (1.0 - leverage), dtype=np.float64),
         )
 
-    def _assumed(self, spreads: Spreads) -> tuple[Floats, Floats, Floats]:
-        """Scaled corrections, covariance of the measurements, what the prior leaves of them."""
-        scaled = self._design * self._scales(spreads)
-        covariance = scaled @ scaled.T
-        covariance[np.diag_indices_from(covariance)] += spreads.noise**2
+    def _rest(self, spreads: Spreads) -> Floats:
+        """What the table and the expected conversions leave of the measurements."""
         prior = Prior(spreads, self._baseline_seconds)
-        rest = np.array([s.rest - prior.mean(s.elements) for s in self._samples])
-        return scaled, covariance, rest
+        return np.array([s.rest - prior.mean(s.elements) for s in self._samples])
 
     def _scales(self, spreads: Spreads) -> Floats:
         prior = Prior(spreads, self._baseline_seconds)
         return np.array([prior.spread(name, self._elements) for name in self._names])
+
+
+def _factor(gram: Floats, variance: float) -> Floats:
+    gram[np.diag_indices_from(gram)] += variance
+    return np.asarray(np.linalg.cholesky(gram), dtype=np.float64)

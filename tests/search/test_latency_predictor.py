@@ -10,7 +10,7 @@ import pytest
 
 from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.search.latency_predictor import LatencyPredictor
-from autosparse.search.latency_regression import Problem, Sample, Spreads, fit
+from autosparse.search.latency_regression import Sample, Spreads, fit
 
 _INT8 = Level.parse("dense:int8+round_to_nearest")
 _LAYERS = [f"layer{index}" for index in range(12)]
@@ -97,10 +97,11 @@ def test_left_out_predictions_do_not_see_their_own_measurement() -> None:
     samples = [
         Sample({"offset": 1.0, f"layer:{n}": 1.0}, {}, r) for n, (_, r) in enumerate(measured)
     ]
-    whole = fit(samples, _SECONDS, Spreads())
+    spreads = Spreads(noise=0.004, layer=0.04)
+    whole = fit(samples, _SECONDS, spreads)
     for index, sample in enumerate(samples):
         # the same spreads, without the sample: nothing else may differ
         others = [s for place, s in enumerate(samples) if place != index]
-        alone = Problem(others, _SECONDS).solved(whole.prior.spreads)
+        alone = fit(others, _SECONDS, spreads)
         expected, _ = alone.correction(sample.features, sample.elements)
         assert sample.rest - whole.left_out[index] == pytest.approx(expected, abs=1e-9)
