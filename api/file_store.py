@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +68,11 @@ class FileStore:
             StorageError: the disk is full.
         """
         path = self.incoming()
-        try:
-            return await _written(pieces, path, limit_bytes)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        with ExitStack() as undo:
+            undo.callback(remove, path)
+            received = await _written(pieces, path, limit_bytes)
+            undo.pop_all()
+        return received
 
     def keep_blob(self, received: Received) -> None:
         """Put received bytes in their place; equal bytes are stored once."""

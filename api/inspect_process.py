@@ -87,17 +87,25 @@ def _look(request: Document, limits: IntakeLimits, writing: int, parent: int) ->
             memory_bytes=limits.memory_bytes, file_bytes=limits.file_bytes,
             cpu_seconds=limits.cpu_seconds,
         )  # fmt: skip
-        answer = json.dumps({"found": _INSPECTIONS[request["kind"]](request)}).encode()
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(_answer(request))
+    finally:  # whatever happens: this fork must not go on with the loop that it was made in
+        os._exit(0)
+
+
+def _answer(request: Document) -> bytes:
+    try:
+        return json.dumps({"found": _INSPECTIONS[request["kind"]](request)}).encode()
     except UserInputError as error:
-        answer = _told(type(error).__name__, error.message, error.hint)
+        return _told(type(error).__name__, error.message, error.hint)
     except (MemoryError, RecursionError):
-        answer = _told("limit", "it takes more memory to read than is allowed")
-    except Exception:  # a library's own way of failing on what it was never made for
+        return _told("limit", "it takes more memory to read than is allowed")
+    except Exception:
+        # Everything must be caught here: the libraries that read uploads raise whatever their
+        # authors chose, native ones included, when they meet what they were never made for. None
+        # of it may look like a process that died, and its trace is for the server's log alone.
         traceback.print_exc()
-        answer = _told("limit", "it cannot be read")
-    with os.fdopen(writing, "wb") as pipe:
-        pipe.write(answer)
-    os._exit(0)
+        return _told("limit", "it cannot be read")
 
 
 def _told(error: str, message: str, hint: str = "") -> bytes:

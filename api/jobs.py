@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -57,29 +58,33 @@ def accept_job(
     if before is not None:
         return before, False
     id_ = new_id("job")
-    directory = service.files.job(id_)
-    try:
+    with ExitStack() as undo:
+        undo.callback(service.files.forget_job, id_)
         row, needed = _prepared(service, caller, fields, id_)
         row.idempotency_key = idempotency_key
-        with service.database.writing() as session:
-            service.database.hold(session, caller.id)
-            _check_quota(session, service, caller)
-            session.add(row)
-            session.flush()
-            for upload in sorted(needed):
-                _still_there(session, caller, upload)
-                session.add(JobUploadRow(job=id_, upload=upload))
-            add_event(session, row, "state", {"state": "queued"})
-            return describe_job(session, row), True
-    except IntegrityError:
-        shutil.rmtree(directory, ignore_errors=True)
-        before = _same_request(service, caller, fields, idempotency_key)
-        if before is None:
-            raise
-        return before, False
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
+        try:
+            accepted = _store(service, caller, row, needed)
+        except IntegrityError:
+            before = _same_request(service, caller, fields, idempotency_key)
+            if before is None:
+                raise
+            return before, False
+        undo.pop_all()
+    return accepted, True
+
+
+def _store(service: Service, caller: Caller, row: JobRow, needed: set[str]) -> JobInfo:
+    """Put a job into the queue, where its key may have one more and its uploads are there."""
+    with service.database.writing() as session:
+        service.database.hold(session, caller.id)
+        _check_quota(session, service, caller)
+        session.add(row)
+        session.flush()
+        for upload in sorted(needed):
+            _still_there(session, caller, upload)
+            session.add(JobUploadRow(job=row.id, upload=upload))
+        add_event(session, row, "state", {"state": "queued"})
+        return describe_job(session, row)
 
 
 def _prepared(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from api.database import new_id
 from api.file_store import Received, remove
 from api.keys import Caller
 from api.service import Service
+from api.settings import ServerSettings
 from api.tables import JobUploadRow, TargetRow, UploadRow
 from autosparse.client.records import DatasetInfo, ModelInfo, TargetInfo
 from autosparse.errors import (
@@ -25,8 +27,24 @@ from autosparse.errors import (
 )
 from autosparse.evaluation import Target
 
-MODEL, DATASET = "model", "dataset"
-_PREFIX = {MODEL: "mdl", DATASET: "dat"}
+
+@dataclass(frozen=True)
+class UploadKind:
+    """Models or datasets: all that is different between the two."""
+
+    name: str
+    """As the inspecting process knows it."""
+    prefix: str
+    """What its ids begin with."""
+    record: type[ModelInfo | DatasetInfo]
+    """How one is told."""
+    most_bytes: Callable[[ServerSettings], int]
+    """Largest upload."""
+
+
+MODEL = UploadKind("model", "mdl", ModelInfo, lambda settings: settings.max_model_bytes)
+DATASET = UploadKind("dataset", "dat", DatasetInfo, lambda settings: settings.max_dataset_bytes)
+KINDS = {kind.name: kind for kind in (MODEL, DATASET)}
 _LONGEST_NAME = 200
 _MOST_TARGETS = 1000
 
@@ -52,8 +70,10 @@ def check_room(service: Service, owner: str, announced: int) -> None:
         _check_room(session, service, owner, announced)
 
 
-def store_model(service: Service, caller: Caller, name: str, received: Received) -> ModelInfo:
-    """Look into a received model, and keep it.
+def store_upload(
+    service: Service, caller: Caller, kind: UploadKind, name: str, received: Received
+) -> ModelInfo | DatasetInfo:
+    """Look into a received file, and keep it.
 
     Raises:
         UserInputError: what the intake has against it; nothing is kept then.
@@ -61,40 +81,26 @@ def store_model(service: Service, caller: Caller, name: str, received: Received)
     unpacked = service.files.incoming()
     try:
         found = service.inspector.inspect(
-            MODEL, path=str(received.path), into=str(unpacked),
-            most_bytes=service.settings.max_model_bytes,
+            kind.name, path=str(received.path), into=str(unpacked),
+            most_bytes=kind.most_bytes(service.settings),
         )  # fmt: skip
-        row = _row(MODEL, caller, name, received, found)
+        row = UploadRow(
+            id=new_id(kind.prefix), owner=caller.id, kind=kind.name, name=name,
+            sha256=received.sha256, size_bytes=received.size_bytes, created=time.time(),
+            found=found,
+        )  # fmt: skip
         with service.database.writing() as session:
             service.database.hold(session, received.sha256)
             _check_room(session, service, caller.id, received.size_bytes)
-            service.files.keep_model(unpacked, received.sha256)
+            if unpacked.is_dir():
+                service.files.keep_model(unpacked, received.sha256)
+            else:
+                service.files.keep_blob(received)
             session.add(row)
     finally:
         remove(unpacked)
         remove(received.path)
-    return describe_model(row)
-
-
-def store_dataset(service: Service, caller: Caller, name: str, received: Received) -> DatasetInfo:
-    """Look into a received dataset, and keep it.
-
-    Raises:
-        UserInputError: it is no npz of plain arrays; nothing is kept then.
-    """
-    try:
-        found = service.inspector.inspect(
-            DATASET, path=str(received.path), most_bytes=service.settings.max_dataset_bytes
-        )
-        row = _row(DATASET, caller, name, received, found)
-        with service.database.writing() as session:
-            service.database.hold(session, received.sha256)
-            _check_room(session, service, caller.id, received.size_bytes)
-            service.files.keep_blob(received)
-            session.add(row)
-    finally:
-        remove(received.path)
-    return describe_dataset(row)
+    return describe_upload(row)
 
 
 def store_target(service: Service, caller: Caller, document: dict[str, Any]) -> TargetInfo:
@@ -120,15 +126,17 @@ def store_target(service: Service, caller: Caller, document: dict[str, Any]) -> 
     return describe_target(row)
 
 
-def find_upload(session: Session, caller: Caller, kind: str, id_: str) -> UploadRow:
+def find_upload(session: Session, caller: Caller, kind: UploadKind, id_: str) -> UploadRow:
     """An upload of the caller's.
 
     Raises:
         NotFoundError: there is none, or it is another's: the answer does not tell which.
     """
     row = session.get(UploadRow, id_)
-    if row is None or row.owner != caller.id or row.kind != kind:
-        raise NotFoundError(f"there is no {kind} {id_}", hint=f"list yours: GET /v1/{kind}s")
+    if row is None or row.owner != caller.id or row.kind != kind.name:
+        raise NotFoundError(
+            f"there is no {kind.name} {id_}", hint=f"list yours: GET /v1/{kind.name}s"
+        )
     return row
 
 
@@ -144,7 +152,7 @@ def find_target(session: Session, caller: Caller, id_: str) -> TargetRow:
     return row
 
 
-def delete_upload(service: Service, caller: Caller, kind: str, id_: str) -> None:
+def delete_upload(service: Service, caller: Caller, kind: UploadKind, id_: str) -> None:
     """Remove an upload, and its bytes when nobody else has them.
 
     Raises:
@@ -175,41 +183,18 @@ def delete_target(service: Service, caller: Caller, id_: str) -> None:
         session.delete(row)
 
 
-def describe_model(row: UploadRow) -> ModelInfo:
-    """A model as it is told."""
-    found = {k: row.found[k] for k in ("inputs", "outputs", "layers")}
-    return ModelInfo.model_validate({**_described(row), **found})
-
-
-def describe_dataset(row: UploadRow) -> DatasetInfo:
-    """A dataset as it is told."""
-    return DatasetInfo.model_validate({**_described(row), "arrays": row.found["arrays"]})
+def describe_upload(row: UploadRow) -> ModelInfo | DatasetInfo:
+    """A model or dataset as it is told, with what was found in it."""
+    told = {
+        "id": row.id, "name": row.name, "sha256": row.sha256, "size_bytes": row.size_bytes,
+        "created": row.created,
+    }  # fmt: skip
+    return KINDS[row.kind].record.model_validate({**row.found, **told})
 
 
 def describe_target(row: TargetRow) -> TargetInfo:
     """A target as it is told."""
     return TargetInfo(id=row.id, name=row.name, created=row.created, document=row.document)
-
-
-def model_path(service: Service, row: UploadRow) -> Path:
-    """Where the model's ONNX file lies."""
-    return service.files.model(row.sha256) / str(row.found["entry"])
-
-
-def _row(
-    kind: str, caller: Caller, name: str, received: Received, found: dict[str, Any]
-) -> UploadRow:
-    return UploadRow(
-        id=new_id(_PREFIX[kind]), owner=caller.id, kind=kind, name=name, sha256=received.sha256,
-        size_bytes=received.size_bytes, created=time.time(), found=found,
-    )  # fmt: skip
-
-
-def _described(row: UploadRow) -> dict[str, Any]:
-    return {
-        "id": row.id, "name": row.name, "sha256": row.sha256, "size_bytes": row.size_bytes,
-        "created": row.created,
-    }  # fmt: skip
 
 
 def _check_room(session: Session, service: Service, owner: str, size: int) -> None:

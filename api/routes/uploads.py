@@ -16,6 +16,7 @@ from autosparse.client.records import DatasetInfo, ModelInfo, Page, TargetInfo
 from autosparse.errors import RequestError
 
 router = APIRouter(prefix="/v1")
+Upload = ModelInfo | DatasetInfo
 Name = Annotated[str, Query(description="For people; never part of a path.")]
 _BYTES: dict[str, Any] = {
     "requestBody": {
@@ -25,78 +26,65 @@ _BYTES: dict[str, Any] = {
 }
 
 
-@router.post("/models", status_code=201, tags=["models"], openapi_extra=_BYTES)
-async def upload_model(
-    request: Request, response: Response, service: TheService, caller: Submitter, name: Name = ""
-) -> ModelInfo:
-    """Upload an ONNX file, or a zip of one with its data files, as the body of the request."""
-    uploads.check_name(name)
-    received = await _receive(request, service, caller.id, service.settings.max_model_bytes)
-    made = await to_thread.run_sync(uploads.store_model, service, caller, name, received)
-    response.headers["Location"] = f"/v1/models/{made.id}"
-    return made
+def _routes(kind: uploads.UploadKind, file: str) -> APIRouter:
+    """What can be done with models, and likewise with datasets.
+
+    Args:
+        kind: which of the two.
+        file: what the body of an upload is, in words.
+    """
+    plural = f"{kind.name}s"
+    routes = APIRouter(prefix=f"/{plural}", tags=[plural])
+
+    @routes.post(
+        "", status_code=201, openapi_extra=_BYTES, response_model=kind.record,
+        summary=f"Upload a {kind.name}", description=f"Upload {file} as the body of the request.",
+    )  # fmt: skip
+    async def upload(
+        request: Request,
+        response: Response,
+        service: TheService,
+        caller: Submitter,
+        name: Name = "",
+    ) -> Upload:
+        uploads.check_name(name)
+        received = await _receive(request, service, caller.id, kind.most_bytes(service.settings))
+        made = await to_thread.run_sync(uploads.store_upload, service, caller, kind, name, received)
+        response.headers["Location"] = f"/v1/{plural}/{made.id}"
+        return made
+
+    @routes.get(
+        "", response_model=Page[kind.record],  # type: ignore[name-defined]
+        summary=f"List {plural}", description=f"Your {plural}, newest first.",
+    )  # fmt: skip
+    def list_uploads(
+        service: TheService, caller: Reader, limit: Limit = 50, after: After = None
+    ) -> Page[Upload]:
+        mine = (UploadRow.owner == caller.id) & (UploadRow.kind == kind.name)
+        with service.database.reading() as session:
+            rows, following = page_of(session, UploadRow, mine, limit, after)
+        return Page(items=tuple(map(uploads.describe_upload, rows)), next=following)
+
+    @routes.get(
+        "/{upload_id}", response_model=kind.record,
+        summary=f"Get a {kind.name}", description=f"One {kind.name}.",
+    )  # fmt: skip
+    def get_upload(upload_id: Id, service: TheService, caller: Reader) -> Upload:
+        with service.database.reading() as session:
+            return uploads.describe_upload(uploads.find_upload(session, caller, kind, upload_id))
+
+    @routes.delete(
+        "/{upload_id}", status_code=204,
+        summary=f"Delete a {kind.name}", description=f"Remove a {kind.name} that no job needs.",
+    )  # fmt: skip
+    def delete_upload(upload_id: Id, service: TheService, caller: Submitter) -> None:
+        uploads.delete_upload(service, caller, kind, upload_id)
+
+    return routes
 
 
-@router.get("/models", tags=["models"])
-def list_models(
-    service: TheService, caller: Reader, limit: Limit = 50, after: After = None
-) -> Page[ModelInfo]:
-    """Your models, newest first."""
-    mine = (UploadRow.owner == caller.id) & (UploadRow.kind == uploads.MODEL)
-    with service.database.reading() as session:
-        rows, following = page_of(session, UploadRow, mine, limit, after)
-    return Page(items=tuple(map(uploads.describe_model, rows)), next=following)
-
-
-@router.get("/models/{model_id}", tags=["models"])
-def get_model(model_id: Id, service: TheService, caller: Reader) -> ModelInfo:
-    """One model."""
-    with service.database.reading() as session:
-        row = uploads.find_upload(session, caller, uploads.MODEL, model_id)
-        return uploads.describe_model(row)
-
-
-@router.delete("/models/{model_id}", status_code=204, tags=["models"])
-def delete_model(model_id: Id, service: TheService, caller: Submitter) -> None:
-    """Remove a model that no job needs."""
-    uploads.delete_upload(service, caller, uploads.MODEL, model_id)
-
-
-@router.post("/datasets", status_code=201, tags=["datasets"], openapi_extra=_BYTES)
-async def upload_dataset(
-    request: Request, response: Response, service: TheService, caller: Submitter, name: Name = ""
-) -> DatasetInfo:
-    """Upload an npz file of plain arrays as the body of the request."""
-    uploads.check_name(name)
-    received = await _receive(request, service, caller.id, service.settings.max_dataset_bytes)
-    made = await to_thread.run_sync(uploads.store_dataset, service, caller, name, received)
-    response.headers["Location"] = f"/v1/datasets/{made.id}"
-    return made
-
-
-@router.get("/datasets", tags=["datasets"])
-def list_datasets(
-    service: TheService, caller: Reader, limit: Limit = 50, after: After = None
-) -> Page[DatasetInfo]:
-    """Your datasets, newest first."""
-    mine = (UploadRow.owner == caller.id) & (UploadRow.kind == uploads.DATASET)
-    with service.database.reading() as session:
-        rows, following = page_of(session, UploadRow, mine, limit, after)
-    return Page(items=tuple(map(uploads.describe_dataset, rows)), next=following)
-
-
-@router.get("/datasets/{dataset_id}", tags=["datasets"])
-def get_dataset(dataset_id: Id, service: TheService, caller: Reader) -> DatasetInfo:
-    """One dataset."""
-    with service.database.reading() as session:
-        row = uploads.find_upload(session, caller, uploads.DATASET, dataset_id)
-        return uploads.describe_dataset(row)
-
-
-@router.delete("/datasets/{dataset_id}", status_code=204, tags=["datasets"])
-def delete_dataset(dataset_id: Id, service: TheService, caller: Submitter) -> None:
-    """Remove a dataset that no job needs."""
-    uploads.delete_upload(service, caller, uploads.DATASET, dataset_id)
+router.include_router(_routes(uploads.MODEL, "an ONNX file, or a zip of one with its data files,"))
+router.include_router(_routes(uploads.DATASET, "an npz file of plain arrays"))
 
 
 @router.post("/targets", status_code=201, tags=["targets"])

@@ -84,16 +84,15 @@ def test_another_keys_ids_lead_nowhere(live: LiveService, fields: dict[str, Any]
     """Whatever the route: as if the thing did not exist, and it is unchanged."""
     target = live.http.post("/v1/targets", json={"name": "box"}).json()["id"]
     job = live.http.post("/v1/jobs", json=fields).json()["id"]
-    ids = {
-        "model_id": fields["model"], "dataset_id": fields["validation"], "target_id": target,
-        "job_id": job, "name": "manifest.json",
-    }  # fmt: skip
+    ids = {"target_id": target, "job_id": job, "name": "manifest.json"}
     other = live.new_key()
     tried = 0
     for method, path in routes(live):
         if "{" not in path or path in ADMIN_ONLY:
             continue
-        answer = live.http.request(method, path.format(**ids), headers=other)
+        upload = fields["validation"] if "datasets" in path else fields["model"]
+        url = path.format(**ids, upload_id=upload)
+        answer = live.http.request(method, url, headers=other)
         assert answer.status_code == 404, (method, path, answer.text)
         tried += 1
     assert tried >= 14
