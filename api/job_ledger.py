@@ -10,6 +10,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from api.database import Database
+from api.run_history import note_end, note_new_beginning
 from api.tables import EventRow, JobRow, LaneRow, TrialRow
 from autosparse.errors import AutoSparseError
 
@@ -31,6 +32,9 @@ def move(session: Session, job: JobRow, state: str, **data: Any) -> None:
     job.state = state
     if state in ("finished", "failed", "cancelled"):
         job.finished = time.time()
+        note_end(session, job)
+    elif state == "queued":
+        note_new_beginning(session, job)
     if state != "running":
         job.runner = job.lease_until = None
     add_event(session, job, "state", {"state": state, **data})

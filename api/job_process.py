@@ -1,4 +1,4 @@
-"""One job in a process of its own: `autosparse optimize`, told on a pipe line by line.
+"""One job in a process of its own, told on a pipe line by line.
 
 What a person would see goes to the job's log; what is not meant for people outside, such as the
 trace of a bug, to standard error.
@@ -14,16 +14,11 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from api.job_work import WORK
 from api.problem_details import problem_of
 from api.sandbox import end_with_parent, leave_network, limit_resources
 from autosparse.errors import UserInputError
-from autosparse.pipeline.config import JobConfig
-from autosparse.pipeline.job import target_of
-from autosparse.pipeline.ledger import Ledger
-from autosparse.pipeline.optimize import run_job
 from autosparse.pipeline.records import TrialRecord
-from autosparse.pipeline.workspace import Workspace
-from workers.local import local_engines
 
 _STEPS_PER_SECOND = 2.0
 _MOST_LOG_BYTES = 64 << 20
@@ -84,30 +79,22 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     limit_resources(memory_bytes=request["memory_bytes"], file_bytes=request["file_bytes"])
     isolated = leave_network()
-    config = JobConfig.model_validate(request["config"])
     with Path("log.txt").open("a", encoding="utf-8") as log, Path("process.lock").open("w") as lock:
         progress = PipeProgress(pipe, log)
         _wait_for_former(lock)
         if not isolated:
             progress.note("this system does not let the job leave the network")
-        _run(config, progress)
+        _run(request["kind"], request["config"], progress)
 
 
-def _run(config: JobConfig, progress: PipeProgress) -> None:
+def _run(kind: str, config: dict[str, Any], progress: PipeProgress) -> None:
     try:
-        _tell_known_trials(config, progress)
-        with local_engines(target_of(config).backend, progress) as engines:
-            # an empty directory is begun, one with a job in it goes on
-            result = run_job(config, engines, resume=True)
+        WORK[kind](config, progress)
     except UserInputError as error:
         here = f"{Path.cwd()}/"
         problem = problem_of(error)
         told = problem.model_copy(update={"detail": problem.detail.replace(here, "")})
         progress.tell("failed", problem=told.model_dump(mode="json"))
-        return
-    progress.tell(
-        "result", verdict=result.verdict.value, manifest=result.manifest.model_dump(mode="json")
-    )
 
 
 def _wait_for_former(lock: IO[str]) -> None:
@@ -122,11 +109,3 @@ def _wait_for_former(lock: IO[str]) -> None:
             time.sleep(0.2)
         else:
             return
-
-
-def _tell_known_trials(config: JobConfig, progress: PipeProgress) -> None:
-    """Trials that were stored on disk when the former runner was killed before it was told."""
-    study = Workspace(config.output_dir.absolute()).study
-    if study.exists():
-        records = [record.model_dump(mode="json") for record in Ledger(study).records]
-        progress.tell("known", records=records)

@@ -32,7 +32,8 @@ DATASET_FIELDS = tuple(
     for name in ("calibration", "train", "validation", "test")
     if name in JobConfig.model_fields
 )
-_OWN_FIELDS = {"name": "Name of the job, for people.", "priority": "Higher ones are begun first."}
+OWN_FIELDS = {"name": "Name of the job, for people.", "priority": "Higher ones are begun first."}
+"""What a job of any kind may be given beside its configuration."""
 # What a finished or cancelled job may be asked anew: it changes what is looked for, not what
 # earlier evidence means.
 MAY_CHANGE = ("latency_budget", "max_drop", "strict", "strategy", "trials", "time_limit")
@@ -101,10 +102,10 @@ def job_schema() -> dict[str, Any]:
     document = JobConfig.model_json_schema()
     properties: dict[str, Any] = {
         name: {"type": "string" if name == "name" else "integer", "description": told}
-        for name, told in _OWN_FIELDS.items()
+        for name, told in OWN_FIELDS.items()
     }
     for name in accepted_fields():
-        properties[name] = _property(name, document["properties"][name])
+        properties[name] = property_schema(name, document["properties"][name])
     return {
         "type": "object", "additionalProperties": False, "properties": properties,
         "required": [n for n in document["required"] if n in properties],
@@ -116,7 +117,8 @@ def job_schema() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _property(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def property_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's field as a client may give it."""
     told: dict[str, Any] = {key: schema[key] for key in ("description", "default") if key in schema}
     if name in (MODEL_FIELD, TARGET_FIELD, *DATASET_FIELDS):
         return {**told, "type": "string", "description": f"Id of an upload. {told['description']}"}
@@ -135,11 +137,20 @@ def check_names(fields: Mapping[str, JsonValue]) -> None:
     Raises:
         ConfigError: which one, and what may be given.
     """
-    allowed = {*accepted_fields(), *_OWN_FIELDS}
+    allowed = {*accepted_fields(), *OWN_FIELDS}
     for name in fields:
         if name not in allowed:
             what = "is the server's to decide" if name in JobConfig.model_fields else "is no field"
             raise ConfigError(f"{name!r} {what}", hint=f"fields: {', '.join(sorted(allowed))}")
+    check_chosen(fields)
+
+
+def check_chosen(fields: Mapping[str, JsonValue]) -> None:
+    """Refuse names of plug-ins that are not shipped.
+
+    Raises:
+        ConfigError: which one, and what may be given.
+    """
     for name, known in _chosen_names().items():
         if name in fields and fields[name] is not None and fields[name] not in known:
             raise ConfigError(
@@ -174,7 +185,7 @@ def read_job(
     Raises:
         ConfigError: a field is missing or wrong, as on the command line.
     """
-    given = {k: v for k, v in fields.items() if k not in _OWN_FIELDS and v is not None}
+    given = {k: v for k, v in fields.items() if k not in OWN_FIELDS and v is not None}
     config = read_config({**given, **paths, "output_dir": "out"})
     if asked_seconds(config) > max_time_limit:
         raise ConfigError(

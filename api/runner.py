@@ -21,12 +21,11 @@ from sqlalchemy.exc import OperationalError
 from api.database import Database, new_id
 from api.file_store import FileStore
 from api.inspection import child_environment
+from api.job_kinds import seconds_of
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
-from api.job_request import asked_seconds
 from api.sandbox import end_with_parent
 from api.settings import ServerSettings
 from api.tables import JobRow
-from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.records import TrialRecord
 
 _log = logging.getLogger("autosparse.runner")
@@ -98,7 +97,7 @@ class Runner:
             return
         _log.info("begins job=%s attempt=%d", job.id, job.attempts)
         with _Child(self._command, directory, self._request(job)) as child:
-            asked = asked_seconds(JobConfig.model_validate(job.config))
+            asked = seconds_of(job.kind, job.config)
             watch = _Watch(lease, child, self._settings, asked)
             state, values = watch.until_it_ends(self._stop.is_set)
         if state != "finished":
@@ -108,6 +107,7 @@ class Runner:
 
     def _request(self, job: JobRow) -> dict[str, Any]:
         return {
+            "kind": job.kind,
             "config": job.config,
             "memory_bytes": self._settings.max_job_memory_bytes,
             "file_bytes": self._settings.intake.file_bytes * 4,
@@ -204,6 +204,8 @@ class _Watch:
         elif kind == "result":
             values = {"verdict": told["verdict"], "manifest": told["manifest"]}
             self._end = "finished", {**values, "problem": None}
+        elif kind == "outcome":
+            self._end = "finished", {**told, "problem": None}
         elif kind == "failed":
             self._end = "failed", {"problem": told["problem"]}
         else:

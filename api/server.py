@@ -21,6 +21,8 @@ from api.event_hub import EventHub
 from api.file_store import FileStore
 from api.inspection import Inspector, child_environment
 from api.keys import SCOPES, first_key, make_key, open_access
+from api.recurring import recurring
+from api.scheduler import Scheduler
 from api.service import Service
 from api.settings import ServerSettings
 from autosparse.client.records import NewKey
@@ -31,6 +33,7 @@ _RUNNER = "from api.runner import main; main()"
 _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 _FOLLOWERS_SECONDS = 3
+_SCHEDULER_SECONDS = 1.0
 
 
 @contextmanager
@@ -79,7 +82,10 @@ def serve(
             )
         threading.Thread(target=_warm_up, args=(service.inspector,), daemon=True).start()
         host, port = listener.getsockname()[:2]
-        with _runner(settings) if runner else contextlib.nullcontext():
+        with (
+            _runner(settings) if runner else contextlib.nullcontext(),
+            recurring("scheduler", Scheduler(service).tick, _SCHEDULER_SECONDS),
+        ):
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", key)
             config = uvicorn.Config(
                 create_app(service), log_config=None, access_log=False, server_header=False,

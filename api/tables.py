@@ -1,4 +1,7 @@
-"""The database: keys, uploads, jobs, their trials and events, leases. Times are UTC seconds."""
+"""The database: keys, uploads, jobs, their trials and events, leases, schedules, webhooks.
+
+Times are UTC seconds.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-_ID, _DIGEST, _NAME = String(40), String(64), String(200)
+_ID, _DIGEST, _NAME, _KIND = String(40), String(64), String(200), String(16)
 
 
 class Base(DeclarativeBase):
@@ -79,13 +82,15 @@ class JobRow(Base):
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     owner: Mapped[str] = mapped_column(_ID, ForeignKey("keys.id"))
+    kind: Mapped[str] = mapped_column(_KIND, default="search")
+    """What it does: `search`, `resolve`, `reverify` or `refresh_atlas`."""
     name: Mapped[str] = mapped_column(_NAME)
     idempotency_key: Mapped[str | None] = mapped_column(_NAME)
     request_digest: Mapped[str] = mapped_column(_DIGEST)
     state: Mapped[str] = mapped_column(String(12))
     request: Mapped[dict[str, Any]]
     config: Mapped[dict[str, Any]]
-    """Fields of `JobConfig`, with paths relative to the job's directory."""
+    """What its process is given, with paths relative to the job's directory."""
     priority: Mapped[int]
     created: Mapped[float]
     started: Mapped[float | None]
@@ -101,10 +106,15 @@ class JobRow(Base):
     verdict: Mapped[str | None] = mapped_column(String(40))
     problem: Mapped[dict[str, Any] | None]
     manifest: Mapped[dict[str, Any] | None]
+    outcome: Mapped[dict[str, Any] | None]
+    """What a job that delivers no bundle found."""
 
 
 class JobUploadRow(Base):
-    """Which uploads and targets a job needs: they stay as long as it does."""
+    """Which uploads and targets a job needs: they stay as long as it does.
+
+    An unfinished job may need another job, too.
+    """
 
     __tablename__ = "job_uploads"
 
@@ -153,3 +163,62 @@ class LaneRow(Base):
     until: Mapped[float]
     note: Mapped[str] = mapped_column(Text)
     """The job that has it."""
+
+
+class ScheduleRow(Base):
+    """What is done again and again, and when next."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (Index("schedules_by_owner", "owner", "created"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    owner: Mapped[str] = mapped_column(_ID, ForeignKey("keys.id"))
+    name: Mapped[str] = mapped_column(_NAME)
+    kind: Mapped[str] = mapped_column(_KIND)
+    cron: Mapped[str] = mapped_column(_NAME)
+    time_zone: Mapped[str] = mapped_column(_NAME)
+    request: Mapped[dict[str, Any]]
+    """What every run's job is asked."""
+    missed: Mapped[str] = mapped_column(_KIND)
+    overlap: Mapped[str] = mapped_column(_KIND)
+    created: Mapped[float]
+    paused: Mapped[bool]
+    next_due: Mapped[float | None] = mapped_column(index=True)
+    """None while it is paused, and where there is no such time any more."""
+
+
+class ScheduleNeedRow(Base):
+    """Which uploads, targets and jobs a schedule needs: they stay as long as it does."""
+
+    __tablename__ = "schedule_needs"
+
+    schedule: Mapped[str] = mapped_column(
+        _ID, ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True
+    )
+    needed: Mapped[str] = mapped_column(_ID, primary_key=True, index=True)
+
+
+class RunRow(Base):
+    """One run of a schedule, or why there was none. It outlives its job."""
+
+    __tablename__ = "schedule_runs"
+    __table_args__ = (
+        UniqueConstraint("schedule", "cause", "due"),
+        Index("runs_by_schedule", "schedule", "created"),
+    )
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    schedule: Mapped[str] = mapped_column(_ID, ForeignKey("schedules.id", ondelete="CASCADE"))
+    cause: Mapped[str] = mapped_column(_KIND)
+    """`cron` or `hand`."""
+    due: Mapped[float]
+    missed: Mapped[int]
+    """Earlier times that this run stands for, too."""
+    created: Mapped[float]
+    state: Mapped[str] = mapped_column(_KIND, index=True)
+    """due, starting, started, ended; or skipped, missed, refused."""
+    reason: Mapped[str] = mapped_column(Text)
+    claimed_until: Mapped[float | None]
+    job: Mapped[str | None] = mapped_column(_ID, index=True)
+    ended: Mapped[float | None]
+    outcome: Mapped[dict[str, Any] | None]

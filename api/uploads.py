@@ -16,7 +16,7 @@ from api.file_store import Received, remove
 from api.keys import Caller
 from api.service import Service
 from api.settings import ServerSettings
-from api.tables import JobUploadRow, TargetRow, UploadRow
+from api.tables import JobUploadRow, ScheduleNeedRow, TargetRow, UploadRow
 from autosparse.client.records import DatasetInfo, ModelInfo, TargetInfo
 from autosparse.errors import (
     ConfigError,
@@ -211,3 +211,9 @@ def _check_unused(session: Session, id_: str) -> None:
     job = session.scalar(select(JobUploadRow.job).where(JobUploadRow.upload == id_).limit(1))
     if job is not None:
         raise ConflictError(f"{id_} is needed by the job {job}", hint="delete the job first")
+    needs = select(ScheduleNeedRow.schedule).where(ScheduleNeedRow.needed == id_).limit(1)
+    schedule = session.scalar(needs)
+    if schedule is not None:
+        raise ConflictError(
+            f"{id_} is needed by the schedule {schedule}", hint="delete the schedule first"
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +17,17 @@ from autosparse import errors
 from autosparse.cli.main import COMMANDS
 from autosparse.evaluation.metrics import BUILT_IN
 from autosparse.methods import METHODS
-from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.config import JobConfig, ProfileConfig
 from autosparse.recovery import RECOVERIES
 from autosparse.search.strategies import STRATEGIES
 from backends import BACKENDS
 from search_spaces import load_space, names
 
 DOCS = Path(__file__).resolve().parent
+# of a command's actions, those that take the flags of another command
+_AS_ELSEWHERE: dict[str, Container[str]] = {
+    "search": JobConfig.model_fields, "refresh-atlas": ProfileConfig.model_fields,
+}  # fmt: skip
 _BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -75,14 +79,32 @@ def _configuration() -> str:
 
 
 def _flags(command: str) -> str:
-    rows = []
-    for action in command_parser(command)._actions:
-        is_field = command in ("optimize", "submit") and action.dest in JobConfig.model_fields
-        if is_field or action.dest == "help":
-            continue
-        spelled = " ".join(action.option_strings) or action.dest
-        rows.append((f"`{spelled}`", action.help or ""))
-    return _table(("argument", "meaning"), rows)
+    fields = JobConfig.model_fields if command in ("optimize", "submit") else {}
+    parser = command_parser(command)
+    actions = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not actions:
+        return _table(("argument", "meaning"), _arguments(parser._actions, fields))
+    of: dict[tuple[str, str], list[str]] = {}
+    for name, own in actions[0].choices.items():
+        for row in _arguments(own._actions, _AS_ELSEWHERE.get(name, {})):
+            of.setdefault(row, []).append(name)
+    every = [*actions[0].choices]
+    rows = [
+        (spelled, "every" if names == every else ", ".join(names), meaning)
+        for (spelled, meaning), names in of.items()
+    ]
+    return _table(("argument", "action", "meaning"), rows)
+
+
+def _arguments(
+    actions: Iterable[argparse.Action], elsewhere: Container[str]
+) -> list[tuple[str, str]]:
+    """Arguments and what they mean, but for those that another table has."""
+    return [
+        (f"`{' '.join(action.option_strings) or action.dest}`", action.help or "")
+        for action in actions
+        if action.dest != "help" and action.dest not in elsewhere
+    ]
 
 
 def _methods() -> str:

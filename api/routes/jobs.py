@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import JsonValue
 
 from api import jobs
+from api.job_kinds import RESOLVE, REVERIFY, SEARCH
 from api.job_request import JobRequest, ResumeRequest
+from api.keys import Caller
+from api.kind_requests import ResolveRequest, ReverifyFields
 from api.paging import After, Limit, page_of
-from api.service import Id, Reader, Submitter, TheService
+from api.service import Id, Reader, Service, Submitter, TheService
+from api.submission import accept_job
 from api.tables import JobRow
 from autosparse.client.records import JobInfo, Page, TrialInfo
 
@@ -30,11 +36,7 @@ def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> JobInfo:
     """Submit a job. It is checked against the model and the data before it is accepted."""
-    job, is_new = jobs.accept_job(service, caller, asked.root, idempotency_key)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    if not is_new:
-        response.headers["Idempotency-Replayed"] = "true"
-    return job
+    return _accepted(service, caller, SEARCH, asked.root, idempotency_key, response)
 
 
 @router.get("")
@@ -70,6 +72,35 @@ def resume_job(
     return jobs.resume_job(service, caller, job_id, {} if asked is None else asked.root)
 
 
+@router.post("/{job_id}:resolve", status_code=202)
+def resolve_job(
+    job_id: Id,
+    asked: ResolveRequest,
+    response: Response,
+    service: TheService,
+    caller: Submitter,
+    idempotency_key: IdempotencyKey = None,
+) -> JobInfo:
+    """Answer another budget from what a finished job measured, as a new job."""
+    fields = {**asked.root, "job": job_id}
+    return _accepted(service, caller, RESOLVE, fields, idempotency_key, response)
+
+
+@router.post("/{job_id}:reverify", status_code=202)
+def reverify_job(
+    job_id: Id,
+    response: Response,
+    service: TheService,
+    caller: Submitter,
+    asked: ReverifyFields | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> JobInfo:
+    """Measure and evaluate a delivered bundle again, as a new job."""
+    given = {} if asked is None else asked.model_dump(mode="json", exclude_unset=True)
+    fields = {**given, "job": job_id}
+    return _accepted(service, caller, REVERIFY, fields, idempotency_key, response)
+
+
 @router.get("/{job_id}")
 def get_job(job_id: Id, service: TheService, caller: Reader) -> JobInfo:
     """One job."""
@@ -97,3 +128,19 @@ def list_front(job_id: Id, service: TheService, caller: Reader) -> Page[TrialInf
     with service.database.reading() as session:
         job = jobs.find_job(session, caller, job_id)
         return Page(items=tuple(jobs.pareto_front(jobs.trials_of(session, job))))
+
+
+def _accepted(
+    service: Service,
+    caller: Caller,
+    kind: str,
+    fields: Mapping[str, JsonValue],
+    key: str | None,
+    response: Response,
+) -> JobInfo:
+    row, is_new = accept_job(service, caller, kind, fields, key)
+    response.headers["Location"] = f"/v1/jobs/{row.id}"
+    if not is_new:
+        response.headers["Idempotency-Replayed"] = "true"
+    with service.database.reading() as session:
+        return jobs.describe_job(session, row)

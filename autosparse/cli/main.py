@@ -43,6 +43,7 @@ COMMANDS = {
     "watch": Command("autosparse.cli.watch", "follow a job of a service until it ends"),
     "fetch": Command("autosparse.cli.fetch", "download what a job of a service delivered"),
     "cancel": Command("autosparse.cli.cancel", "stop a job of a service"),
+    "schedule": Command("autosparse.cli.schedule", "let a service do something again and again"),
     "demo": Command("autosparse.cli.demo", "train a small model, optimize it, verify it"),
 }
 _INTERRUPTED = 130

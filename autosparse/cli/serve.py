@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autosparse.client.records import NewKey
 
 _SETTINGS = ("home", "host", "port", "database", "device")
-_EXTRA = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client")
+_EXTRA = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "cronsim")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

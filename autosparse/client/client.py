@@ -25,6 +25,7 @@ from autosparse.client.records import (
     TargetInfo,
     TrialInfo,
 )
+from autosparse.client.schedules import Schedules
 from autosparse.client.server_events import read_events
 from autosparse.errors import BundleError, ConfigError, ServiceError, StorageError
 from autosparse.journal import stored_safely
@@ -62,6 +63,7 @@ class Client:
             tries=tries,
             timeout_seconds=timeout_seconds,
         )
+        self.schedules = Schedules(self._transport, self._uploaded)
 
     def __enter__(self) -> Self:
         return self
@@ -115,20 +117,44 @@ class Client:
         Raises:
             UserInputError: the service does not accept the job; the message says what to do.
         """
-        request = {key: _plain(value) for key, value in fields.items() if value is not None}
-        request["model"] = self._model_id(model)
-        for field in _DATASETS:
-            if field in request:
-                request[field] = self._dataset_id(field, request[field])
-        if "target" in request:
-            request["target"] = self._target_id(request["target"])
+        request = self._uploaded({**fields, "model": model})
         if name:
             request["name"] = name
         if priority:
             request["priority"] = priority
-        headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(16)}
-        answer = self._transport.json("POST", "/v1/jobs", json=request, headers=headers)
-        return JobInfo.model_validate(answer)
+        return self._accepted("/v1/jobs", request, idempotency_key)
+
+    def resolve(self, job_id: str, *, idempotency_key: str | None = None, **wishes: Any) -> JobInfo:
+        """Answer another budget from what a finished job measured, as a new job.
+
+        Args:
+            job_id: the job.
+            idempotency_key: the same key leads to the same job; without it, a new one is drawn.
+            **wishes: as for `autosparse.resolve`: `latency_budget`, `max_drop`, `keep` ...
+        """
+        path = f"/v1/jobs/{_part(job_id)}:resolve"
+        asked = {key: _plain(value) for key, value in wishes.items() if value is not None}
+        return self._accepted(path, asked, idempotency_key)
+
+    def reverify(
+        self, job_id: str, *, tolerance: float = 0.1, idempotency_key: str | None = None
+    ) -> JobInfo:
+        """Measure and evaluate a delivered bundle again, as a new job.
+
+        Args:
+            job_id: the job that delivered it.
+            tolerance: how much slower than then is no regression: 0.1 is 10 %.
+            idempotency_key: the same key leads to the same job; without it, a new one is drawn.
+        """
+        path = f"/v1/jobs/{_part(job_id)}:reverify"
+        return self._accepted(path, {"tolerance": tolerance}, idempotency_key)
+
+    def _accepted(self, path: str, request: dict[str, Any], key: str | None) -> JobInfo:
+        """Send a request that may be sent again: its key leads to the same job."""
+        headers = {"Idempotency-Key": key or secrets.token_urlsafe(16)}
+        return JobInfo.model_validate(
+            self._transport.json("POST", path, json=request, headers=headers)
+        )
 
     def job(self, job_id: str) -> JobInfo:
         """One job as it is now."""
@@ -136,14 +162,8 @@ class Client:
 
     def jobs(self, state: str | None = None) -> Iterator[JobInfo]:
         """Every job of this key, newest first."""
-        asked = {} if state is None else {"state": state}
-        while True:
-            answer = self._transport.json("GET", "/v1/jobs", params=asked)
-            page = Page[JobInfo].model_validate(answer)
-            yield from page.items
-            if page.next is None:
-                return
-            asked["after"] = page.next
+        for answer in self._transport.pages("/v1/jobs", {} if state is None else {"state": state}):
+            yield from Page[JobInfo].model_validate(answer).items
 
     def trials(self, job_id: str) -> tuple[TrialInfo, ...]:
         """The trials of a job, in order."""
@@ -248,6 +268,18 @@ class Client:
             file.seek(0)
             if hashlib.file_digest(file, "sha256").hexdigest() != item.sha256:
                 raise BundleError(f"{item.name} came damaged", hint="fetch it again")
+
+    def _uploaded(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """A request with ids in the place of files; what has an id is sent already."""
+        request = {key: _plain(value) for key, value in fields.items() if value is not None}
+        if "model" in request:
+            request["model"] = self._model_id(request["model"])
+        for field in _DATASETS:
+            if field in request:
+                request[field] = self._dataset_id(field, request[field])
+        if "target" in request:
+            request["target"] = self._target_id(request["target"])
+        return request
 
     def _model_id(self, model: Path | str) -> str:
         given = str(model)

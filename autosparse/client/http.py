@@ -76,6 +76,16 @@ class Transport:
 
         return self._patiently(once)
 
+    def pages(self, path: str, asked: Mapping[str, str] | None = None) -> Iterator[Any]:
+        """The pages of a list, one request for each."""
+        params = dict(asked or {})
+        while True:
+            page = self.json("GET", path, params=params)
+            yield page
+            if page.get("next") is None:
+                return
+            params["after"] = page["next"]
+
     def upload(self, path: str, name: str, file: IO[bytes]) -> Any:
         """Send a file as the body of a request, in pieces."""
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 JobState = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
+JobKind = Literal["search", "resolve", "reverify", "refresh_atlas"]
 Scope = Literal["read", "submit", "admin"]
 ENDED: frozenset[str] = frozenset({"finished", "failed", "cancelled"})
 Item = TypeVar("Item")
@@ -231,6 +232,8 @@ class JobInfo(Record):
 
     id: str
     """Begins with `job_`."""
+    kind: JobKind = "search"
+    """search, resolve (another budget), reverify (measure a bundle again) or refresh_atlas."""
     name: str = ""
     """As given; for people."""
     state: JobState
@@ -259,6 +262,8 @@ class JobInfo(Record):
     """Why it failed."""
     manifest: dict[str, Any] | None = None
     """The delivered bundle's manifest."""
+    outcome: dict[str, Any] | None = None
+    """What a job that delivers no bundle found."""
 
 
 class EventInfo(Record):

@@ -138,8 +138,8 @@ def run_resolve(
             LayerPattern(pattern, "--exclude").keys(job.graph.layers)
         baseline = measure_baseline(job)
         if not marker.exists():
-            engines.progress.stage("evidence", f"of the job in {source.root}")
-            _adopt(adoption, job, baseline, marker)
+            engines.progress.stage("evidence", f"of the job in {asked.source}")
+            _adopt(adoption, job, baseline, marker, asked.source)
         taken = ResolvedFrom.model_validate_json(marker.read_bytes())
         job = replace(
             job, config=config.model_copy(update={"trials": max(taken.trials + asked.trials, 1)})
@@ -213,8 +213,11 @@ def _check_digests(source: SourceJob, workspace: Workspace, config: JobConfig) -
             )
 
 
-def _adopt(adoption: Adoption, job: Job, baseline: Baseline, marker: Path) -> None:
-    """Take over table and trials, and note that all of it is there."""
+def _adopt(adoption: Adoption, job: Job, baseline: Baseline, marker: Path, given: Path) -> None:
+    """Take over table and trials, and note that all of it is there.
+
+    The note is part of what is delivered: it names the job as it was given.
+    """
     source = adoption.source
     old, new = (
         job_choices(job.graph, config, job.engines.backend, job.target)
@@ -223,7 +226,7 @@ def _adopt(adoption: Adoption, job: Job, baseline: Baseline, marker: Path) -> No
     cells = adoption.take_table(old, new)
     trials, known = adoption.take_trials(new, job.groups, baseline.contract)
     note = (
-        f"answered from the job in {source.root}: {cells} cells of its level table and {trials} "
+        f"answered from the job in {given}: {cells} cells of its level table and {trials} "
         f"of its {known} trials"
     )
     if not adoption.same_percentile:

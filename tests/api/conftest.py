@@ -1,7 +1,8 @@
-"""One inspecting process for all tests of the service: it takes seconds to start."""
+"""What takes seconds to start, once for all tests of the service."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from api.inspection import Inspector
 from tests.api.live_service import LIMITS, LiveService, job_fields, live_service
+from tests.api.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +18,15 @@ def inspector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspector]:
     made = Inspector(LIMITS, tmp_path_factory.mktemp("inspector") / "log.txt", slots=1)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of our own; skips where there is none."""
+    with tempfile.TemporaryDirectory() as directory:
+        made = Postgres(Path(directory))
+        yield made
+        made.stop()
 
 
 @pytest.fixture

@@ -6,20 +6,22 @@ from typing import Any
 
 import pytest
 
-from autosparse.client import records
+from autosparse.client import records, schedule_records
 from autosparse.client.records import Record
 from tests.api.live_service import LiveService
 
 EXAMPLES = [
     (kind, example)
-    for kind in vars(records).values()
+    for kind in {**vars(records), **vars(schedule_records)}.values()
     if isinstance(kind, type) and issubclass(kind, Record)
     for example in (kind.model_config.get("json_schema_extra") or {}).get("examples", [])  # type: ignore[union-attr]
 ]
 
 
 def test_there_are_examples() -> None:
-    assert {kind.__name__ for kind, _ in EXAMPLES} >= {"ModelInfo", "JobInfo", "EventInfo"}
+    assert {kind.__name__ for kind, _ in EXAMPLES} >= {
+        "ModelInfo", "JobInfo", "EventInfo", "ScheduleInfo", "RunInfo",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "example"), EXAMPLES, ids=[k.__name__ for k, _ in EXAMPLES])

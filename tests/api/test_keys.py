@@ -84,7 +84,9 @@ def test_another_keys_ids_lead_nowhere(live: LiveService, fields: dict[str, Any]
     """Whatever the route: as if the thing did not exist, and it is unchanged."""
     target = live.http.post("/v1/targets", json={"name": "box"}).json()["id"]
     job = live.http.post("/v1/jobs", json=fields).json()["id"]
-    ids = {"target_id": target, "job_id": job, "name": "manifest.json"}
+    atlas = {"kind": "refresh_atlas", "cron": "0 3 * * *", "request": {"model": fields["model"]}}
+    schedule = live.http.post("/v1/schedules", json=atlas).json()["id"]
+    ids = {"target_id": target, "job_id": job, "name": "manifest.json", "schedule_id": schedule}
     other = live.new_key()
     tried = 0
     for method, path in routes(live):
@@ -92,7 +94,8 @@ def test_another_keys_ids_lead_nowhere(live: LiveService, fields: dict[str, Any]
             continue
         upload = fields["validation"] if "datasets" in path else fields["model"]
         url = path.format(**ids, upload_id=upload)
-        answer = live.http.request(method, url, headers=other)
+        body = {} if method in ("POST", "PATCH") else None
+        answer = live.http.request(method, url, headers=other, json=body)
         assert answer.status_code == 404, (method, path, answer.text)
         tried += 1
     assert tried >= 14

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +17,6 @@ from tests.api.queue_world import RESULT, QueueWorld, record, trial
 
 NUMBERS = itertools.count()
 STAGE = {"kind": "stage", "stage": "search", "detail": "evolution"}
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A server of our own; skips where there is none."""
-    with tempfile.TemporaryDirectory() as directory:
-        made = Postgres(Path(directory))
-        yield made
-        made.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,0 +1,42 @@
+"""Work that a server does beside its requests, again and again until it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import OperationalError
+
+from autosparse.errors import StorageError
+
+_log = logging.getLogger("autosparse.server")
+
+
+@contextmanager
+def recurring(name: str, work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Do something in a thread of its own, with a rest in between, while the context is open.
+
+    Args:
+        name: of the thread, for the log.
+        work: a database that is away or a disk that is full is no reason to give it up.
+        seconds: the rest.
+    """
+    stop = threading.Event()
+
+    def again() -> None:
+        while not stop.is_set():
+            try:
+                work()
+            except (OperationalError, StorageError) as error:
+                _log.warning("%s: tried again later: %s", name, error)
+            stop.wait(seconds)
+
+    thread = threading.Thread(target=again, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
