@@ -84,3 +84,8 @@ class Copies:
         self.dual += smooth - self.sparse
         norm = splitting.weight.norm().clamp_min(torch.finfo(smooth.dtype).tiny)
         return float((smooth - self.sparse).norm() / norm)
+
+
+def shrunk(values: Tensor, by: float) -> Tensor:
+    """Every value moved towards 0 by as much, and not beyond: the proximal step of magnitudes."""
+    return values.sign() * (values.abs() - by).clamp_min(0)

@@ -15,16 +15,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autosparse.calibration import LayerStatistics
-from autosparse.levels import Level, Pattern
-from autosparse.levels.masks import project
-from autosparse.levels.weights import CompressedWeight
+from autosparse.levels import Pattern
 from autosparse.methods.admm import Copies, Splitting
-from autosparse.methods.applicability import why_not_pruned
-from autosparse.methods.kept_weights import settled
 from autosparse.methods.layer_problem import LayerProblem
-from autosparse.methods.method import Family, Statistic
-from autosparse.model_graph import Layer
+from autosparse.methods.support_solver import SupportSolver
 
 # The penalty starts low, so that the zeros may still move, and grows until they no longer do.
 _FIRST_PENALTY, _GROWTH, _STEPS = 0.03, 1.1, 60
@@ -34,42 +28,25 @@ def chosen_support(problem: LayerProblem, pattern: Pattern) -> Tensor:
     """Which weights to keep: (groups, rows, K) bool."""
     splitting = Splitting.of(problem, torch.float32)
 
-    def kept(values: Tensor) -> Tensor:
-        scores = values.square().reshape(-1, values.shape[-1])
-        return project(scores, pattern).reshape(values.shape)
-
     def nearest(values: Tensor) -> Tensor:
-        return torch.where(kept(values), values, 0.0)
+        return torch.where(problem.kept(values.square(), pattern), values, 0.0)
 
     copies = Copies(nearest(splitting.weight), torch.zeros_like(splitting.weight))
     penalty = _FIRST_PENALTY
     for _ in range(_STEPS):
         copies.step(splitting, penalty, nearest)
         penalty *= _GROWTH
-    return kept(copies.sparse)
+    return problem.kept(copies.sparse.square(), pattern)
 
 
-class Alps:
-    """Any pattern, fp32 or int8; the kept weights change."""
+class Alps(SupportSolver):
+    """The support is where the zeros of alternating directions come to rest."""
 
     name = "alps"
     summary = "choose zeros and weights together, then fit the weights exactly"
     source = "Meng et al. 2024, arXiv:2406.07831"
-    needs: frozenset[Statistic] = frozenset({"hessian"})
-    family: Family = "solver"
     cost = "eigenvectors, cubic in K, and a hundred products"
 
-    def why_not(self, layer: Layer, level: Level) -> str:
-        """It makes every pattern with zeros that fits the layer."""
-        return why_not_pruned(self.name, layer, level)
-
-    def compress(
-        self, layer: Layer, weight: Tensor, level: Level, statistics: LayerStatistics
-    ) -> CompressedWeight:
-        """Choose the support, then fit the weights on it.
-
-        Raises:
-            CandidateError: the Hessian cannot be made positive definite.
-        """
-        problem = LayerProblem.of(layer, weight, statistics)
-        return settled(problem, chosen_support(problem, level.pattern), level.precision)
+    def support(self, problem: LayerProblem, pattern: Pattern) -> Tensor:
+        """Alternate until the zeros no longer move."""
+        return chosen_support(problem, pattern)

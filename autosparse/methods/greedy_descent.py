@@ -17,15 +17,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from autosparse.calibration import LayerStatistics
-from autosparse.levels import Level
-from autosparse.levels.masks import project
-from autosparse.levels.weights import CompressedWeight
-from autosparse.methods.applicability import why_not_pruned
-from autosparse.methods.kept_weights import settled
+from autosparse.levels import Pattern
+from autosparse.methods.admm import shrunk
 from autosparse.methods.layer_problem import LayerProblem
-from autosparse.methods.method import Family, Statistic
-from autosparse.model_graph import Layer
+from autosparse.methods.support_solver import SupportSolver, lowest_price
 
 # What a step must promise, as a share of the objective at zero weights.
 _WORTHWHILE = 1e-5
@@ -69,7 +64,7 @@ class Descent:
         columns = self.weight.shape[-1]
         groups = torch.arange(len(self.hessian))[:, None]
         for _ in range(most):
-            moved = _shrunk(self.weight - self.slope, price)
+            moved = shrunk(self.weight - self.slope, price)
             change = moved - self.weight
             promised = -(
                 self.slope * change
@@ -100,44 +95,24 @@ def descended_to(problem: LayerProblem, sparsity: float) -> Tensor:
     """
     descent = Descent.of(problem)
     most = max(int(_STEPS_EACH * problem.weight.shape[-1]), 1)
-    # from above: at a high price all are zero, and ever more of them move
-    low, high = 0.0, float(descent.slope.abs().max())
-    for _ in range(_HALVINGS):
-        price = (low + high) / 2
+
+    def zeros_at(price: float) -> float:
         descent.run(price, most)
-        zeros = float((descent.weight == 0).double().mean())
-        low, high = (price, high) if zeros < sparsity else (low, price)
-    descent.run(low, most)
+        return float((descent.weight == 0).double().mean())
+
+    # from above: at a high price all are zero, and ever more of them move
+    descent.run(lowest_price(sparsity, float(descent.slope.abs().max()), _HALVINGS, zeros_at), most)
     return descent.weight
 
 
-def _shrunk(values: Tensor, by: float) -> Tensor:
-    return values.sign() * (values.abs() - by).clamp_min(0)
-
-
-class GreedyDescent:
-    """Any pattern, fp32 or int8; the kept weights change."""
+class GreedyDescent(SupportSolver):
+    """The support is what is largest where the descent ends."""
 
     name = "greedy_descent"
     summary = "Net-Trim's program by greedy coordinate descent, then an exact fit"
     source = "PR6: Nutini et al. 2017, arXiv:1712.08859"
-    needs: frozenset[Statistic] = frozenset({"hessian"})
-    family: Family = "solver"
     cost = "some K steps of rows x K"
 
-    def why_not(self, layer: Layer, level: Level) -> str:
-        """It makes every pattern with zeros that fits the layer."""
-        return why_not_pruned(self.name, layer, level)
-
-    def compress(
-        self, layer: Layer, weight: Tensor, level: Level, statistics: LayerStatistics
-    ) -> CompressedWeight:
-        """Descend, keep what is largest, and fit.
-
-        Raises:
-            CandidateError: the Hessian cannot be made positive definite.
-        """
-        problem = LayerProblem.of(layer, weight, statistics)
-        scores = descended_to(problem, level.sparsity).abs().reshape(weight.shape)
-        kept = problem.split(project(scores, level.pattern))
-        return settled(problem, kept, level.precision)
+    def support(self, problem: LayerProblem, pattern: Pattern) -> Tensor:
+        """Descend, and keep what is largest."""
+        return problem.kept(descended_to(problem, pattern.sparsity).abs(), pattern)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
 from autosparse.errors import AutoSparseError, CandidateError
+from autosparse.levels import Pattern
+from autosparse.levels.masks import project
 from autosparse.model_graph import Layer
 
 DAMPING = 0.01
@@ -48,6 +50,15 @@ class LayerProblem:
     def split(self, matrix: Tensor) -> Tensor:
         """(output channels, K) -> (groups, rows, K)."""
         return matrix.reshape(self.weight.shape)
+
+    def kept(self, scores: Tensor, pattern: Pattern) -> Tensor:
+        """What scores highest, as far as the pattern allows: (groups, rows, K) bool.
+
+        Args:
+            scores: (groups, rows, K).
+            pattern: the shape of the zeros.
+        """
+        return self.split(project(scores.reshape(-1, scores.shape[-1]), pattern))
 
     def errors(self, weight: Tensor) -> Tensor:
         """Squared output error of every row, (groups, rows)."""

@@ -18,16 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autosparse.calibration import LayerStatistics
-from autosparse.levels import Level
-from autosparse.levels.masks import project
-from autosparse.levels.weights import CompressedWeight
-from autosparse.methods.admm import Copies, Splitting
-from autosparse.methods.applicability import why_not_pruned
-from autosparse.methods.kept_weights import settled
+from autosparse.levels import Pattern
+from autosparse.methods.admm import Copies, Splitting, shrunk
 from autosparse.methods.layer_problem import LayerProblem
-from autosparse.methods.method import Family, Statistic
-from autosparse.model_graph import Layer
+from autosparse.methods.support_solver import SupportSolver, lowest_price
 
 _PENALTY = 0.3
 _TOLERANCE, _MOST_STEPS = 1e-3, 200
@@ -70,55 +64,33 @@ def trimmed_to(problem: LayerProblem, sparsity: float) -> Tensor:
     """
     splitting = Splitting.of(problem)
     copies = Copies(splitting.weight.clone(), torch.zeros_like(splitting.weight))
-    low, high = 0.0, float(splitting.weight.abs().max())
-    for _ in range(_HALVINGS):
-        price = (low + high) / 2
+
+    def zeros_at(price: float) -> float:
         _descend(splitting, copies, price, _STEPS_EACH)
-        zeros = float((copies.sparse == 0).double().mean())
-        low, high = (price, high) if zeros < sparsity else (low, price)
-    # at the lower price no more weights are zero than asked for, so those left can be ranked
-    _descend(splitting, copies, low, _STEPS_EACH)
+        return float((copies.sparse == 0).double().mean())
+
+    price = lowest_price(sparsity, float(splitting.weight.abs().max()), _HALVINGS, zeros_at)
+    _descend(splitting, copies, price, _STEPS_EACH)
     return copies.sparse
 
 
 def _descend(splitting: Splitting, copies: Copies, price: float, most: int) -> float:
     residual = float("inf")
     for _ in range(most):
-        residual = copies.step(
-            splitting, _PENALTY, lambda values: _shrunk(values, price / _PENALTY)
-        )
+        residual = copies.step(splitting, _PENALTY, lambda values: shrunk(values, price / _PENALTY))
         if residual < _TOLERANCE:
             break
     return residual
 
 
-def _shrunk(values: Tensor, by: float) -> Tensor:
-    return values.sign() * (values.abs() - by).clamp_min(0)
-
-
-class NetTrim:
-    """Any pattern, fp32 or int8; the kept weights change."""
+class NetTrim(SupportSolver):
+    """The support is what the convex program leaves largest."""
 
     name = "net_trim"
     summary = "smallest sum of magnitudes that keeps the outputs, then an exact fit"
     source = "PR4: Aghasi et al. 2017, arXiv:1611.05162"
-    needs: frozenset[Statistic] = frozenset({"hessian"})
-    family: Family = "solver"
     cost = "eigenvectors, cubic in K, and a hundred products"
 
-    def why_not(self, layer: Layer, level: Level) -> str:
-        """It makes every pattern with zeros that fits the layer."""
-        return why_not_pruned(self.name, layer, level)
-
-    def compress(
-        self, layer: Layer, weight: Tensor, level: Level, statistics: LayerStatistics
-    ) -> CompressedWeight:
-        """Solve the convex program, keep what it leaves largest, and fit.
-
-        Raises:
-            CandidateError: the Hessian cannot be made positive definite.
-        """
-        problem = LayerProblem.of(layer, weight, statistics)
-        scores = trimmed_to(problem, level.sparsity).abs().reshape(weight.shape)
-        kept = problem.split(project(scores, level.pattern))
-        return settled(problem, kept, level.precision)
+    def support(self, problem: LayerProblem, pattern: Pattern) -> Tensor:
+        """Solve the program, and keep what it leaves largest."""
+        return problem.kept(trimmed_to(problem, pattern.sparsity).abs(), pattern)

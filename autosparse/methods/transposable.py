@@ -13,30 +13,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autosparse.calibration import LayerStatistics
-from autosparse.levels import NM, Level
+from autosparse.errors import AutoSparseError
+from autosparse.levels import NM, Level, Pattern
 from autosparse.levels.transposable import project_transposable
-from autosparse.levels.weights import CompressedWeight
-from autosparse.methods.applicability import why_not_pruned
-from autosparse.methods.kept_weights import settled
 from autosparse.methods.layer_problem import LayerProblem
-from autosparse.methods.method import Family, Statistic
+from autosparse.methods.support_solver import SupportSolver
 from autosparse.model_graph import Layer
 
 
-class Transposable:
-    """N:M zeros, fp32 or int8; the kept weights change."""
+class Transposable(SupportSolver):
+    """N:M zeros only."""
 
     name = "transposable"
     summary = "zeros that are N:M along inputs and outputs, then an exact fit"
     source = "NM7: Hubara et al. 2021, arXiv:2102.08124"
-    needs: frozenset[Statistic] = frozenset({"hessian"})
-    family: Family = "solver"
     cost = "small systems for every M x M block, and an exact fit"
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """Output channels must split into groups of M as inputs do."""
-        reason = why_not_pruned(self.name, layer, level)
+        reason = super().why_not(layer, level)
         if reason:
             return reason
         if not isinstance(level.pattern, NM):
@@ -46,17 +41,14 @@ class Transposable:
             return f"{layer.name}: {rows} outputs are no multiple of {level.pattern.group}"
         return ""
 
-    def compress(
-        self, layer: Layer, weight: Tensor, level: Level, statistics: LayerStatistics
-    ) -> CompressedWeight:
-        """Keep the weights that add most to the output, then fit them.
+    def support(self, problem: LayerProblem, pattern: Pattern) -> Tensor:
+        """Keep the weights that add most to the output.
 
         Raises:
-            CandidateError: the Hessian cannot be made positive definite.
+            AutoSparseError: the pattern is none of those that `why_not` lets through.
         """
-        assert isinstance(level.pattern, NM)
-        problem = LayerProblem.of(layer, weight, statistics)
+        if not isinstance(pattern, NM):
+            raise AutoSparseError(f"transposable makes N:M zeros only, not {pattern}")
         norms = torch.diagonal(problem.hessian, dim1=-2, dim2=-1).sqrt()[:, None]
-        scores = (problem.weight.abs() * norms).reshape(weight.shape)
-        kept = project_transposable(scores, level.pattern)
-        return settled(problem, problem.split(kept), level.precision)
+        scores = problem.weight.abs() * norms
+        return problem.split(project_transposable(scores.flatten(0, 1), pattern))
