@@ -42,45 +42,21 @@ def find_layers(
         operator = _OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if operator is None or node.name is None:
             continue
-        reason = _why_not(node)
-        if reason:
-            skipped[node.name] = reason
+        described = _described(node, operator, scopes)
+        if isinstance(described, Layer):
+            found.append(described)
         else:
-            found.append(_describe(node, operator, scopes))
+            skipped[node.name] = described
     return _with_unique_names(found), skipped
 
 
-def _why_not(node: ir.Node) -> str:
-    """Why a weighted operator is no layer; empty when it is one."""
+def _described(node: ir.Node, operator: Operator, scopes: dict[str, str]) -> Layer | str:
+    """A weighted operator as a layer, or why it is none."""
     source, weight = node.inputs[0], node.inputs[1]
     if source is None or weight is None or weight.const_value is None:
         return "its weight is computed at run time"
-    if weight.const_value.dtype != ir.DataType.FLOAT:
-        return f"its weight is {weight.const_value.dtype.name.lower()}, not float32"
-    rank = len(weight.const_value.shape)
-    if node.op_type in ("Gemm", "MatMul") and rank != 2:
-        return f"its weight has {rank} dimensions, not 2"
-    if node.op_type == "Conv" and rank < 3:
-        return f"its weight has {rank} dimensions, not 3 or more"
-    if node.op_type == "Gemm" and _integer(node, "transA", 0):
-        return "it reads its activations transposed"
-    if source.const_value is not None:
-        return "its input is a constant"
-    if 0 in weight.const_value.shape.numpy():
-        return "its weight is empty"
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is not None and (bias.const_value is None or len(bias.const_value.shape) != 1):
-        return "its bias is no constant vector"
-    return ""
-
-
-def _describe(node: ir.Node, operator: Operator, scopes: dict[str, str]) -> Layer:
-    source, weight = node.inputs[0], node.inputs[1]
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    assert source is not None
-    assert weight is not None
-    assert weight.const_value is not None
-    return Layer(
+    return _why_not(node, source, weight.const_value, bias) or Layer(
         name=_human_name(node, str(weight.name), scopes),
         node=str(node.name),
         operator=operator,
@@ -92,6 +68,28 @@ def _describe(node: ir.Node, operator: Operator, scopes: dict[str, str]) -> Laye
         groups=_integer(node, "group", 1),
         transposed=bool(_integer(node, "transB", 0)),
     )
+
+
+def _why_not(
+    node: ir.Node, source: ir.Value, weight: ir.TensorProtocol, bias: ir.Value | None
+) -> str:
+    """Why an operator with a constant weight is no layer; empty when it is one."""
+    if weight.dtype != ir.DataType.FLOAT:
+        return f"its weight is {weight.dtype.name.lower()}, not float32"
+    rank = len(weight.shape)
+    if node.op_type in ("Gemm", "MatMul") and rank != 2:
+        return f"its weight has {rank} dimensions, not 2"
+    if node.op_type == "Conv" and rank < 3:
+        return f"its weight has {rank} dimensions, not 3 or more"
+    if node.op_type == "Gemm" and _integer(node, "transA", 0):
+        return "it reads its activations transposed"
+    if source.const_value is not None:
+        return "its input is a constant"
+    if 0 in weight.shape.numpy():
+        return "its weight is empty"
+    if bias is not None and (bias.const_value is None or len(bias.const_value.shape) != 1):
+        return "its bias is no constant vector"
+    return ""
 
 
 def _human_name(node: ir.Node, weight: str, scopes: dict[str, str]) -> str:

@@ -50,7 +50,11 @@ def call_exporter(
             )  # fmt: skip
     except Exception as error:  # the exporter's errors, and whatever the module's own code raises
         raise _explain(type(module).__name__, error) from error
-    assert program is not None
+    if program is None:
+        raise ModelError(
+            f"torch.onnx.export returned nothing for the module {type(module).__name__}",
+            hint="only exporters of other versions do: install the torch that AutoSparse names",
+        )
     _rename(program.model.graph, tuple(call.arguments), outputs, type(module).__name__)
     _strip_metadata(program.model)
     return program
