@@ -8,7 +8,7 @@ own scale and shift undo just that, changes nothing at first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
@@ -23,22 +23,20 @@ class ChannelSums:
     """Sums over batches, in float64, that give the mean and the variance of every channel."""
 
     count: int = 0
-    total: Tensor | None = None
-    squares: Tensor | None = None
+    total: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    """(channels,) from the first batch on."""
+    squares: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
     def add(self, values: Tensor) -> None:
         """Take in one batch, (rows, channels, ...)."""
         others = [axis for axis in range(values.ndim) if axis != 1]
         wide = values.detach().to(torch.float64)
-        total, squares = wide.sum(dim=others), wide.square().sum(dim=others)
         self.count += values.numel() // values.shape[1]
-        self.total = total if self.total is None else self.total + total
-        self.squares = squares if self.squares is None else self.squares + squares
+        self.total = self.total + wide.sum(dim=others)
+        self.squares = self.squares + wide.square().sum(dim=others)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of every channel, (channels,) float32."""
-        assert self.total is not None
-        assert self.squares is not None
         mean = self.total / self.count
         variance = (self.squares / self.count - mean.square()).clamp_(min=0.0)
         return mean.float(), variance.float()
