@@ -6,6 +6,11 @@ suffix `_b`, and `scores` takes the place of `labels`.
 
 from __future__ import annotations
 
+import lzma
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +26,14 @@ Array = npt.NDArray[np.generic]
 Augmentation = Literal["flip", "shift"]
 """A change of images that leaves their meaning, where the user says that it does."""
 LABELS, SCORES, PAIR_SUFFIX = "labels", "scores", "_b"
+# What an archive that is damaged, encrypted, no archive, or holds objects makes its readers raise:
+# the file itself, zipfile and the decompressors behind it, and numpy's reader of headers, which
+# has Python parse them, makes a type of what it finds, and allocates what they announce.
+_DAMAGED = (
+    OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, KeyError,
+    NotImplementedError, RuntimeError, ValueError, SyntaxError, tokenize.TokenError, TypeError,
+    MemoryError, OverflowError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,7 @@ def _read(path: Path, role: str) -> dict[str, Array]:
                 return {name: np.asarray(loaded[name]) for name in loaded.files}
     except FileNotFoundError as error:
         raise DataError(f"there is no {role} file {path}") from error
-    except Exception as error:  # zipfile, zlib and numpy agree on no type for damaged archives
+    except _DAMAGED as error:
         raise DataError(
             f"the {role} file {path.name} is not an npz file of plain arrays",
             hint="save it with numpy.savez(path, input=..., labels=...), without objects",
