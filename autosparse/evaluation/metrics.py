@@ -112,7 +112,9 @@ def load_metric(spelling: str) -> Metric:
         sys.path.append(here)
     try:
         function = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # importing runs the user's own code
+    except Exception as error:
+        # importing runs a module of the user's, and what that raises is anybody's guess; whatever
+        # it is, the metric that was asked for is not there, and the cause stays chained
         raise ConfigError(f"the metric {spelling!r} cannot be imported: {error}") from error
     if not callable(function):
         raise ConfigError(f"the metric {spelling!r} is no function")
