@@ -9,6 +9,7 @@ import torch
 
 from autosparse.model_graph import ModelGraph, load_model
 from tests.models import residual_cnn
+from tests.recovery.lessons import planted_graph
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -24,3 +25,8 @@ def _one_thread() -> Iterator[None]:
 def residual(tmp_path_factory: pytest.TempPathFactory) -> ModelGraph:
     path = tmp_path_factory.mktemp("net") / "net.onnx"
     return load_model(residual_cnn().save(path, "logits"))
+
+
+@pytest.fixture(scope="package")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> ModelGraph:
+    return planted_graph(tmp_path_factory.mktemp("planted"))

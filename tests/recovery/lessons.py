@@ -15,14 +15,15 @@ from autosparse.levels import Level
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.magnitude import Magnitude
 from autosparse.methods.round_to_nearest import RoundToNearest
-from autosparse.model_graph import ModelGraph
+from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery import Recovery
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.student import Student
+from autosparse.recovery.trained_layer import TrainedLayer
 from autosparse.recovery.training import Outcome, Training
 from autosparse.recovery.training_data import TrainingData
-from tests.models import Array, Floats, images
+from tests.models import Array, Floats, Net, images
 
 QUICK = TrainingPlan(
     seconds=600.0,
@@ -33,6 +34,7 @@ QUICK = TrainingPlan(
     temperature=1.0,
     learning_rate=0.05,
 )
+_GROUPS, _LOUD = 4, 2.0
 Weights = Mapping[str, CompressedWeight]
 
 
@@ -98,3 +100,49 @@ def answers(graph: ModelGraph, weights: Weights, inputs: Mapping[str, Array]) ->
                 bias.copy_(torch.tensor(weight.bias))
         outputs = module({name: torch.tensor(array) for name, array in inputs.items()})
     return np.asarray(next(iter(outputs.values())).numpy(), dtype=np.float32)
+
+
+def planted_graph(directory: Path) -> ModelGraph:
+    """In every group of four inputs the first two are the same, and both weights the smallest.
+
+    What matters most comes in twice, each time with a small weight: magnitude prunes both, although
+    one of them, twice as large, would do for the two.
+    """
+    net = Net(seed=3)
+    x = net.input("x", "batch", 4 * _GROUPS)
+    signs = net.rng.choice([-1.0, 1.0], (8, 4 * _GROUPS))
+    signs[:, 1::4] = signs[:, ::4]
+    weight = signs * np.tile([0.45, 0.45, 0.6, 0.6], _GROUPS)
+    net.node("Gemm", x, net.constant("fc.weight", weight.astype(np.float32)), name="fc",
+             to="y", transB=1)  # fmt: skip
+    return load_model(net.save(directory / "net.onnx", "y"))
+
+
+def planted_rows() -> Dataset:
+    """Rows in which the inputs that come in twice are the loud ones."""
+    rows = np.random.default_rng(4).standard_normal((400, 4 * _GROUPS)).astype(np.float32)
+    rows[:, ::4] *= _LOUD
+    rows[:, 1::4] = rows[:, ::4]
+    return Dataset({"x": rows})
+
+
+def trained(
+    graph: ModelGraph, recovery: Recovery, level: str = "2:4:fp32", steps: int = 400
+) -> Outcome:
+    """A whole training on the planted layer."""
+    plan = TrainingPlan(
+        seconds=600.0, steps=steps, batch_size=64, logits=False, learning_rate=0.02,
+        arithmetic="fp32", optimizer="adamw", patience=100, weight_decay=0.0,
+    )  # fmt: skip
+    levels = {"fc": Level.parse(level)}
+    student = Student(graph, levels, weights_of(graph, levels), recovery)
+    return Training(graph, student, TrainingData(planted_rows(), 64, 0), plan).run()
+
+
+def one_layer(recovery: Recovery, level: str = "2:4:fp32") -> TrainedLayer:
+    """A layer with random weights, at the start of a training."""
+    described = Layer("fc", "n", "Gemm", "x", "y", "w", (16, 16), None, transposed=True)
+    weight = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
+    layer = TrainedLayer(described, Level.parse(level), weight, None, None)
+    recovery.prepare([layer])
+    return layer

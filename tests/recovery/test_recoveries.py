@@ -7,33 +7,24 @@ cannot bring it back.
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from autosparse.datasets import Dataset
 from autosparse.levels import Level
-from autosparse.model_graph import Layer, ModelGraph, load_model
+from autosparse.model_graph import ModelGraph
 from autosparse.recovery import RECOVERIES, Moment
 from autosparse.recovery.cast import Cast, adaptive_l1_decay
 from autosparse.recovery.fine_tune import FineTune
 from autosparse.recovery.gradient_annealing import GradientAnnealing, soft_threshold
 from autosparse.recovery.gradual import Gradual
-from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.progressive_gradient_flow import ProgressiveGradientFlow, faded
-from autosparse.recovery.recovery import Recovery
 from autosparse.recovery.sr_ste import (
     SrSte,
     SrSteConfig,
     sparse_refined_gradient,
     straight_through,
 )
-from autosparse.recovery.student import Student
-from autosparse.recovery.trained_layer import TrainedLayer
-from autosparse.recovery.training import Outcome, Training
-from autosparse.recovery.training_data import TrainingData
-from tests.models import Net
-from tests.recovery.lessons import weights_of
+from tests.recovery.lessons import one_layer, trained
 
 WEIGHT = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.1, -0.2, 4.0, -0.3]])
 MASK = torch.tensor([[True, False, False, True], [False, False, True, True]])
@@ -94,36 +85,6 @@ def test_adaptive_decay_by_hand() -> None:
     assert torch.allclose(found, torch.tensor([1.0, -2.0 + 1 / 3, 0.0, 5.0]))
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> ModelGraph:
-    """In every group of four inputs the first two are the same, and both weights the smallest."""
-    net = Net(seed=3)
-    x = net.input("x", "batch", 4 * GROUPS)
-    signs = net.rng.choice([-1.0, 1.0], (8, 4 * GROUPS))
-    signs[:, 1::4] = signs[:, ::4]
-    weight = signs * np.tile([0.45, 0.45, 0.6, 0.6], GROUPS)
-    net.node("Gemm", x, net.constant("fc.weight", weight.astype(np.float32)), name="fc",
-             to="y", transB=1)  # fmt: skip
-    return load_model(net.save(tmp_path_factory.mktemp("planted") / "net.onnx", "y"))
-
-
-def planted_rows() -> Dataset:
-    rows = np.random.default_rng(4).standard_normal((400, 4 * GROUPS)).astype(np.float32)
-    rows[:, ::4] *= LOUD
-    rows[:, 1::4] = rows[:, ::4]
-    return Dataset({"x": rows})
-
-
-def trained(graph: ModelGraph, recovery: Recovery, level: str = "2:4:fp32") -> Outcome:
-    plan = TrainingPlan(
-        seconds=600.0, steps=400, batch_size=64, logits=False, learning_rate=0.02,
-        arithmetic="fp32", optimizer="adamw", patience=100, weight_decay=0.0,
-    )  # fmt: skip
-    levels = {"fc": Level.parse(level)}
-    student = Student(graph, levels, weights_of(graph, levels), recovery)
-    return Training(graph, student, TrainingData(planted_rows(), 64, 0), plan).run()
-
-
 @pytest.mark.parametrize(
     ("name", "level"),
     [
@@ -152,7 +113,7 @@ def test_the_pull_settles_the_zeros() -> None:
 def churn(config: SrSteConfig) -> int:
     """Zeros that change places under gradients that are noise."""
     recovery = SrSte(config)
-    layer = _one_layer(recovery)
+    layer = one_layer(recovery)
     draw, changes = torch.Generator().manual_seed(0), 0
     for step in range(150):
         before = layer.mask.clone()
@@ -166,17 +127,9 @@ def churn(config: SrSteConfig) -> int:
     return changes
 
 
-def _one_layer(recovery: Recovery) -> TrainedLayer:
-    described = Layer("fc", "n", "Gemm", "x", "y", "w", (16, 16), None, transposed=True)
-    weight = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
-    layer = TrainedLayer(described, Level.parse("2:4:fp32"), weight, None, None)
-    recovery.prepare([layer])
-    return layer
-
-
 def test_zeros_come_along_the_cubic_and_stay() -> None:
     recovery = Gradual()
-    layer = _one_layer(recovery)
+    layer = one_layer(recovery)
     layer.level = Level.parse("unstructured@0.9:fp32")
     optimizer = torch.optim.SGD([layer.raw])
     shares, last = [], layer.mask.clone()
@@ -191,7 +144,7 @@ def test_zeros_come_along_the_cubic_and_stay() -> None:
 
 def test_gradients_of_pruned_weights_are_annealed_to_nothing() -> None:
     recovery = GradientAnnealing()
-    layer = _one_layer(recovery)
+    layer = one_layer(recovery)
     layer.level = Level.parse("unstructured@0.5:fp32")
     flows = []
     for progress in (0.2, 0.4, 0.599):
@@ -223,17 +176,17 @@ def test_a_cut_behind_the_decay_costs_nothing(planted: ModelGraph) -> None:
 
 
 def test_random_zeros_do_not_look_at_weights() -> None:
-    first, second = (_one_layer(RECOVERIES.load("random_zeros")) for _ in range(2))
+    first, second = (one_layer(RECOVERIES.load("random_zeros")) for _ in range(2))
     assert torch.equal(first.mask, second.mask)
     second.raw.data.copy_(-3.0 * torch.rand(16, 16))
     RECOVERIES.load("random_zeros").prepare([second])
     assert torch.equal(first.mask, second.mask)
-    assert not torch.equal(first.mask, _one_layer(FineTune()).mask)
+    assert not torch.equal(first.mask, one_layer(FineTune()).mask)
 
 
 def test_progressive_flow_ends_faded() -> None:
     recovery = ProgressiveGradientFlow()
-    layer = _one_layer(recovery)
+    layer = one_layer(recovery)
     shares = [
         float((recovery.weight(layer, p) / layer.raw).detach()[~layer.mask].mean())
         for p in (0.0, 0.3, 0.6, 1.0)
@@ -243,7 +196,7 @@ def test_progressive_flow_ends_faded() -> None:
 
 def test_factors_share_out_zeros_and_do_not_undo_them() -> None:
     recovery = GradientAnnealing()
-    layers = [_one_layer(recovery) for _ in range(3)]
+    layers = [one_layer(recovery) for _ in range(3)]
     for layer, factor in zip(layers, (-1.0, 0.5, 2.0), strict=True):
         layer.state("factor").data.fill_(factor)
     recovery.after_step(layers, Moment(1, 0.1, 0.1), torch.optim.SGD([layers[0].raw]))
