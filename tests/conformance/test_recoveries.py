@@ -33,6 +33,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sparse_momentum": _EVERY,
     "dst_ee": _EVERY,
     "srigl": _UNSTRUCTURED,
+    "st3": _EVERY,
+    "gsm": _EVERY,
+    "hypersparse": _EVERY,
+    "iss_p": _EVERY,
+    "irrelevant_weights": _EVERY,
     "random_zeros": _EVERY,
 }
 _CARD = ("Idea:", "Source:", "Helps when:", "Does nothing when:", "Cost:")
