@@ -21,10 +21,9 @@ from autosparse.methods import METHODS
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery import RECOVERIES, StatisticsCorrection
+from autosparse.recovery.averaging import Subject, train
 from autosparse.recovery.plan import TrainingPlan
-from autosparse.recovery.student import Student
-from autosparse.recovery.training import Outcome, Training
-from autosparse.recovery.training_data import TrainingData
+from autosparse.recovery.training import Outcome
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from benchmarks.cifar_models import Images, normalized, read_images
 from benchmarks.model_files import UnavailableError
@@ -101,10 +100,10 @@ class RecoveryLab:
         """Train, lower, and evaluate the file."""
         chosen = self._every(levels)
         grids = self._backend.rounded_activations(self.graph, chosen, self._ranges)
-        student = Student(self.graph, chosen, weights, RECOVERIES.load(method), grids)
+        recovery = RECOVERIES.load(method)
+        subject = Subject(self.graph, chosen, weights, recovery, tuple(grids))
         rows = Dataset({self._input: self._train.images}, self._train.labels)
-        data = TrainingData(rows, plan.batch_size, plan.seed)
-        outcome = Training(self.graph, student, data, plan).run()
+        outcome = train(subject, rows, plan)
         return Trained(self.accuracy(levels, outcome.weights), outcome)
 
     def accuracy(self, levels: Mapping[str, Level], weights: Weights) -> float:
@@ -182,4 +181,4 @@ def _decoded(path: Path, rows: int) -> Images:
 
 
 def _method(level: Level) -> str:
-    return level.method or "sparsegpt"
+    return level.method or "alps"

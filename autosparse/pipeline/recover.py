@@ -28,11 +28,10 @@ from autosparse.pipeline.parity import Parity
 from autosparse.pipeline.records import RecoveryRecord, TrialRecord
 from autosparse.pipeline.search_run import Search
 from autosparse.recovery import RECOVERIES
+from autosparse.recovery.averaging import Subject, train
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.recovery import Recovery
-from autosparse.recovery.student import Student
-from autosparse.recovery.training import CurvePoint, Outcome, Training
-from autosparse.recovery.training_data import TrainingData
+from autosparse.recovery.training import CurvePoint, Outcome
 
 RECOVERED = "recovery"
 _MOST_WINNERS = 3
@@ -207,8 +206,7 @@ class Trainer:
         bench, job = self.bench, self.bench.job
         grids = job.engines.backend.rounded_activations(job.graph, recipe.levels, bench.ranges)
         weights = stitched_weights(bench.table, recipe, bench.correction)
-        student = Student(job.graph, recipe.levels, weights, recovery, grids)
-        data = TrainingData(self.rows, plan.batch_size, plan.seed)
+        subject = Subject(job.graph, recipe.levels, weights, recovery, tuple(grids))
 
         def watch(point: CurvePoint) -> None:
             job.engines.progress.step(
@@ -216,7 +214,7 @@ class Trainer:
                 f"divergence {point.held_out:.3g} on rows held out",
             )  # fmt: skip
 
-        return Training(job.graph, student, data, plan, checkpoint, watch).run()
+        return train(subject, self.rows, plan, checkpoint, watch)
 
 
 def _rows_in_a_step(bench: Bench) -> int:

@@ -33,6 +33,8 @@ RECOVERIES: Registry[Recovery] = Registry(
         "hypersparse": "autosparse.recovery.hypersparse:HyperSparse",
         "iss_p": "autosparse.recovery.iss_p:IssP",
         "irrelevant_weights": "autosparse.recovery.irrelevant_weights:IrrelevantWeights",
+        "sparse_soup": "autosparse.recovery.sparse_soup:SparseSoup",
+        "swamp": "autosparse.recovery.swamp:Swamp",
         "random_zeros": "autosparse.recovery.random_zeros:RandomZeros",
     },
     expected=Recovery,

@@ -51,6 +51,10 @@ class Recovery:
     """Which weights the training starts from: the level's, or those of the dense model."""
     optimizer: ClassVar[Literal["any", "adamw"]] = "any"
     """Which optimizer it needs."""
+    members: ClassVar[int] = 1
+    """Trainings whose weights are averaged; where there are several, the hooks are not called."""
+    rounds: ClassVar[int] = 1
+    """How often that is done, with more and more zeros; each round begins at the last mean."""
 
     def why_not(self, levels: Mapping[str, Level]) -> str:
         """Why it cannot train a recipe, in a sentence; else empty."""

@@ -160,14 +160,26 @@ class Training:
                 "the recovery training diverged",
                 hint="give more rows, or another recovery method",
             )
-        self._student.load_state_dict(now.best_state)
-        self._student.recalibrate(self._statistics_rows)
-        after = self._divergence(1.0)
+        weights, after = self.conclude(now.best_state)
         now.seconds = self._elapsed()
         return Outcome(
-            weights=self._student.export(), curve=tuple(now.curve), before=before, after=after,
+            weights=weights, curve=tuple(now.curve), before=before, after=after,
             steps=now.step, seconds=now.seconds, end=end, arithmetic=self._arithmetic,
         )  # fmt: skip
+
+    def conclude(self, state: State) -> tuple[Mapping[str, CompressedWeight], float]:
+        """What a state of the student gives: weights, and how far they are from the dense model.
+
+        Its norms get the statistics of the training rows first.
+        """
+        self._student.load_state_dict(state)
+        self._student.recalibrate(self._statistics_rows)
+        after = self._divergence(1.0)
+        return self._student.export(), after
+
+    def state(self) -> State:
+        """A copy of the student's state."""
+        return copy.deepcopy(self._student.state_dict())
 
     def _loop(self) -> End:
         now, plan, student = self._now, self._plan, self._student
@@ -248,7 +260,7 @@ class Training:
         now.curve.append(point)
         if at_target and held_out < now.best:
             now.best, now.fruitless = held_out, 0
-            now.best_state = copy.deepcopy(self._student.state_dict())
+            now.best_state = self.state()
         elif at_target and progress >= _PATIENCE_FROM:
             now.fruitless += 1
         if self._watch is not None:

@@ -36,12 +36,13 @@ class TrainingData:
         data: what the user gave.
         batch_size: rows in a step.
         seed: of the order and of what is held out.
+        order: number of the order among those with the same rows held out.
 
     Raises:
         DataError: too few rows.
     """
 
-    def __init__(self, data: Dataset, batch_size: int, seed: int) -> None:
+    def __init__(self, data: Dataset, batch_size: int, seed: int, order: int = 0) -> None:
         inputs = dict(data.inputs)
         if data.pair_inputs is not None:
             inputs = {n: np.concatenate([a, data.pair_inputs[n]]) for n, a in inputs.items()}
@@ -53,10 +54,10 @@ class TrainingData:
             )
         self._inputs = inputs
         self._labels = None if data.pair_inputs is not None else data.labels
-        self._seed = seed
-        order = np.random.default_rng(seed).permutation(rows)
+        self._seed, self._order = seed, order
+        drawn = np.random.default_rng(seed).permutation(rows)
         apart = min(rows // _HELD_OUT_SHARE, _MOST_HELD_OUT)
-        self._held_out, self._learned = order[:apart], order[apart:]
+        self._held_out, self._learned = drawn[:apart], drawn[apart:]
         self.batch_size = min(batch_size, len(self._learned))
 
     @property
@@ -72,7 +73,8 @@ class TrainingData:
     def batch(self, step: int) -> Rows:
         """The rows of one step: the same for the same seed, however the step is reached."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng((self._seed, 1, epoch)).permutation(self._learned)
+        drawn = np.random.default_rng((self._seed, 1 + self._order, epoch))
+        order = drawn.permutation(self._learned)
         return self._rows(order[place * self.batch_size : (place + 1) * self.batch_size])
 
     def first_batches(self, count: int) -> list[Rows]:
@@ -88,7 +90,7 @@ class TrainingData:
 
     def digest(self) -> str:
         """Digest of every value, and of how it is divided and ordered."""
-        found = hashlib.sha256(f"{self._seed} {self.batch_size}".encode())
+        found = hashlib.sha256(f"{self._seed} {self._order} {self.batch_size}".encode())
         for name in sorted(self._inputs):
             found.update(name.encode() + np.ascontiguousarray(self._inputs[name]).tobytes())
         if self._labels is not None:

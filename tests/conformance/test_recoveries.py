@@ -16,10 +16,9 @@ import torch
 from autosparse.levels import Level
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.recovery import RECOVERIES
-from autosparse.recovery.training import CurvePoint, Training
-from autosparse.recovery.training_data import TrainingData
+from autosparse.recovery.training import CurvePoint
 from tests.models import residual_cnn
-from tests.recovery.lessons import QUICK, lesson, levels_of, rows_of, student_of, weights_of
+from tests.recovery.lessons import lesson, levels_of, weights_of
 
 _EVERY = ("unstructured@0.8:fp32", "2:4:fp32", "block1x4@0.5:int8")
 _UNSTRUCTURED = ("unstructured@0.8:fp32", "unstructured@0.5:int8")
@@ -38,6 +37,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "hypersparse": _EVERY,
     "iss_p": _EVERY,
     "irrelevant_weights": _EVERY,
+    "sparse_soup": _EVERY,
+    "swamp": _EVERY,
     "random_zeros": _EVERY,
 }
 _CARD = ("Idea:", "Source:", "Helps when:", "Does nothing when:", "Cost:")
@@ -135,13 +136,11 @@ def test_a_recovery_goes_on_from_a_checkpoint(graph: ModelGraph, name: str, tmp_
         if point.step >= 18:
             raise stop
 
-    data = TrainingData(rows_of(), QUICK.batch_size, QUICK.seed)
-    student = student_of(graph, level, RECOVERIES.load(name))
     with pytest.raises(KeyboardInterrupt):
-        Training(graph, student, data, QUICK, path, watch).run()
-    stored = torch.load(path, weights_only=True)
-    assert 0 < stored["now"]["step"] < 18
-    resumed = lesson(graph, level, RECOVERIES.load(name), checkpoint=path)
+        lesson(graph, level, RECOVERIES.load(name), checkpoint=path, watch=watch)
+    later: list[CurvePoint] = []
+    resumed = lesson(graph, level, RECOVERIES.load(name), checkpoint=path, watch=later.append)
+    assert min(point.step for point in later) >= 18
     whole = lesson(graph, level, RECOVERIES.load(name))
     for layer, weight in whole.weights.items():
         assert np.array_equal(resumed.weights[layer].values, weight.values)

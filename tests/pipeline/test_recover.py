@@ -182,7 +182,7 @@ def test_what_was_trained_can_be_lowered_again_and_is_not_trained_again(
     assert first.sha256() == again.sha256()
     assert Recipe.load(written(recipe, tmp_path / "recipe.yaml")).id == recipe.id
 
-    monkeypatch.setattr(stage, "Training", None)  # nothing is trained again
+    monkeypatch.setattr(stage, "train", None)  # nothing is trained again
     search = PlainSearch(bench)
     search.try_recipe(recipe_at(bench, SPARSE), "start")
     repeated = recover(bench, cast(Search, search), AGREES, load_training_rows(job))

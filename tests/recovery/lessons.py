@@ -18,6 +18,7 @@ from autosparse.methods.round_to_nearest import RoundToNearest
 from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery import Recovery
+from autosparse.recovery.averaging import Subject, Watch, train
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.student import Student
 from autosparse.recovery.trained_layer import TrainedLayer
@@ -78,14 +79,15 @@ def lesson(
     recovery: Recovery,
     *,
     checkpoint: Path | None = None,
+    watch: Watch | None = None,
     grids: Sequence[ActivationGrid] = (),
     **plan: Any,
 ) -> Outcome:
     """One whole training."""
     asked = QUICK.model_copy(update=plan)
-    data = TrainingData(rows_of(), asked.batch_size, asked.seed)
-    student = student_of(graph, level, recovery, grids)
-    return Training(graph, student, data, asked, checkpoint).run()
+    levels = levels_of(graph, level)
+    subject = Subject(graph, levels, weights_of(graph, levels), recovery, grids)
+    return train(subject, rows_of(), asked, checkpoint, watch)
 
 
 def answers(graph: ModelGraph, weights: Weights, inputs: Mapping[str, Array]) -> Floats:

@@ -1,0 +1,96 @@
+"""Several trainings, averaged: the mean keeps the zeros, and is better than what it is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from autosparse.levels import Level
+from autosparse.model_graph import ModelGraph
+from autosparse.recovery import RECOVERIES
+from autosparse.recovery.averaging import Subject, mean_state, train
+from autosparse.recovery.checkpoint import State
+from autosparse.recovery.fine_tune import FineTune
+from autosparse.recovery.student import Student
+from autosparse.recovery.swamp import Swamp
+from autosparse.recovery.training import Training
+from autosparse.recovery.training_data import TrainingData
+from tests.recovery.lessons import QUICK, lesson, levels_of, planted_rows, rows_of, weights_of
+
+LEVEL = "unstructured@0.8:fp32"
+
+
+def test_a_mean_by_hand() -> None:
+    first = {"weight": torch.tensor([1.0, 0.0]), "mask": torch.tensor([True, False])}
+    second = {"weight": torch.tensor([3.0, 0.0]), "mask": torch.tensor([True, False])}
+    found = mean_state([first, second])
+    assert torch.equal(found["weight"], torch.tensor([2.0, 0.0]))
+    assert torch.equal(found["mask"], first["mask"])
+
+
+def test_orders_have_the_same_rows_held_out() -> None:
+    first, second = (TrainingData(rows_of(), 32, 0, order) for order in range(2))
+    held = [data.held_out()[0].inputs["image"] for data in (first, second)]
+    assert torch.equal(*held)
+    seen = [data.batch(0).inputs["image"] for data in (first, second)]
+    assert not torch.equal(*seen)
+    assert first.digest() != second.digest()
+
+
+def test_the_mean_is_better_than_what_it_is_made_of(planted: ModelGraph) -> None:
+    """Steps too long to settle: single trainings bounce between the walls of their valley."""
+    levels = {"fc": Level.parse("unstructured@0.5:fp32")}
+    subject = Subject(planted, levels, weights_of(planted, levels), FineTune())
+    changes = {"learning_rate": 0.2, "steps": 12, "evaluations": 1, "logits": False}
+    plan = QUICK.model_copy(update={**changes, "batch_size": 8})
+    states: list[State] = []
+    alone: list[float] = []
+    for order in range(3):
+        data = TrainingData(planted_rows(), plan.batch_size, plan.seed, order)
+        training = Training(planted, subject.student(), data, plan)
+        alone.append(training.run().after)
+        states.append(training.state())
+    weights, together = training.conclude(mean_state(states))
+    assert together < 0.97 * np.mean(alone)
+    zeros = subject.weights["fc"].values == 0
+    assert not weights["fc"].values[zeros].any()
+
+
+def test_a_soup_is_not_worse_than_its_best_member_and_keeps_the_zeros(
+    residual: ModelGraph,
+) -> None:
+    found = lesson(residual, LEVEL, RECOVERIES.load("sparse_soup"))
+    assert found.steps == QUICK.steps
+    assert [point.step for point in found.curve] == sorted(point.step for point in found.curve)
+    assert found.after <= min(point.held_out for point in found.curve) * 1.05
+    zeros = weights_of(residual, levels_of(residual, LEVEL))
+    for name, compressed in zeros.items():
+        assert not found.weights[name].values[compressed.values == 0].any()
+
+
+def test_particles_prune_in_rounds(residual: ModelGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ever more zeros, each still there in the next round, and not those of magnitude."""
+    levels = levels_of(residual, LEVEL)
+    begun: list[Subject] = []
+    plain = Subject.student
+
+    def student(subject: Subject) -> Student:
+        begun.append(subject)
+        return plain(subject)
+
+    monkeypatch.setattr(Subject, "student", student)
+    subject = Subject(residual, levels, weights_of(residual, levels), Swamp())
+    found = train(subject, rows_of(), QUICK)
+    name = next(iter(levels))
+    shares = [subject.levels[name].sparsity for subject in begun]
+    assert shares == sorted(shares)
+    assert len(shares) == 6
+    assert sorted(set(shares))[-1] == Level.parse(LEVEL).sparsity
+    assert len(set(shares)) == 3
+    earlier = begun[-1].weights[name].values == 0
+    final = found.weights[name].values == 0
+    assert not (earlier & ~final).any()
+    one_shot = weights_of(residual, levels)
+    assert any((found.weights[n].values == 0).tolist() != (w.values == 0).tolist()
+               for n, w in one_shot.items())  # fmt: skip
