@@ -10,7 +10,7 @@ from autosparse.errors import AutoSparseError, CandidateError
 from autosparse.levels import NM, Level, Unstructured
 from autosparse.methods.admm import Splitting
 from autosparse.methods.alps import Alps, chosen_support
-from autosparse.methods.kept_weights import refit, round_fitted
+from autosparse.methods.kept_weights import refit, refit_on_grid
 from autosparse.methods.layer_problem import LayerProblem, positive_definite
 from autosparse.model_graph import Layer
 
@@ -39,14 +39,14 @@ def test_rounding_by_hand() -> None:
     # 2.4 becomes 2, and half of the 0.4 lifts 5.4 over the border
     problem = LayerProblem(torch.tensor([[[2.4, 5.4, 0.0, 3.0]]]).double(), PAIRS)
     kept = torch.tensor([[[True, True, False, False]]])
-    rounded = round_fitted(problem, kept, refit(problem, kept), torch.ones(1, 1).double())
+    rounded, _ = refit_on_grid(problem, kept, scales=lambda rows: torch.ones(len(rows)))
     assert rounded.tolist() == [[[2, 6, 0, 0]]]
 
 
 def test_a_row_that_keeps_nothing_is_zero() -> None:
     kept = KEPT & torch.tensor([[[True], [False]]])
     assert refit(PROBLEM, kept)[0].tolist() == [[0, 6, 3.5, 0], [0, 0, 0, 0]]
-    rounded = round_fitted(PROBLEM, kept, refit(PROBLEM, kept), torch.ones(1, 2).double())
+    rounded, _ = refit_on_grid(PROBLEM, kept, scales=lambda rows: torch.ones(len(rows)))
     assert not rounded[0, 1].any()
 
 
