@@ -51,7 +51,7 @@ class Scale:
     sizes: Sizes | None
     """In place of the models' own."""
     whole_job_memory: tuple[str, ...]
-    """Models whose memory is sampled over a whole job, not only up to the early verdict."""
+    """Models whose memory is sampled over a whole job, not only with a few trials."""
     deadline_seconds: float
     """No cell is begun after this."""
 
