@@ -10,6 +10,10 @@ from autosparse.artifacts.bundle import file_sha256
 from autosparse.artifacts.manifest import MANIFEST_NAME, read_manifest
 from autosparse.pipeline.workspace import Workspace
 
+ATLAS_DATA = "atlas.json"
+"""What a job that made an atlas wrote last: everything that the page shows."""
+_OF_AN_ATLAS = (ATLAS_DATA, "atlas.html", "atlas.jsonl", "measurements.jsonl")
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -20,12 +24,15 @@ class Artifact:
 
 
 def artifacts_of(directory: Path) -> dict[str, Artifact]:
-    """The files of a job's bundle by name; without a bundle, its best recipe so far.
+    """The files of a job's bundle by name; without a bundle, its atlas, or best recipe so far.
 
     Args:
         directory: the job's.
     """
     bundle = Workspace(directory / "out").bundle
+    if (directory / "out" / ATLAS_DATA).is_file():  # written last
+        files = (directory / "out" / name for name in _OF_AN_ATLAS)
+        return {path.name: _artifact(path) for path in files if path.is_file()}
     if not (bundle / MANIFEST_NAME).is_file():
         recipe = directory / BEST_SO_FAR / "recipe.yaml"
         return {recipe.name: _artifact(recipe)} if recipe.is_file() else {}

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from api.announcements import announce
 from api.database import Database
 from api.run_history import note_end, note_new_beginning
 from api.tables import EventRow, JobRow, LaneRow, TrialRow
@@ -33,6 +34,8 @@ def move(session: Session, job: JobRow, state: str, **data: Any) -> None:
     if state in ("finished", "failed", "cancelled"):
         job.finished = time.time()
         note_end(session, job)
+        told = {"job": job.id, "kind": job.kind, "name": job.name, "verdict": job.verdict}
+        announce(session, job.owner, f"job.{state}", told)
     elif state == "queued":
         note_new_beginning(session, job)
     if state != "running":
@@ -120,6 +123,8 @@ class JobLease:
             job = self._held(session)
             for name, value in values.items():
                 setattr(job, name, value)
+            if state == "finished":
+                _tell_regressions(session, job)
             told = {k: v for k, v in values.items() if k in ("verdict", "problem")}
             if state == "queued" and job.cancel_requested:
                 state = "cancelled"
@@ -134,6 +139,15 @@ class JobLease:
         """The record of the best trial so far."""
         with self._database.reading() as session:
             return best_record(session, session.get(JobRow, self.job_id))
+
+
+def _tell_regressions(session: Session, job: JobRow) -> None:
+    """A bundle that was measured again has become worse: an event, and a call."""
+    worse = (job.outcome or {}).get("regressions")
+    if worse:
+        told = {"regressions": worse, "of": job.request.get("job")}
+        add_event(session, job, "regression", told)
+        announce(session, job.owner, "regression", {"job": job.id, "name": job.name, **told})
 
 
 def best_record(session: Session, job: JobRow | None) -> dict[str, Any] | None:

@@ -33,9 +33,11 @@ class PipeProgress:
         self._log = log
         self._started = time.monotonic()
         self._next_step = 0.0
+        self._here = f"{Path.cwd()}/"
 
     def stage(self, name: str, detail: str = "") -> None:
-        """A line, and an event."""
+        """A line, and an event; where this is on the server is nobody's business."""
+        detail = detail.replace(self._here, "")
         self._say(f"{name:<12} {detail}")
         self.tell("stage", stage=name, detail=detail)
 
@@ -56,6 +58,7 @@ class PipeProgress:
 
     def note(self, text: str) -> None:
         """A line, and an event."""
+        text = text.replace(self._here, "")
         self._say(f"note         {text}")
         self.tell("note", text=text)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from api.artifacts import ATLAS_DATA
 from api.job_kinds import ATLAS, RESOLVE, REVERIFY, SEARCH
 from api.reverification import reverified
 from autosparse.artifacts.atlas_data import AtlasData, break_even_words, summary, whole_file
@@ -22,7 +23,6 @@ from workers.local import local_engines, verify
 from workers.resolve import resolve_job
 
 Document = Mapping[str, Any]
-ATLAS_DATA = "atlas.json"
 
 
 class Teller(Progress, Protocol):

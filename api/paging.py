@@ -8,10 +8,10 @@ from fastapi import Query
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from api.tables import JobRow, RunRow, ScheduleRow, TargetRow, UploadRow
+from api.tables import DeliveryRow, JobRow, RunRow, ScheduleRow, TargetRow, UploadRow
 from autosparse.errors import NotFoundError
 
-Row = TypeVar("Row", JobRow, RunRow, ScheduleRow, TargetRow, UploadRow)
+Row = TypeVar("Row", DeliveryRow, JobRow, RunRow, ScheduleRow, TargetRow, UploadRow)
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items on a page.")]
 After = Annotated[
     str | None, Query(max_length=40, description="`next` of the page before this one.")

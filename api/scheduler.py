@@ -15,6 +15,7 @@ from collections.abc import Callable
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from api.announcements import announce
 from api.cron import Cron
 from api.jobs import cancel_row
 from api.keys import SCOPES, Caller
@@ -94,7 +95,7 @@ class Scheduler:
             self._check_owner(schedule)
             job, _ = accept_job(self._service, caller, schedule.kind, request, run.id)
         except UserInputError as error:
-            self._refuse(run, error)
+            self._refuse(run, schedule.owner, error)
             return False
         except WorkerError as error:
             # not the schedule's fault: the claim ends, and it is tried again
@@ -109,7 +110,7 @@ class Scheduler:
             if session.get_one(KeyRow, schedule.owner).revoked is not None:
                 raise ForbiddenError("the schedule's key was revoked", hint="make a new schedule")
 
-    def _refuse(self, run: RunRow, error: UserInputError) -> None:
+    def _refuse(self, run: RunRow, owner: str, error: UserInputError) -> None:
         _log.warning("run=%s is refused: %s", run.id, error.message)
         problem = problem_of(error).model_dump(mode="json")
         with self._service.database.writing() as session:
@@ -121,6 +122,8 @@ class Scheduler:
                     None,
                 )
                 current.ended, current.outcome = self._clock(), {"problem": problem}
+                told = {"run": run.id, "schedule": run.schedule, "detail": error.message}
+                announce(session, owner, "schedule.refused", told)
 
 
 def _note_begin(session: Session, run_id: str, job_id: str) -> bool:

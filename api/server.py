@@ -17,6 +17,7 @@ import uvicorn
 
 from api.app import create_app
 from api.database import Database
+from api.deliverer import Deliverer
 from api.event_hub import EventHub
 from api.file_store import FileStore
 from api.inspection import Inspector, child_environment
@@ -33,7 +34,7 @@ _RUNNER = "from api.runner import main; main()"
 _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 _FOLLOWERS_SECONDS = 3
-_SCHEDULER_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 
 
 @contextmanager
@@ -84,7 +85,8 @@ def serve(
         host, port = listener.getsockname()[:2]
         with (
             _runner(settings) if runner else contextlib.nullcontext(),
-            recurring("scheduler", Scheduler(service).tick, _SCHEDULER_SECONDS),
+            recurring("scheduler", Scheduler(service).tick, _LOOK_SECONDS),
+            recurring("webhooks", Deliverer(service).tick, _LOOK_SECONDS),
         ):
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", key)
             config = uvicorn.Config(

@@ -61,6 +61,8 @@ class ServerSettings(BaseModel):
     """Largest `time_limit` that a job may ask for, in seconds."""
     max_job_memory_bytes: Positive = 64 * _GIB
     """Memory that one process of a job may take."""
+    webhook_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    """Networks that webhooks may reach though they are not public: 10.1.0.0/16."""
     intake: IntakeLimits = IntakeLimits()
     """Limits of the process that reads uploads."""
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0

@@ -222,3 +222,36 @@ class RunRow(Base):
     job: Mapped[str | None] = mapped_column(_ID, index=True)
     ended: Mapped[float | None]
     outcome: Mapped[dict[str, Any] | None]
+
+
+class WebhookRow(Base):
+    """Somebody who is told what happens. The secret signs, so it is stored as it is."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    owner: Mapped[str] = mapped_column(_ID, ForeignKey("keys.id"), index=True)
+    url: Mapped[str] = mapped_column(Text)
+    kinds: Mapped[list[str]]
+    """Empty for everything."""
+    secret: Mapped[str] = mapped_column(_NAME)
+    created: Mapped[float]
+
+
+class DeliveryRow(Base):
+    """Something that a webhook is told, until it was or is given up."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index("deliveries_by_webhook", "webhook", "created"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    webhook: Mapped[str] = mapped_column(_ID, ForeignKey("webhooks.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(_ID)
+    data: Mapped[dict[str, Any]]
+    created: Mapped[float]
+    state: Mapped[str] = mapped_column(_KIND)
+    """waiting, delivered or failed."""
+    attempts: Mapped[int]
+    next_attempt: Mapped[float | None] = mapped_column(index=True)
+    status: Mapped[int | None]
+    problem: Mapped[str] = mapped_column(Text)

@@ -13,7 +13,7 @@ from autosparse.errors import NotInstalledError
 if TYPE_CHECKING:
     from autosparse.client.records import NewKey
 
-_SETTINGS = ("home", "host", "port", "database", "device")
+_SETTINGS = ("home", "host", "port", "database", "device", "webhook_networks")
 _EXTRA = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "cronsim")
 
 
@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default=argparse.SUPPRESS,
         help="Name of the device whose measurement lane is held. Without it: this machine's name.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--webhook-network", dest="webhook_networks", action="append", default=argparse.SUPPRESS,
+        metavar="NETWORK",
+        help="Network that webhooks may reach though it is not public: 10.1.0.0/16. May be "
+        "repeated.",
     )  # fmt: skip
     parser.add_argument("--no-keys", action="store_true", help="Ask for no keys; on loopback only.")
     parser.add_argument(

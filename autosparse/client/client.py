@@ -27,6 +27,7 @@ from autosparse.client.records import (
 )
 from autosparse.client.schedules import Schedules
 from autosparse.client.server_events import read_events
+from autosparse.client.webhooks import Webhooks
 from autosparse.errors import BundleError, ConfigError, ServiceError, StorageError
 from autosparse.journal import stored_safely
 
@@ -64,6 +65,7 @@ class Client:
             timeout_seconds=timeout_seconds,
         )
         self.schedules = Schedules(self._transport, self._uploaded)
+        self.webhooks = Webhooks(self._transport)
 
     def __enter__(self) -> Self:
         return self

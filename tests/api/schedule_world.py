@@ -58,13 +58,13 @@ def delivered_job(service: Service, owner: str) -> str:
 class ScheduleWorld:
     """Schedules that measure a delivered bundle again, and what becomes of them."""
 
-    def __init__(self, home: Path, url: str = "") -> None:
-        self.queue = QueueWorld(home, url)
+    def __init__(self, home: Path, url: str = "", **settings: Any) -> None:
+        self.queue = QueueWorld(home, url, **settings)
         self.now = START
-        database, settings = self.queue.database, self.queue.settings
+        database = self.queue.database
         inspector = Inspector(LIMITS, home / "inspector.log", slots=1)
         hub = EventHub(database)
-        self.service = Service(settings, database, self.queue.files, inspector, hub)
+        self.service = Service(self.queue.settings, database, self.queue.files, inspector, hub)
         self.caller = Caller(self.queue.owner, frozenset(SCOPES))
         self.source = delivered_job(self.service, self.queue.owner)
 
