@@ -16,6 +16,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "models": "benchmarks.whole_models:ModelsBenchmark",
         "workers": "benchmarks.workers:WorkersBenchmark",
         "solvers": "benchmarks.solvers:SolversBenchmark",
+        "service": "benchmarks.service:ServiceBenchmark",
     },
     expected=Benchmark,  # type: ignore[type-abstract]
     group="autosparse.benchmarks",
