@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from api.gatekeeping import Gatekeeper
 from api.problem_answers import PROBLEM_ANSWERS, answer_with_problems
-from api.routes import deliveries, jobs, operations, schedules, uploads, webhooks
+from api.routes import deliveries, jobs, operations, pages, schedules, uploads, webhooks
 from api.service import Service
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -32,7 +32,7 @@ def create_app(service: Service) -> FastAPI:
     )  # fmt: skip
     app.state.service = service
     answer_with_problems(app)
-    for part in (uploads, jobs, deliveries, schedules, webhooks, operations):
+    for part in (uploads, jobs, deliveries, schedules, webhooks, operations, pages):
         app.include_router(part.router, responses=PROBLEM_ANSWERS)
     app.add_middleware(
         Gatekeeper,

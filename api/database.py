@@ -100,9 +100,11 @@ class Database:
 
 
 def _options(url: str) -> dict[str, Any]:
+    # as many connections as there are threads that answer requests
+    pool = {"pool_size": 10, "max_overflow": 40}
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}}
-    return {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 30}
+        return {**pool, "connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}}
+    return {**pool, "pool_pre_ping": True}
 
 
 def _set_up_sqlite(connection: DBAPIConnection, _: object) -> None:

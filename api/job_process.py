@@ -36,7 +36,7 @@ class PipeProgress:
         self._here = f"{Path.cwd()}/"
 
     def stage(self, name: str, detail: str = "") -> None:
-        """A line, and an event; where this is on the server is nobody's business."""
+        """A line, and an event; where on the server the job's files are is nobody's business."""
         detail = detail.replace(self._here, "")
         self._say(f"{name:<12} {detail}")
         self.tell("stage", stage=name, detail=detail)

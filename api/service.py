@@ -13,6 +13,7 @@ from api.file_store import FileStore
 from api.inspection import Inspector
 from api.keys import OPEN_KEY, SCOPES, Caller, authenticate
 from api.settings import ServerSettings
+from api.signed_links import caller_of_link
 from autosparse.errors import ForbiddenError
 
 
@@ -27,8 +28,12 @@ class Service:
     hub: EventHub
 
 
-def service_of(request: Request) -> Service:
-    """The service that the application was made with."""
+async def service_of(request: Request) -> Service:
+    """The service that the application was made with; as a coroutine it costs no thread."""
+    return _service(request)
+
+
+def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -39,7 +44,7 @@ def caller_of(request: Request) -> Caller:
     Raises:
         UnauthenticatedError: it carries no valid one.
     """
-    service = service_of(request)
+    service = _service(request)
     if not service.settings.keys:
         return Caller(OPEN_KEY, frozenset(SCOPES))
     caller = authenticate(service.database, request.headers.get("authorization"))
@@ -59,6 +64,15 @@ def _reader(request: Request) -> Caller:
     return _needs("read", caller_of(request))
 
 
+def _linked_reader(request: Request) -> Caller:
+    service = _service(request)
+    linked = caller_of_link(service.database, request) if service.settings.keys else None
+    if linked is None:
+        return _reader(request)
+    request.state.caller = linked.id
+    return _needs("read", linked)
+
+
 def _submitter(request: Request) -> Caller:
     return _needs("submit", caller_of(request))
 
@@ -69,6 +83,7 @@ def _admin(request: Request) -> Caller:
 
 TheService = Annotated[Service, Depends(service_of)]
 Reader = Annotated[Caller, Depends(_reader)]
+LinkedReader = Annotated[Caller, Depends(_linked_reader)]
 Submitter = Annotated[Caller, Depends(_submitter)]
 Admin = Annotated[Caller, Depends(_admin)]
 Id = Annotated[str, Path(max_length=40, pattern=r"^[a-z]{2,6}_[A-Za-z0-9]{1,32}$")]

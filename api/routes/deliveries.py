@@ -11,22 +11,27 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import FileResponse, StreamingResponse
-from sqlalchemy import select
 
 from api import jobs
 from api.artifacts import Artifact, artifacts_of
-from api.service import Id, Reader, Service, TheService
-from api.tables import EventRow, JobRow
-from autosparse.client.records import ENDED, ArtifactInfo, EventInfo, Page
+from api.service import Id, LinkedReader, Reader, Service, TheService
+from autosparse.client.records import ArtifactInfo, Page
 from autosparse.errors import NotFoundError
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
-_AT_ONCE = 500
 _KEEP_ALIVE_SECONDS = 15.0
-# A report is a page of somebody's making: it is saved, not shown, and may not act on this origin.
+# A report is a page of somebody's making: it may not act on this origin, nor be sniffed for more.
 _INERT = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
+}
+# Shown, it has an origin of its own, where there is no key, and reaches no server; what of its own
+# script and style runs, its own policy says.
+_CAGED = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; "
+    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; form-action 'none'",
 }
 
 
@@ -83,7 +88,13 @@ def list_artifacts(job_id: Id, service: TheService, caller: Reader) -> Page[Arti
 
 
 @router.get("/artifacts/{name:path}", response_class=FileResponse)
-def get_artifact(job_id: Id, name: str, service: TheService, caller: Reader) -> FileResponse:
+def get_artifact(
+    job_id: Id,
+    name: str,
+    service: TheService,
+    caller: LinkedReader,
+    show: Annotated[bool, Query(description="Show a page, not save it.")] = False,
+) -> FileResponse:
     """One delivered file. Ranges are answered; `ETag` and `Repr-Digest` are its SHA-256."""
     found = _artifacts(service, caller, job_id).get(name)
     if found is None:
@@ -91,9 +102,12 @@ def get_artifact(job_id: Id, name: str, service: TheService, caller: Reader) -> 
             f"the job delivered no file {name!r}", hint=f"GET /v1/jobs/{job_id}/artifacts lists all"
         )
     digest = base64.b64encode(bytes.fromhex(found.sha256)).decode()
+    headers = {"ETag": f'"{found.sha256}"', "Repr-Digest": f"sha-256=:{digest}:"}
+    if show and name.endswith(".html"):
+        return FileResponse(found.path, media_type="text/html", headers={**_CAGED, **headers})
     return FileResponse(
         found.path, filename=Path(name).name, media_type="application/octet-stream",
-        headers={**_INERT, "ETag": f'"{found.sha256}"', "Repr-Digest": f"sha-256=:{digest}:"},
+        headers={**_INERT, **headers},
     )  # fmt: skip
 
 
@@ -107,36 +121,16 @@ async def _events(service: Service, job_id: str, last: int) -> AsyncIterator[str
     told = time.monotonic()
     async with service.hub.following(job_id) as news:
         while True:
-            events, is_over = await to_thread.run_sync(_read, service, job_id, last)
-            for event in events:
-                last = event.sequence
-                yield f"id: {last}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
-            if is_over:
-                return
-            if events:
+            found = await service.hub.behind(job_id, last)
+            last = found.last
+            if found.texts:
                 told = time.monotonic()
+                yield "".join(found.texts)
+            if found.is_over:
+                return
+            if found.texts:
                 continue  # there may be more than are read at once
             if time.monotonic() - told > _KEEP_ALIVE_SECONDS:
                 told = time.monotonic()
                 yield ": still there\n\n"
             await service.hub.wait(news)
-
-
-def _read(service: Service, job_id: str, last: int) -> tuple[list[EventInfo], bool]:
-    """Events behind the last one, and whether there will be none behind them."""
-    with service.database.reading() as session:
-        job = session.get(JobRow, job_id)
-        rows = session.scalars(
-            select(EventRow)
-            .where(EventRow.job == job_id, EventRow.sequence > last)
-            .order_by(EventRow.sequence)
-            .limit(_AT_ONCE)
-        )
-        events = [
-            EventInfo(sequence=row.sequence, kind=row.kind, at=row.at, data=row.data)
-            for row in rows
-        ]
-    if job is None:
-        return [], True
-    reached = events[-1].sequence if events else last
-    return events, job.state in ENDED and reached >= job.events

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import PurePath
 from typing import Any
@@ -25,7 +26,7 @@ from autosparse.artifacts.report_evidence import (
     predictor_view,
     quality_view,
 )
-from autosparse.artifacts.report_front import front_view
+from autosparse.artifacts.report_front import FrontSource, front_view
 from autosparse.artifacts.report_layers import correction_views, layers_view
 from autosparse.artifacts.report_recovery import recovery_view
 from autosparse.artifacts.report_verdict import verdict_view
@@ -47,8 +48,27 @@ def render_page(template: str, sections: Mapping[str, Any], styles: Sequence[str
         sections: everything the template names, but for style, script and policy.
         styles: names of style sheets beside the report's.
     """
-    style = "".join(_asset(name) for name in ("report.css", *styles))
-    script = _asset("report.js")
+    style = "".join(report_asset(name) for name in ("report.css", *styles))
+    script = report_asset("report.js")
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **sections,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+        )
+    )
+
+
+def render_front(source: FrontSource) -> str:
+    """The quality-latency plot alone, as a piece of a page that has the report's style."""
+    return _environment().get_template("front_plot.html").render(front=front_view(source))
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("autosparse.artifacts", _TEMPLATES),
         autoescape=True,
@@ -57,12 +77,7 @@ def render_page(template: str, sections: Mapping[str, Any], styles: Sequence[str
         lstrip_blocks=True,
     )
     environment.filters |= {"count": count, "duration": duration, "short": short}
-    return environment.get_template(template).render(
-        **sections,
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
-    )
+    return environment
 
 
 def _sections(data: ReportData) -> dict[str, Any]:
@@ -80,7 +95,9 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "model_name": short(PurePath(manifest.model.path).name or manifest.model.path),
         "quality_words": QualityWords(manifest.quality.metric),
         "verdict": verdict_view(data),
-        "front": front_view(data),
+        "front": front_view(
+            FrontSource(data.trials, manifest.contract, manifest.quality.metric, manifest.recipe_id)
+        ),
         "layers": layers_view(data.layers),
         "corrections": correction_views(data.corrections),
         "latency": latency_view(data),
@@ -97,7 +114,8 @@ def _sections(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _asset(name: str) -> str:
+def report_asset(name: str) -> str:
+    """The report's style sheet or script, for other pages in its style."""
     folder = resources.files("autosparse.artifacts").joinpath(_TEMPLATES)
     return folder.joinpath(name).read_text(encoding="utf-8")
 

@@ -18,7 +18,7 @@ from autosparse.artifacts.front_chart import (
     front_axes,
     pareto_front,
 )
-from autosparse.artifacts.report_data import ReportData, TrialPoint
+from autosparse.artifacts.report_data import TrialPoint
 from autosparse.artifacts.report_words import (
     QualityWords,
     budget_words,
@@ -28,6 +28,19 @@ from autosparse.artifacts.report_words import (
     points,
     share,
 )
+from autosparse.evaluation import Contract
+
+
+@dataclass(frozen=True)
+class FrontSource:
+    """What the plot is drawn from, of a job that is over or still runs."""
+
+    trials: tuple[TrialPoint, ...]
+    contract: Contract
+    metric: str
+    """Name of the metric that drops are told in."""
+    delivered: str | None
+    """Recipe of the delivered file; None where there is none yet."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,8 @@ class FrontView:
     notes: tuple[str, ...]
     summary: str
     """The plot in words."""
+    percentile: str
+    """Percentile that latencies are told at."""
     y_title: str
     budget_label: str
     allowed_label: str
@@ -62,17 +77,17 @@ class FrontView:
     """What is in the plot, for the legend."""
 
 
-def front_view(data: ReportData) -> FrontView:
+def front_view(data: FrontSource) -> FrontView:
     """Lay the plot out in both sizes."""
-    manifest = data.manifest
-    quality = QualityWords(manifest.quality.metric)
+    contract = data.contract
+    quality = QualityWords(data.metric)
     scale = quality.drop_scale
     trials = [t for t in data.trials if math.isfinite(t.latency_ratio) and math.isfinite(t.drop)]
     front = pareto_front(trials)
     marked = _marked(trials, front, data)
     places = [Point(t.latency_ratio, t.drop * scale, kind, _label(t, kind)) for t, kind in marked]
     places.append(Point(1.0, 0.0, "baseline", "baseline"))
-    bounds = Bounds(manifest.contract.latency_ratio, manifest.contract.allowed_drop() * scale)
+    bounds = Bounds(contract.latency_ratio, contract.allowed_drop() * scale)
     axes = front_axes(places, bounds)
     corners = _corners(front, scale)
     unplotted = len(data.trials) - len(trials)
@@ -83,24 +98,25 @@ def front_view(data: ReportData) -> FrontView:
         notes=(
             *_axis_notes(axes, places, bounds, quality),
             *([f"{plural(unplotted, 'trial')} without finite numbers left out."] * (unplotted > 0)),
-            *([] if _has_delivered(trials, data) else ["The delivered file is not among them."]),
+            *(["The delivered file is not among them."] if _lacks_delivered(trials, data) else []),
         ),
         summary=_summary(trials, front, data),
+        percentile=contract.percentile,
         y_title=_y_title(quality),
-        budget_label=f"budget {budget_words(manifest.contract)}",
-        allowed_label=f"max_drop {max_drop_words(manifest.contract.max_drop, quality)}",
+        budget_label=f"budget {budget_words(contract)}",
+        allowed_label=f"max_drop {max_drop_words(contract.max_drop, quality)}",
         kinds=frozenset(p.kind for p in places),
     )
 
 
 def _marked(
-    trials: Sequence[TrialPoint], front: Sequence[TrialPoint], data: ReportData
+    trials: Sequence[TrialPoint], front: Sequence[TrialPoint], data: FrontSource
 ) -> list[tuple[TrialPoint, str]]:
     """Trials with the kind of their mark, in drawing order; from the fastest on within a kind."""
     on_front = {t.recipe_id for t in front}
 
     def kind(trial: TrialPoint) -> str:
-        if trial.recipe_id == data.manifest.recipe_id:
+        if trial.recipe_id == data.delivered:
             return "delivered"
         if trial.is_plain_int8:
             return "int8"
@@ -126,11 +142,11 @@ def _corners(front: Sequence[TrialPoint], scale: float) -> list[tuple[float, flo
     return sorted(corners)
 
 
-def _has_delivered(trials: Sequence[TrialPoint], data: ReportData) -> bool:
-    return any(t.recipe_id == data.manifest.recipe_id for t in trials)
+def _lacks_delivered(trials: Sequence[TrialPoint], data: FrontSource) -> bool:
+    return data.delivered is not None and all(t.recipe_id != data.delivered for t in trials)
 
 
-def _tip(trial: TrialPoint, data: ReportData, quality: QualityWords) -> tuple[str, ...]:
+def _tip(trial: TrialPoint, data: FrontSource, quality: QualityWords) -> tuple[str, ...]:
     lines = [
         f"recipe {trial.recipe_id}",
         f"proposed by {trial.proposed_by}",
@@ -142,14 +158,14 @@ def _tip(trial: TrialPoint, data: ReportData, quality: QualityWords) -> tuple[st
     return (*lines, remark) if remark else tuple(lines)
 
 
-def _baseline_tip(data: ReportData) -> tuple[str, ...]:
-    before = milliseconds(data.manifest.contract.baseline_seconds)
+def _baseline_tip(data: FrontSource) -> tuple[str, ...]:
+    before = milliseconds(data.contract.baseline_seconds)
     return ("baseline", f"{before}, the dense model as it came")
 
 
-def _remark(trial: TrialPoint, data: ReportData) -> str:
+def _remark(trial: TrialPoint, data: FrontSource) -> str:
     remarks = []
-    if trial.recipe_id == data.manifest.recipe_id:
+    if trial.recipe_id == data.delivered:
         remarks.append("delivered")
     if trial.is_plain_int8:
         remarks.append("plain INT8")
@@ -158,7 +174,7 @@ def _remark(trial: TrialPoint, data: ReportData) -> str:
     return ", ".join(remarks)
 
 
-def _row(trial: TrialPoint, data: ReportData, quality: QualityWords) -> FrontRow:
+def _row(trial: TrialPoint, data: FrontSource, quality: QualityWords) -> FrontRow:
     return FrontRow(
         recipe_id=trial.recipe_id,
         proposed_by=trial.proposed_by,
@@ -206,11 +222,11 @@ def _axis_notes(
     return notes
 
 
-def _summary(trials: Sequence[TrialPoint], front: Sequence[TrialPoint], data: ReportData) -> str:
+def _summary(trials: Sequence[TrialPoint], front: Sequence[TrialPoint], data: FrontSource) -> str:
     inside = sum(t.deliverable for t in trials)
     verb = "meets" if inside == 1 else "meet"
     return (
         f"{plural(len(trials), 'measured trial')}: {inside} {verb} the contract on the rows that "
         f"select, {len(front)} on the Pareto front. The baseline took "
-        f"{milliseconds(data.manifest.contract.baseline_seconds)}."
+        f"{milliseconds(data.contract.baseline_seconds)}."
     )

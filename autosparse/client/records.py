@@ -322,6 +322,15 @@ class ArtifactInfo(Record):
     """Its digest."""
 
 
+class LinkInfo(Record):
+    """A link to a delivery that needs no key."""
+
+    url: str
+    """Path and query, on the same server."""
+    expires: float
+    """Until when it opens."""
+
+
 class KeyInfo(Record):
     """A bearer key, without its secret."""
 

@@ -98,7 +98,7 @@ def listening(service: Service) -> Iterator[str]:
     """The service on a port of loopback; its address."""
     config = uvicorn.Config(create_app(service), port=0, log_config=None, access_log=False)
     server = uvicorn.Server(config)
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -1,0 +1,1 @@
+"""The dashboard's files: pages, style and scripts, served as they are."""

@@ -1,0 +1,63 @@
+// Numbers and times as the report spells them.
+
+const GAP = "\u00a0";
+const MINUS = "\u2212";
+const UNKNOWN = "\u2013";
+
+export const ENDED = ["finished", "failed", "cancelled"];
+
+export function milliseconds(seconds) {
+  if (!Number.isFinite(seconds)) return UNKNOWN;
+  const value = seconds * 1e3;
+  return `${value >= 100 ? value.toFixed(0) : Number(value.toPrecision(3))}${GAP}ms`;
+}
+
+export function share(fraction) {
+  return Number.isFinite(fraction) ? `${(fraction * 100).toFixed(1)}${GAP}%` : UNKNOWN;
+}
+
+export function drop(value) {
+  if (!Number.isFinite(value)) return UNKNOWN;
+  const size = String(Number(Math.abs(value).toPrecision(3)));
+  return `${value < 0 ? MINUS : value > 0 ? "+" : ""}${size}`;
+}
+
+export function when(seconds) {
+  if (!Number.isFinite(seconds)) return UNKNOWN;
+  return new Date(seconds * 1e3).toLocaleString("en-GB", {
+    day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  });
+}
+
+export function size(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let step = 0;
+  while (bytes >= 1024 && step < units.length - 1) {
+    bytes /= 1024;
+    step += 1;
+  }
+  return `${step && bytes < 100 ? bytes.toFixed(1) : Math.round(bytes)}${GAP}${units[step]}`;
+}
+
+export function nameOf(job) {
+  return job.name || job.id;
+}
+
+/** The state, or the verdict once there is one, with the tone that it is shown in. */
+export function stateOf(job) {
+  const verdicts = {
+    met: ["met", "good"],
+    "latency-infeasible": ["latency infeasible", "warn"],
+    "not-found-within-limits": ["not found within limits", "warn"],
+  };
+  if (job.verdict) return verdicts[job.verdict] ?? [job.verdict, "warn"];
+  return [job.state, { failed: "bad", cancelled: "warn", cancelling: "warn", running: "busy" }[job.state] ?? ""];
+}
+
+/** Where a job is, in a few words. */
+export function whereIs(job) {
+  const { progress } = job;
+  if (job.state !== "running" || !progress || !progress.stage) return "";
+  const steps = progress.total ? `, ${progress.done} of ${progress.total}` : "";
+  return `${progress.stage}${steps}`;
+}

@@ -1,0 +1,62 @@
+"""Chromium, where it and Playwright are installed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass
+class Tab:
+    """A page of the dashboard, and whatever its browser complained about."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, url: str, key: str) -> None:
+        """Open the dashboard and give it a key."""
+        self.page.goto(url)
+        self.page.get_by_label("Key", exact=True).fill(key)
+        self.page.get_by_role("button", name="Use this key").click()
+        self.page.get_by_role("heading", name="Jobs").wait_for()
+
+    def listen(self) -> None:
+        """Keep errors of scripts, and what the policy of the page forbade."""
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._heard)
+
+    def _heard(self, message: Any) -> None:
+        # an answer that is no success is shown on the page, and is no fault of the page's
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        # a container's root may not make the namespaces of Chromium's own sandbox
+        made = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Tab]:
+    """A tab of its own, in which nothing may go wrong unseen."""
+    context = browser.new_context(accept_downloads=True)
+    made = Tab(context.new_page())
+    made.page.set_default_timeout(60_000)
+    made.listen()
+    yield made
+    context.close()
+    assert made.complaints == []
