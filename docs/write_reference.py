@@ -7,6 +7,7 @@ not what the code says (`tests/architecture/test_docs.py`), and this script repa
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import re
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from autosparse import errors
+from autosparse.cli.catalog import seed_row
 from autosparse.cli.main import COMMANDS
 from autosparse.evaluation.metrics import BUILT_IN
 from autosparse.methods import METHODS
@@ -117,6 +119,42 @@ def _methods() -> str:
     return _table(columns, rows)
 
 
+def checks() -> dict[str, list[tuple[str, str]]]:
+    """Method -> (what its tests say, their file): those marked with `checks`."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for file in sorted((DOCS.parent / "tests").glob("*/test_*.py")):
+        for test in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(test, ast.FunctionDef):
+                where = str(file.relative_to(DOCS.parent))
+                said = test.name.removeprefix("test_").replace("_", " ")
+                for name in _checked(test):
+                    found.setdefault(name, []).append((said, where))
+    return found
+
+
+def _checked(test: ast.FunctionDef) -> Iterable[str]:
+    """The methods that a test names in its mark."""
+    for mark in test.decorator_list:
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.checks":
+            yield from (ast.literal_eval(name) for name in mark.args)
+
+
+def _method_checks() -> str:
+    shown = checks()
+    kinds = [
+        *((METHODS.load(name), "level") for name in METHODS.names()),
+        *((RECOVERIES.load(name), "recovery") for name in RECOVERIES.names()),
+    ]
+    rows = [
+        (f"`{m.name}`", seed_row(m.source), kind, m.family, ", ".join(sorted(m.needs)), m.cost,
+         "; ".join(said for said, _ in shown[m.name]),
+         ", ".join(f"`{file}`" for file in dict.fromkeys(file for _, file in shown[m.name])))
+        for m, kind in kinds
+    ]  # fmt: skip
+    columns = ("method", "seed row", "makes", "family", "needs", "cost", "check", "its test")
+    return _table(columns, rows)
+
+
 def _recoveries() -> str:
     loaded = (RECOVERIES.load(name) for name in RECOVERIES.names())
     rows = [(f"`{r.name}`", r.summary, r.family, r.source) for r in loaded]
@@ -169,6 +207,7 @@ def _errors() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "configuration": _configuration,
     "methods": _methods,
+    "checks": _method_checks,
     "recoveries": _recoveries,
     "strategies": _strategies,
     "backends": _backends,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from backends import BACKENDS
 from search_spaces import load_space, names
 
 T = TypeVar("T")
+_SEED_ROW = re.compile(r"[A-Z]{2}\d+[,:]")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,21 +36,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def seed_row(source: str) -> str:
+    """The catalogue's code for what a method embodies, with which its source begins: TR7, or none.
+
+    Where a source names several, all of them.
+    """
+    return source.partition(":")[0] if _SEED_ROW.match(source) else ""
+
+
 def _methods() -> list[dict[str, str]]:
     """What makes levels, and what trains them afterwards."""
     return [
         *_rows(
             METHODS,
             lambda m: {
-                "kind": "level", "family": m.family, "summary": m.summary,
-                "needs": ", ".join(sorted(m.needs)), "cost": m.cost, "source": m.source,
+                "kind": "level", "seed_row": seed_row(m.source), "family": m.family,
+                "summary": m.summary, "needs": ", ".join(sorted(m.needs)),
+                "cost": m.cost, "source": m.source,
             },
         ),
         *_rows(
             RECOVERIES,
             lambda r: {
-                "kind": "recovery", "family": r.family, "summary": r.summary,
-                "needs": ", ".join(sorted(r.needs)), "cost": r.cost, "source": r.source,
+                "kind": "recovery", "seed_row": seed_row(r.source), "family": r.family,
+                "summary": r.summary, "needs": ", ".join(sorted(r.needs)),
+                "cost": r.cost, "source": r.source,
             },
         ),
     ]  # fmt: skip

@@ -17,7 +17,9 @@ import yaml
 
 from autosparse.cli.flags import given_fields
 from autosparse.cli.main import COMMANDS
+from autosparse.methods import METHODS
 from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.recovery import RECOVERIES
 from search_spaces import SpaceFile
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +103,12 @@ def test_every_command_is_documented(command: str) -> None:
 def test_generated_tables_are_up_to_date(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert writer().filled(text) == text, "run: python docs/write_reference.py"
+
+
+def test_every_method_has_a_check() -> None:
+    """One that no test is marked with shows nothing of what it is for."""
+    names = {*METHODS.names(), *RECOVERIES.names()}
+    assert writer().checks().keys() == names
 
 
 @each(PAGES)

@@ -67,6 +67,7 @@ def test_a_step_minimizes_what_it_says() -> None:
     assert torch.allclose(gradient, torch.zeros_like(gradient), atol=1e-12)
 
 
+@pytest.mark.checks("alps")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize(
     "pattern", ["unstructured@0.5", "unstructured@0.8", "2:4", "block1x4@0.5", "block2x4@0.5"]

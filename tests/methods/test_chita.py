@@ -41,6 +41,7 @@ def test_the_minimum_is_that_of_the_whole_matrix() -> None:
     assert not found[~kept].any()
 
 
+@pytest.mark.checks("chita")
 def test_the_objective_is_far_below_that_of_magnitude_with_the_best_update() -> None:
     draw = torch.Generator().manual_seed(0)
     weight, gradients = torch.randn(16, 16, generator=draw), torch.randn(60, 16, 16, generator=draw)

@@ -30,6 +30,7 @@ def test_an_exchange_by_hand() -> None:
     assert kept[0].tolist() == [[False, False, True, True]] * 2
 
 
+@pytest.mark.checks("dsnot")
 def test_no_exchange_makes_it_worse() -> None:
     draw = torch.Generator().manual_seed(0)
     rows = torch.randn(2, 60, 24, generator=draw).double()
@@ -45,6 +46,7 @@ def test_no_exchange_makes_it_worse() -> None:
         assert torch.equal(kept.reshape(-1, width).sum(dim=1), start.reshape(-1, width).sum(dim=1))
 
 
+@pytest.mark.checks("dsnot")
 def test_kept_weights_are_the_dense_ones_to_the_bit() -> None:
     weight = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
     made = Dsnot().compress(
@@ -54,6 +56,7 @@ def test_kept_weights_are_the_dense_ones_to_the_bit() -> None:
     assert torch.equal(values, torch.where(values != 0, weight, 0.0))
 
 
+@pytest.mark.checks("dsnot")
 @pytest.mark.parametrize("level", ["unstructured@0.5:fp32", "unstructured@0.8:fp32", "2:4:fp32"])
 def test_it_loses_clearly_less_than_wanda(
     output_error: Callable[[str, str], float], level: str

@@ -31,6 +31,7 @@ def test_scores_by_hand() -> None:
     assert scores.tolist() == [[2, 2 * (1 + 4), 3, 0], [8, 3, 2, 4]]
 
 
+@pytest.mark.checks("gblm")
 def test_a_small_weight_that_moves_the_outputs_stays() -> None:
     made = Gblm().compress(LAYER, WEIGHT, Level.parse("2:4:fp32"), STATISTICS)
     # by size, and by size times input norm, the 3 of each row would stay

@@ -35,6 +35,7 @@ def test_every_block_is_swept_on_its_own_steps_by_hand() -> None:
     assert settled.tolist() == [[1, 1, 6, -2], [1, 1, 0, 6]]
 
 
+@pytest.mark.checks("gptq")
 @pytest.mark.parametrize("level", ["dense:int8", "dense:int4"])
 def test_it_loses_less_than_rounding_to_nearest(
     output_error: Callable[[str, str], float], level: str

@@ -47,6 +47,7 @@ def test_it_ends_where_net_trim_ends() -> None:
     assert ((ours == 0) == (other == 0)).double().mean() > 0.95
 
 
+@pytest.mark.checks("greedy_descent")
 def test_the_greedy_rule_needs_half_the_steps_of_taking_turns() -> None:
     steps, supports = [], []
     for rule in ("greedy", "cyclic"):
@@ -63,6 +64,7 @@ def test_the_price_is_found_that_gives_as_many_zeros() -> None:
     assert float((left == 0).double().mean()) == pytest.approx(0.75, abs=0.05)
 
 
+@pytest.mark.checks("greedy_descent")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("pattern", ["unstructured@0.5", "unstructured@0.8", "2:4", "block1x4@0.5"])
 def test_it_loses_far_less_than_magnitude(

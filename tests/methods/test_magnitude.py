@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from autosparse.calibration import NO_STATISTICS
@@ -17,6 +18,7 @@ def test_a_weight_scores_by_its_size() -> None:
     assert torch.equal(magnitude_scores(WEIGHT), expected)
 
 
+@pytest.mark.checks("magnitude")
 def test_the_smallest_of_the_layer_become_zero() -> None:
     made = Magnitude().compress(LAYER, WEIGHT, Level.parse("unstructured@0.5:fp32"), NO_STATISTICS)
     assert made.values.tolist() == [[0, 0, 3, -4], [0, 0, -6, 5]]

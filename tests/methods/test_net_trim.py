@@ -19,6 +19,7 @@ def test_independent_inputs_by_hand() -> None:
     assert found.residual < 1e-3
 
 
+@pytest.mark.checks("net_trim")
 def test_the_solution_is_optimal() -> None:
     """The slope of the error is at most the price, and the price where a weight is not zero."""
     draw = torch.Generator().manual_seed(0)
@@ -44,6 +45,7 @@ def test_the_price_is_found_that_gives_as_many_zeros() -> None:
     assert float((left == 0).double().mean()) == pytest.approx(0.75, abs=0.03)
 
 
+@pytest.mark.checks("net_trim")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("pattern", ["unstructured@0.5", "unstructured@0.8", "2:4", "block1x4@0.5"])
 def test_it_loses_far_less_than_magnitude(

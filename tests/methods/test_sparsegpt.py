@@ -63,6 +63,7 @@ def test_a_twin_takes_over_the_whole_weight() -> None:
     assert np.allclose(made.values.reshape(3, 4, 2).sum(axis=2), sums, rtol=0.02)
 
 
+@pytest.mark.checks("sparsegpt", "wanda")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("pattern", ["unstructured@0.5", "unstructured@0.8", "2:4", "block1x4@0.5"])
 def test_it_loses_less_than_wanda_and_wanda_less_than_magnitude(

@@ -32,6 +32,7 @@ def test_what_is_kept_alone_in_its_row_and_column_stays() -> None:
     assert torch.equal(preserved(weight, weight != 0), weight)
 
 
+@pytest.mark.checks("spectrum")
 @pytest.mark.parametrize("level", ["unstructured@0.5:fp32", "unstructured@0.8:fp32", "2:4:fp32"])
 def test_singular_values_are_kept_better_than_by_magnitude(level: str) -> None:
     draw = torch.Generator().manual_seed(0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 
 from autosparse.calibration import LayerStatistics
@@ -17,6 +18,7 @@ def layer_of(rows: int) -> Layer:
     return Layer("fc", "fc_node", "Gemm", "x", "y", "w", (rows, 8), None, transposed=True)
 
 
+@pytest.mark.checks("transposable")
 def test_the_zeros_are_n_m_in_both_directions() -> None:
     weight = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     statistics = LayerStatistics(1, hessian=np.eye(8, dtype=np.float32)[None])

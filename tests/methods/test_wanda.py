@@ -49,6 +49,7 @@ def test_ties_are_kept_in_column_order() -> None:
     assert kept.tolist() == [[True, True, False, False]] * 2
 
 
+@pytest.mark.checks("wanda")
 @pytest.mark.parametrize("level", ["unstructured@0.5:fp32", "2:4:fp32", "block1x2@0.5:fp32"])
 def test_a_large_weight_on_a_silent_input_goes_first(level: str) -> None:
     made = Wanda().compress(LAYER, WEIGHT, Level.parse(level), STATISTICS)

@@ -38,6 +38,7 @@ def test_orders_have_the_same_rows_held_out() -> None:
     assert first.digest() != second.digest()
 
 
+@pytest.mark.checks("sparse_soup")
 def test_the_mean_is_better_than_what_it_is_made_of(planted: ModelGraph) -> None:
     """Steps too long to settle: single trainings bounce between the walls of their valley."""
     levels = {"fc": Level.parse("unstructured@0.5:fp32")}
@@ -69,6 +70,7 @@ def test_a_soup_is_not_worse_than_its_best_member_and_keeps_the_zeros(
         assert not found.weights[name].values[compressed.values == 0].any()
 
 
+@pytest.mark.checks("swamp")
 def test_particles_prune_in_rounds(residual: ModelGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ever more zeros, each still there in the next round, and not those of magnitude."""
     levels = levels_of(residual, LEVEL)

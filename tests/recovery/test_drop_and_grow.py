@@ -54,6 +54,7 @@ def test_an_exchange_keeps_the_pattern(text: str) -> None:
     assert not torch.equal(after, mask)
 
 
+@pytest.mark.checks("sparse_momentum", "dst_ee", "srigl")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_weight_that_was_pruned_by_mistake_grows(planted: ModelGraph, name: str) -> None:
     level = "unstructured@0.5:fp32"
@@ -87,6 +88,7 @@ def _noisy_step(recovery: Recovery, layer: TrainedLayer, step: int) -> None:
     recovery.after_step([layer], Moment(step, 0.1, 0.01), optimizer)
 
 
+@pytest.mark.checks("sparse_momentum")
 def test_momentum_finds_what_single_gradients_hide() -> None:
     """One zero is always pulled the same way, all others wildly to and fro."""
 
@@ -113,6 +115,7 @@ def test_an_acquisition_by_hand() -> None:
     assert torch.allclose(found, torch.tensor([3.0 + bonus / 4, 1.0 + bonus]))
 
 
+@pytest.mark.checks("dst_ee")
 def test_novelty_tries_more_weights_than_greed() -> None:
     assert _ever_kept(2.0) > 1.1 * _ever_kept(0.0)
 
@@ -149,6 +152,7 @@ def test_a_row_without_salient_weights_is_ablated() -> None:
     assert live_rows(left, growth, 6, 0.3).tolist() == [True, True, True]
 
 
+@pytest.mark.checks("srigl")
 def test_rows_that_live_are_equally_long_and_others_empty() -> None:
     recovery = Srigl()
     layer = one_layer(recovery, "unstructured@0.8:fp32")

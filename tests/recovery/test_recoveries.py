@@ -85,6 +85,7 @@ def test_adaptive_decay_by_hand() -> None:
     assert torch.allclose(found, torch.tensor([1.0, -2.0 + 1 / 3, 0.0, 5.0]))
 
 
+@pytest.mark.checks("sr_ste", "progressive_gradient_flow", "gradient_annealing")
 @pytest.mark.parametrize(
     ("name", "level"),
     [
@@ -105,6 +106,7 @@ def test_a_weight_that_was_pruned_by_mistake_comes_back(
     assert not fixed.weights["fc"].values.reshape(-1, 4)[:, :2].any()
 
 
+@pytest.mark.checks("sr_ste")
 def test_the_pull_settles_the_zeros() -> None:
     """Without it, weights at the border of the mask change places for ever."""
     assert churn(SrSteConfig(decay=0.5)) < 0.7 * churn(SrSteConfig(decay=0.0))
@@ -127,6 +129,7 @@ def churn(config: SrSteConfig) -> int:
     return changes
 
 
+@pytest.mark.checks("gradual")
 def test_zeros_come_along_the_cubic_and_stay() -> None:
     recovery = Gradual()
     layer = one_layer(recovery)
@@ -142,6 +145,7 @@ def test_zeros_come_along_the_cubic_and_stay() -> None:
     assert shares == pytest.approx(expected, abs=1 / 256)
 
 
+@pytest.mark.checks("gradient_annealing")
 def test_gradients_of_pruned_weights_are_annealed_to_nothing() -> None:
     recovery = GradientAnnealing()
     layer = one_layer(recovery)
@@ -157,6 +161,7 @@ def test_gradients_of_pruned_weights_are_annealed_to_nothing() -> None:
     assert layer.state("factor").grad is not None
 
 
+@pytest.mark.checks("cast")
 def test_a_cut_behind_the_decay_costs_nothing(planted: ModelGraph) -> None:
     """When the pattern settles, everything outside it has been drawn to zero."""
 
@@ -175,6 +180,7 @@ def test_a_cut_behind_the_decay_costs_nothing(planted: ModelGraph) -> None:
     assert watched.left < 0.02
 
 
+@pytest.mark.checks("random_zeros")
 def test_random_zeros_do_not_look_at_weights() -> None:
     first, second = (one_layer(RECOVERIES.load("random_zeros")) for _ in range(2))
     assert torch.equal(first.mask, second.mask)

@@ -59,6 +59,7 @@ def test_soft_shrinkage_by_hand() -> None:
     assert torch.allclose(found, torch.tensor([[4.0, -0.5, 2.0, -0.25]]))
 
 
+@pytest.mark.checks("hypersparse")
 def test_the_pull_is_felt_by_the_small_and_falls_off_at_the_border() -> None:
     above = torch.linspace(0.0, 4.0, 401, dtype=torch.float64)
     felt = pull(above)
@@ -101,12 +102,14 @@ def test_a_soft_threshold_passes_the_gradient_straight_through() -> None:
     assert float(used.detach().abs()[used != 0].min()) < 0.02
 
 
+@pytest.mark.checks("st3")
 def test_behind_the_soft_threshold_weights_come_back(planted: ModelGraph) -> None:
     level = "unstructured@0.5:fp32"
     found = trained(planted, St3(), level, steps=240)
     assert found.after < 0.9 * trained(planted, FineTune(), level, steps=60).after
 
 
+@pytest.mark.checks("gsm", "hypersparse", "iss_p")
 @pytest.mark.parametrize("kind", SHRINKING)
 def test_the_cut_costs_nothing(planted: ModelGraph, kind: type[ShrinkThenCut]) -> None:
     """What is cut has shrunk to next to nothing; without the method it is a half of the weights."""
@@ -129,6 +132,7 @@ def test_the_cut_costs_nothing(planted: ModelGraph, kind: type[ShrinkThenCut]) -
     assert watched.left < 0.1
 
 
+@pytest.mark.checks("gsm")
 def test_importance_to_the_loss_decides_what_fades() -> None:
     """A small weight whose gradient is large stays; large ones without a gradient fade."""
     kept = _kept_beside_a_spring(Gsm(), 0.3)
@@ -136,6 +140,7 @@ def test_importance_to_the_loss_decides_what_fades() -> None:
     assert kept[:, 1:].mean() < 0.1
 
 
+@pytest.mark.checks("irrelevant_weights")
 def test_a_decay_spares_what_the_loss_is_sensitive_to() -> None:
     """Slightly smaller weights win where they are relevant; without the decay, they are cut."""
     assert _kept_beside_a_spring(IrrelevantWeights(), 0.9)[:, 0].mean() == 1.0

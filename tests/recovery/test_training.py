@@ -42,6 +42,7 @@ def error(found: Floats, expected: Floats) -> float:
     return float(((found - expected) ** 2).sum() / (expected**2).sum())
 
 
+@pytest.mark.checks("fine_tune")
 @pytest.mark.parametrize("level", ["unstructured@0.8:fp32", "2:4:fp32", "block1x4@0.5:fp32"])
 def test_zeros_stay_where_they_are(residual: ModelGraph, level: str) -> None:
     before = weights_of(residual, levels_of(residual, level))
