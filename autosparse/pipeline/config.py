@@ -15,9 +15,11 @@ from autosparse.evaluation import Budget, MaxDrop, Percentile
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.levels import Level
 
+Inside = Literal["features", "attention"]
+"""What a model computes on the way to its answers."""
 DEFAULT_RECOVERY = "fine_tune"
 """The recovery method where none is named."""
-OF_TRAINING = ("train", "train_labels", "augment", "recover_time")
+OF_TRAINING = ("train", "train_labels", "augment", "distill", "recover_time")
 """Fields that mean something only beside `recover`."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _SECONDS = {"s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
@@ -105,6 +107,9 @@ class JobConfig(TargetedModel):
     augment: tuple[Augmentation, ...] = ()
     """Changes of training images that leave their meaning: flip (left to right), shift (by some
     pixels). May be repeated, or separated by commas. Without it, images are used as they are."""
+    distill: tuple[Inside, ...] = ()
+    """What a training matches besides the dense model's answers: features (sums of branches, or
+    layers' results), attention (attention weights). May be repeated, or separated by commas."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random choice."""
     workers: Annotated[int, Field(ge=0, le=4096)] = 0
@@ -128,9 +133,9 @@ class JobConfig(TargetedModel):
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("augment", mode="before")
+    @field_validator("augment", "distill", mode="before")
     @classmethod
-    def _read_augmentations(cls, value: Any) -> Any:
+    def _read_choices(cls, value: Any) -> Any:
         items = (value,) if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
             return items

@@ -7,7 +7,7 @@ also where it drops more than allowed: the gate looks at what comes of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,11 +32,14 @@ from autosparse.recovery.averaging import Subject, train
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.recovery import Recovery
 from autosparse.recovery.training import CurvePoint, Outcome
+from autosparse.recovery.under_training import still_falling
 
 RECOVERED = "recovery"
 _MOST_WINNERS = 3
 # Share of the time that tells which winner recovers best, where there are several.
 _PROXY_SHARE = 0.25
+# As the learning rate goes to zero, a loss falls a little also where nothing is left to gain.
+_STILL_FALLING = 0.1
 _MOST_ROWS_IN_A_STEP, _ACTIVATION_BYTES = 64, 64 << 20
 _ON_LOGITS = frozenset({"top1", "top5", "cross_entropy", "kl"})
 
@@ -133,8 +136,8 @@ class Trainer:
         record = self.train(best.recipe, left, is_proxy=False)
         recipe = best.recipe.model_copy(update={"recovered": record.weights})
         trial = search.try_recipe(recipe, RECOVERED)
-        notes = () if trial is not None else ("the recovered recipe could not be measured",)
-        return Recovered(self.records, best, trial, notes)
+        notes = [] if trial is not None else ["the recovered recipe could not be measured"]
+        return Recovered(self.records, best, trial, (*notes, *_under_training(record)))
 
     def _best_of(self, winners: Sequence[TrialRecord], seconds: float) -> TrialRecord:
         """The winner that recovers best in a short training.
@@ -198,6 +201,8 @@ class Trainer:
             seconds=seconds, batch_size=_rows_in_a_step(self.bench), augment=job.config.augment,
             logits=_answers_are_logits(self.bench), seed=job.config.seed,
             labels=1.0 if job.config.train_labels else 0.0,
+            features=1.0 if "features" in job.config.distill else 0.0,
+            attention=1.0 if "attention" in job.config.distill else 0.0,
         )  # fmt: skip
 
     def _training(
@@ -215,6 +220,16 @@ class Trainer:
             )  # fmt: skip
 
         return train(subject, self.rows, plan, checkpoint, watch)
+
+
+def _under_training(record: RecoveryRecord) -> Iterator[str]:
+    """Say so where a training ended while it was still learning."""
+    fell = still_falling([loss for _, loss, _ in record.curve])
+    if record.end in ("time", "steps") and fell > _STILL_FALLING:
+        yield (
+            f"the recovery training ended early: over its last quarter the training loss was "
+            f"{100 * fell:.0f} % lower than over the one before; a longer --recover-time may help"
+        )
 
 
 def _rows_in_a_step(bench: Bench) -> int:

@@ -13,6 +13,7 @@ from autosparse.errors import DataError
 from autosparse.pipeline.job import Job
 from autosparse.recovery import RECOVERIES
 from autosparse.recovery.augmentation import check_augmentation
+from autosparse.recovery.distillation import check_attention
 from autosparse.tensor_spec import TensorSpec
 
 
@@ -23,13 +24,15 @@ def load_training_rows(job: Job) -> Dataset | None:
     by what it learned.
 
     Raises:
-        UserInputError: the file, the method's name, the labels or the augmentation are wrong.
+        UserInputError: the file, the method's name, the labels, the augmentation or what
+            is distilled are wrong.
     """
     config = job.config
     if config.recover is None or config.train is None:
         return None
     RECOVERIES.load(config.recover)  # a wrong name must not cost a search first
     check_augmentation(config.augment, job.graph.inputs)
+    check_attention(config.distill, job.graph)
     data = load_dataset(config.train, job.graph.inputs, "train")
     if config.train_labels:
         _check_class_labels(data, job.graph.outputs[0])

@@ -103,6 +103,6 @@ def _config(manifest: Manifest, model: Path | None, validation: Path | None) -> 
                 f"the {name} file {path} is no longer there", hint=f"give it with --{name}"
             )
     # a delivered file is not trained again
-    fields.update(test=None, train=None, recover=None, train_labels=False, augment=())
+    fields.update(test=None, train=None, recover=None, train_labels=False, augment=(), distill=())
     fields.pop("recover_time", None)
     return read_config(fields)

@@ -5,12 +5,13 @@ No labels are needed: the dense model is the teacher (Hinton et al. 2015, arXiv:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
 from torch import Tensor
 
+from autosparse.errors import ConfigError
 from autosparse.model_graph import ModelGraph
 
 Tensors = Mapping[str, Tensor]
@@ -86,6 +87,19 @@ def attention_tensors(graph: ModelGraph) -> tuple[str, ...]:
             for reader in node.outputs[0].consumers()
         )
     )
+
+
+def check_attention(asked: Collection[str], graph: ModelGraph) -> None:
+    """Refuse to match attention weights where a model has none.
+
+    Raises:
+        ConfigError: `attention` is asked for, and there is no softmax between two products.
+    """
+    if "attention" in asked and not attention_tensors(graph):
+        raise ConfigError(
+            "--distill attention: the model has no attention weights",
+            hint="leave it away, or ask for features",
+        )
 
 
 def _evenly(names: Sequence[str], most: int) -> tuple[str, ...]:

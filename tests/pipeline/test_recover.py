@@ -28,8 +28,15 @@ from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job
 from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.parity import Parity
-from autosparse.pipeline.records import MeasuredTrial, TrialRecord
-from autosparse.pipeline.recover import RECOVERED, Recovered, recover, winners_of
+from autosparse.pipeline.records import MeasuredTrial, RecoveryRecord, TrialRecord
+from autosparse.pipeline.recover import (
+    RECOVERED,
+    Recovered,
+    Trainer,
+    _under_training,
+    recover,
+    winners_of,
+)
 from autosparse.pipeline.recovery_report import recovery_report
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.training_rows import load_training_rows
@@ -236,6 +243,27 @@ def rows_of(job: Job) -> Dataset:
     return rows
 
 
+def test_what_is_distilled_is_asked_for_by_name(tmp_path: Path, told: Notes) -> None:
+    write_files(tmp_path)
+    for job in opened(config_of(tmp_path, distill="features"), told):
+        plan = Trainer(bench_of(job), rows_of(job))._plan(5.0)
+        assert (plan.features, plan.attention) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(("last", "is_told"), [(1.0, True), (1.95, False)])
+def test_a_training_that_ended_too_early_is_told(last: float, is_told: bool) -> None:
+    losses = [4.0] * 8 + [2.0] * 4 + [last] * 4
+    record = RecoveryRecord(
+        key="k", recipe_id="r", method="fine_tune", is_proxy=False, weights=None, before=1.0,
+        after=0.5, steps=16, seconds=1.0, end="time", arithmetic="fp32",
+        curve=tuple((step, loss, loss) for step, loss in enumerate(losses)),
+    )  # fmt: skip
+    found = list(_under_training(record))
+    assert bool(found) == is_told
+    assert all("50 % lower" in note for note in found)
+    assert not list(_under_training(record.model_copy(update={"end": "no improvement"})))
+
+
 def test_no_recovery_is_asked_for(job: Job) -> None:
     assert recover(cast(Bench, None), cast(Search, None), AGREES, None) == Recovered()
 
@@ -270,6 +298,7 @@ def test_a_train_file_of_judging_rows_only_is_refused(tmp_path: Path, told: Note
         ({"image": ROWS}, {"train_labels": True}, "--train-labels needs labels"),
         ({"image": ROWS, "labels": np.full(320, 10)}, {"train_labels": True}, "10 classes"),
         ({"image": ROWS, "labels": np.ones(320)}, {"train_labels": True}, "float64 (320,)"),
+        ({"image": ROWS}, {"distill": "attention"}, "the model has no attention weights"),
         ({"image": ROWS}, {"recover": "fine_tone"}, "no recovery is called 'fine_tone'"),
     ],
 )
@@ -291,6 +320,8 @@ def test_a_wrong_train_file_is_told_at_intake(
         ({"recover": None}, "--train belongs to a recovery training"),
         ({"recover": None, "train": None, "augment": "flip"}, "--augment belongs to a recovery"),
         ({"augment": "flip,turn"}, "--augment"),
+        ({"distill": "logits"}, "--distill"),
+        ({"recover": None, "train": None, "distill": "features"}, "--distill belongs to a recov"),
         ({"recover_time": "soon"}, "'soon' is no duration"),
     ],
 )
@@ -304,7 +335,7 @@ def test_flags_that_do_not_belong_together(
 def test_a_stored_configuration_can_be_read_again(tmp_path: Path) -> None:
     plain = config_of(tmp_path, train=None, recover=None, recover_time=600.0)
     assert JobConfig.model_validate_json(plain.model_dump_json()) == plain
-    asked = config_of(tmp_path, augment=["flip", "shift"])
+    asked = config_of(tmp_path, augment=["flip", "shift"], distill="features,attention")
     assert JobConfig.model_validate_json(asked.model_dump_json()) == asked
 
 
