@@ -21,13 +21,13 @@ from markupsafe import Markup
 from autosparse.artifacts.load_snippets import input_tensors, load_snippets, output_names
 from autosparse.artifacts.report_data import ReportData
 from autosparse.artifacts.report_evidence import (
-    guard_rails_view,
     latency_view,
     predictor_view,
     quality_view,
 )
 from autosparse.artifacts.report_front import FrontSource, front_view
 from autosparse.artifacts.report_layers import correction_views, layers_view
+from autosparse.artifacts.report_rails import counted_sentence, guard_rails_view
 from autosparse.artifacts.report_recovery import recovery_view
 from autosparse.artifacts.report_verdict import verdict_view
 from autosparse.artifacts.report_words import QualityWords, bytes_size, count, duration, short
@@ -104,6 +104,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "predictor": None if data.predictor is None else predictor_view(data.predictor),
         "recovery": None if data.recovery is None else recovery_view(data.recovery),
         "rails": None if data.guard_rails is None else guard_rails_view(data.guard_rails),
+        "counted": counted_sentence(data.layers, manifest.latency.ratio),
         "qualities": qualities,
         "snippets": load_snippets(manifest),
         "input_names": [tensor.name for tensor in input_tensors(manifest)],

@@ -38,6 +38,32 @@ class ClassAccuracy(_Record):
     delivered: float
 
 
+class Confidence(_Record):
+    """How far the probability of the highest output is from how often it is right.
+
+    The expected calibration error over 15 bins.
+    """
+
+    baseline: float
+    delivered: float
+    temperature: float
+    """What the delivered model's logits are best divided by, on these rows."""
+    scaled: float
+    """The delivered model's error then."""
+
+
+class ChangedRow(_Record):
+    """A row that the delivered model answers otherwise than the dense one."""
+
+    row: int
+    """Its number in the validation file, from 0."""
+    label: int
+    dense: int
+    delivered: int
+    sureness: float
+    """Probability that the dense model gave its answer."""
+
+
 class GuardRails(_Record):
     """What an average hides."""
 
@@ -48,6 +74,12 @@ class GuardRails(_Record):
     broken_rows: int
     """Rows that the dense model got right and the delivered one wrong."""
     classes: tuple[ClassAccuracy, ...]
+    confidence: Confidence | None = None
+    """None where outputs are no classes' scores."""
+    changed_rows: int = 0
+    """Rows where the highest output is another one."""
+    changed: tuple[ChangedRow, ...] = ()
+    """Those of them that the dense model was surest of."""
 
 
 class PredictorReport(_Record):

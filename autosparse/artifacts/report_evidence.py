@@ -1,8 +1,7 @@
-"""Latency samples, prediction and guard-rails as the report shows them."""
+"""Latency samples, prediction and quality as the report shows them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autosparse.artifacts.latency_charts import (
@@ -18,13 +17,12 @@ from autosparse.artifacts.predictor_chart import (
     finite_points,
     predictor_drawings,
 )
-from autosparse.artifacts.report_data import ClassAccuracy, GuardRails, PredictorReport, ReportData
+from autosparse.artifacts.report_data import PredictorReport, ReportData
 from autosparse.artifacts.report_words import (
     UNKNOWN,
     QualityWords,
     count,
     milliseconds,
-    plural,
     share,
     share_range,
 )
@@ -159,76 +157,6 @@ def predictor_view(predictor: PredictorReport) -> PredictorView:
         ),
         beyond=sum(s.beyond for s in drawings[0].spots),
         recipes=predictor.recipes,
-    )
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class; the change as a bar from the middle."""
-
-    label: int
-    rows: int
-    baseline: str
-    delivered: str
-    change: str
-    change_value: float
-    bar: float
-    """Half-width of the bar in pixels, at most half of the cell's."""
-
-
-@dataclass(frozen=True)
-class GuardRailsView:
-    """What an average hides."""
-
-    agreement: str
-    fixed: str
-    broken: str
-    classes: tuple[ClassRow, ...]
-    worst: str
-    half_width: int
-
-
-_HALF_BAR = 40
-
-
-def guard_rails_view(rails: GuardRails) -> GuardRailsView:
-    """Word the guard-rails, the worst class first."""
-    words = QualityWords("top1")
-    classes = sorted(rails.classes, key=lambda c: c.delivered - c.baseline)
-    longest = max((abs(c.delivered - c.baseline) for c in classes), default=0.0)
-    return GuardRailsView(
-        agreement=share(rails.agreement, 2),
-        fixed=plural(rails.fixed_rows, "row"),
-        broken=plural(rails.broken_rows, "row"),
-        classes=tuple(_class_row(c, longest, words) for c in classes),
-        worst=_worst(classes, words),
-        half_width=_HALF_BAR,
-    )
-
-
-def _class_row(item: ClassAccuracy, longest: float, words: QualityWords) -> ClassRow:
-    change = item.delivered - item.baseline
-    return ClassRow(
-        label=item.label,
-        rows=item.rows,
-        baseline=share(item.baseline),
-        delivered=share(item.delivered),
-        change=words.change(-change),
-        change_value=change,
-        bar=round(abs(change) / longest * _HALF_BAR, 1) if longest else 0.0,
-    )
-
-
-def _worst(classes: Sequence[ClassAccuracy], words: QualityWords) -> str:
-    losing = [c for c in classes if c.delivered < c.baseline]
-    if not losing:
-        return "No class lost accuracy."
-    worst = losing[0]
-    verb = "loses" if len(losing) == 1 else "lose"
-    return (
-        f"{len(losing)} of {plural(len(classes), 'class').replace('classs', 'classes')} {verb} "
-        f"accuracy; the most is class {worst.label}: "
-        f"{words.change(worst.baseline - worst.delivered)} on {plural(worst.rows, 'row')}."
     )
 
 

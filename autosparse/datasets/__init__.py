@@ -1,5 +1,5 @@
 """Data that people bring, checked before anything is computed from it."""
 
-from autosparse.datasets.dataset import Augmentation, Dataset, batches, load_dataset
+from autosparse.datasets.dataset import Augmentation, Dataset, batches, halves, load_dataset
 
-__all__ = ["Augmentation", "Dataset", "batches", "load_dataset"]
+__all__ = ["Augmentation", "Dataset", "batches", "halves", "load_dataset"]

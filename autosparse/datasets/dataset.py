@@ -71,9 +71,14 @@ class Dataset:
                 "part that gates",
                 hint="give at least two rows, better some hundreds",
             )
-        order = np.random.default_rng(seed).permutation(len(self))
-        middle = len(self) // 2
-        return self.rows(np.sort(order[:middle])), self.rows(np.sort(order[middle:]))
+        first, second = halves(len(self), seed)
+        return self.rows(first), self.rows(second)
+
+
+def halves(rows: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Numbers of the rows in each of the two halves that `Dataset.split` draws."""
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
 
 
 def batches(inputs: Mapping[str, Array], size: int) -> Iterator[tuple[dict[str, Array], int]]:

@@ -24,6 +24,7 @@ from autosparse.artifacts.report_data import (
     ReportData,
     TrialPoint,
 )
+from autosparse.datasets import halves
 from autosparse.evaluation import Comparison, Contract, Verdict
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.baseline import Baseline
@@ -69,7 +70,10 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         trials=trial_points(answer.trials, bench.baseline.contract, plain_int8(bench).id),
         comparison=comparison,
         environment=bench.baseline.environment,
-        guard_rails=guard_rails(verified.outputs, verified.dense_outputs, job.gating),
+        guard_rails=guard_rails(
+            verified.outputs, verified.dense_outputs, job.gating,
+            halves(len(job.selecting) + len(job.gating), job.config.seed)[1],
+        ),
         predictor=answer.predictor,
         recovery=answer.recovery,
         noise_floor=(interval.high - interval.low) / 2,

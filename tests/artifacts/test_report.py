@@ -4,7 +4,14 @@ import pytest
 
 from autosparse.artifacts.manifest import Offer
 from autosparse.artifacts.report import render_report
-from autosparse.artifacts.report_data import ClassAccuracy, GuardRails, PredictorReport
+from autosparse.artifacts.report_data import (
+    ChangedRow,
+    ClassAccuracy,
+    Confidence,
+    GuardRails,
+    PredictorReport,
+)
+from autosparse.artifacts.report_rails import counted_sentence
 from autosparse.evaluation import Comparison, Interval, Verdict
 from tests.artifacts.report_example import (
     DELIVERED,
@@ -168,6 +175,36 @@ def test_guard_rails_are_shown_or_their_absence_explained() -> None:
     assert "Same answer as the dense model 97.20 %" in text
     assert "dense wrong, delivered right 1 row Broken: dense right, delivered wrong 7 rows" in text
     assert "1 of 2 classes loses accuracy; the most is class 3: -4.0 points on 48 rows." in text
+    assert "Rows that compression changed" not in text
+    found = rails.model_copy(
+        update={
+            "confidence": Confidence(baseline=0.01, delivered=0.08, temperature=1.5, scaled=0.02),
+            "changed_rows": 9,
+            "changed": (ChangedRow(row=412, label=3, dense=3, delivered=5, sureness=0.97),),
+        }
+    )
+    text = text_of(render_report(report_data(guard_rails=found)))
+    assert "Confidence beside accuracy, dense 1.0 % apart The same, delivered 8.0 % apart" in text
+    assert "at its best temperature 2.0 % apart, logits divided by 1.50" in text
+    assert "surest of; 8 more are not listed" in text
+    assert "412 3 3 5 0.97" in text
+
+
+def test_what_is_counted_stands_beside_what_is_measured() -> None:
+    row = report_data().layers[0]
+    rows = (
+        row.model_copy(update={"macs": 1000, "sparsity": 0.9}),
+        row.model_copy(update={"macs": 1000, "sparsity": 0.0}),
+        row.model_copy(update={"macs": None}),
+    )
+    said = counted_sentence(rows, 0.63)
+    assert said.startswith("Counted: 1,100 of 2,000 multiply-accumulates")
+    assert "55.0" in said
+    assert "63.0" in said
+    assert counted_sentence(rows[2:], 0.63) == ""
+    assert "Only what is measured was decided by." in text_of(
+        render_report(report_data(layers=rows))
+    )
 
 
 def test_the_test_file_is_reported_where_there_is_one() -> None:

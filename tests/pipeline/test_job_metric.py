@@ -51,5 +51,7 @@ def test_a_metric_of_pairs_needs_pairs(tmp_path: Path) -> None:
 def test_scores_of_pairs_are_no_classes() -> None:
     answers = Outputs({"y": np.eye(3)}, {"y": np.eye(3)})
     data = Dataset({"x": ROWS[:3]}, np.arange(3), {"x": ROWS[:3]})
-    assert guard_rails(answers, answers, data) is None
-    assert guard_rails(answers, answers, Dataset(data.inputs, data.labels)) is not None
+    numbers = np.arange(3)
+    assert guard_rails(answers, answers, data, numbers) is None
+    plain = Dataset(data.inputs, data.labels)
+    assert guard_rails(answers, answers, plain, numbers) is not None
