@@ -35,7 +35,7 @@ class Teller(Progress, Protocol):
 def _search(document: Document, progress: Teller) -> None:
     config = JobConfig.model_validate(document)
     _tell_known_trials(config.output_dir, progress)
-    with local_engines(target_of(config).backend, progress) as engines:
+    with local_engines(target_of(config), progress) as engines:
         # an empty directory is begun, one with a job in it goes on
         _tell_result(run_job(config, engines, resume=True), progress)
 
@@ -60,7 +60,7 @@ def _reverify(document: Document, progress: Teller) -> None:
 
 def _atlas(document: Document, progress: Teller) -> None:
     config = ProfileConfig.model_validate(document)
-    with local_engines(target_of(config).backend, progress) as engines:
+    with local_engines(target_of(config), progress) as engines:
         data = run_atlas(config, engines)
     text = data.model_dump_json(indent=2)
     (config.output_dir / ATLAS_DATA).write_text(text, encoding="utf-8")

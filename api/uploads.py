@@ -114,6 +114,12 @@ def store_target(service: Service, caller: Caller, document: dict[str, Any]) -> 
         target = Target.model_validate(document)
     except ValidationError as error:
         raise ConfigError(f"the target: {first_problem(error)}") from error
+    if target.address:
+        # it would connect to whatever the server can reach, with a file of the server as key
+        raise ConfigError(
+            "the target has an address: the service measures on its own device only",
+            hint="run `autosparse optimize` where the agent can be reached",
+        )
     row = TargetRow(
         id=new_id("tgt"), owner=caller.id, name=check_name(target.name), created=time.time(),
         document=target.model_dump(mode="json"),

@@ -8,7 +8,7 @@ AutoSparseError                  exit 1, HTTP 500: our bug
 │   ├── BundleError              a bundle is damaged or incomplete
 │   ├── NotInstalledError        an optional library is missing; the hint names the extra
 │   ├── StorageError             an unusable directory, or a full disk (HTTP 507)
-│   └── RequestError             a request to the service is refused (HTTP 400)
+│   └── RequestError             a request to the service or an agent is refused (HTTP 400)
 │       ├── UnauthenticatedError no valid key (HTTP 401)
 │       ├── ForbiddenError       the key lacks the scope (HTTP 403)
 │       ├── NotFoundError        nothing of that id belongs to the key (HTTP 404)
@@ -19,7 +19,7 @@ AutoSparseError                  exit 1, HTTP 500: our bug
 │   ├── CompileError             the backend could not lower the recipe
 │   └── MeasurementError         the file could not be opened or timed (retry)
 │       └── KilledError          what measured was killed from outside (retried at once)
-├── WorkerError                  exit 1, HTTP 503: a worker process keeps dying (retry)
+├── WorkerError                  exit 1, HTTP 503: workers keep dying, a device is away (retry)
 └── ServiceError                 exit 1, HTTP 503: the service cannot be reached, or fails (retry)
 
 A verdict (latency-infeasible, not found within the limits) is an answer, not an error:
@@ -84,13 +84,13 @@ class StorageError(UserInputError):
 
 
 class RequestError(UserInputError):
-    """Raised by the service: a request cannot be understood or served as it is."""
+    """Raised by the service or an agent: a request cannot be understood or served as it is."""
 
     http_status = 400
 
 
 class UnauthenticatedError(RequestError):
-    """Raised by the service: the request carries no key, or none that is valid."""
+    """Raised by the service or an agent: the request carries no key, or none that is valid."""
 
     http_status = 401
 
@@ -114,7 +114,7 @@ class ConflictError(RequestError):
 
 
 class TooLargeError(RequestError):
-    """Raised by the service: an upload, or what it unpacks to, is over the limit."""
+    """Raised by the service or an agent: what is sent, or what it unpacks to, is over the limit."""
 
     http_status = 413
 
@@ -144,7 +144,7 @@ class KilledError(MeasurementError):
 
 
 class WorkerError(AutoSparseError):
-    """Raised by `workers` when a process keeps dying: the machine, not the candidate."""
+    """Raised by `workers` where a process keeps dying, or a device is away: not the candidate."""
 
     http_status = 503
     retryable = True

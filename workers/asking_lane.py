@@ -12,8 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from autosparse.errors import MeasurementError
-from autosparse.evaluation import LoweredModel, Measurement, Target, TimingSettings
+from autosparse.errors import KilledError, MeasurementError
+from autosparse.evaluation import (
+    Environment,
+    LoweredModel,
+    Measurement,
+    Target,
+    TimingSettings,
+)
 from autosparse.evaluation.backend import NodeTime
 from workers.messages import FileToOpen, MeasureRequest, ProfileRequest, Reply
 
@@ -39,6 +45,10 @@ class AskingLane(ABC):
         Raises:
             MeasurementError: the files crashed what measures, or it hung.
         """
+
+    @abstractmethod
+    def environment(self) -> Environment:
+        """Where it measures; see `MeasurementLane.environment`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -73,7 +83,7 @@ class AskingLane(ABC):
         )
         reply = self.ask(request, settings.max_seconds + _GRACE_SECONDS, fresh=fresh)
         if reply.measurements is None:
-            raise MeasurementError(reply.error)
+            raise _why_not(reply)
         return reply.measurements
 
     def profile(
@@ -85,5 +95,9 @@ class AskingLane(ABC):
         )
         reply = self.ask(request, _PROFILE_SECONDS, fresh=False)
         if reply.node_times is None:
-            raise MeasurementError(reply.error)
+            raise _why_not(reply)
         return reply.node_times
+
+
+def _why_not(reply: Reply) -> MeasurementError:
+    return (KilledError if reply.killed else MeasurementError)(reply.error)

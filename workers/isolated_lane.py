@@ -13,6 +13,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from autosparse.errors import KilledError, MeasurementError
+from autosparse.evaluation import Environment, read_environment
 from autosparse.journal import full_disk
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
@@ -60,6 +61,10 @@ class IsolatedLane(AskingLane):
         if reply.no_room:
             raise full_disk(f"the measuring process's files in {tempfile.gettempdir()}")
         return reply
+
+    def environment(self) -> Environment:
+        """This machine."""
+        return read_environment()
 
     def close(self) -> None:
         """Kill the child, if there is one."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autosparse.errors import ConfigError
+from autosparse.evaluation import Target
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines, target_of
 from autosparse.pipeline.optimize import Result, run_job
 from autosparse.pipeline.progress import Progress, Silent
 from autosparse.pipeline.verify import Verification, run_verify
 from backends import BACKENDS
-from workers.isolated_lane import IsolatedLane
+from workers.lanes import lane_of
 
 if TYPE_CHECKING:
     import torch
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def local_engines(backend: str, progress: Progress) -> Iterator[Engines]:
-    """The named backend, and a measurement lane in a process of its own."""
-    with IsolatedLane() as lane:
-        yield Engines(backend=BACKENDS.load(backend), lane=lane, progress=progress)
+def local_engines(target: Target, progress: Progress) -> Iterator[Engines]:
+    """The target's backend, and the lane that measures there; everything else in this process.
+
+    Raises:
+        ConfigError: the target is an agent's, and its key is missing.
+    """
+    with lane_of(target, progress.note) as lane:
+        yield Engines(backend=BACKENDS.load(target.backend), lane=lane, progress=progress)
 
 
 @contextmanager
@@ -40,7 +45,7 @@ def engines_of(config: JobConfig, progress: Progress) -> Iterator[Engines]:
     """
     target = target_of(config)
     if config.workers == 0:
-        with local_engines(target.backend, progress) as engines:
+        with local_engines(target, progress) as engines:
             yield engines
         return
     from workers.on_ray import ray_engines
@@ -101,6 +106,7 @@ def verify(
     *,
     model: Path | str | None = None,
     validation: Path | str | None = None,
+    target: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Measure and evaluate a delivered bundle again, in a fresh process.
@@ -109,15 +115,17 @@ def verify(
         bundle: the delivered directory.
         model: the original model, where it is no longer at the recorded path.
         validation: the validation file, likewise.
+        target: target file, or `rpc://HOST:PORT` of an agent, in place of the bundle's target.
         progress: told what happens; silent by default.
 
     Raises:
         BundleError: the bundle is damaged, or the files are not those it was made from.
     """
-    with IsolatedLane() as lane:
+    with ExitStack() as stack:
         return run_verify(
             Path(bundle),
-            lambda backend: Engines(BACKENDS.load(backend), lane, progress or Silent()),
+            lambda asked: stack.enter_context(local_engines(asked, progress or Silent())),
             model=None if model is None else Path(model),
             validation=None if validation is None else Path(validation),
+            target=None if target is None else str(target),
         )

@@ -1,4 +1,4 @@
-"""What the driver and a measuring process say to each other: one JSON document a line."""
+"""What the driver and whatever measures say to each other: JSON documents."""
 
 from __future__ import annotations
 
@@ -70,3 +70,5 @@ class Reply(BaseModel):
     error: str = ""
     no_room: bool = False
     """Whether the reason is a full disk, which is no fault of the files."""
+    killed: bool = False
+    """Whether what measured was killed from outside, which is no fault of the files either."""

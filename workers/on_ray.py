@@ -10,12 +10,15 @@ from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.progress import Progress
 from backends import BACKENDS
+from workers.lanes import lane_of
 from workers.ray_session import RaySession
 
 
 @contextmanager
 def ray_engines(config: JobConfig, target: Target, progress: Progress) -> Iterator[Engines]:
     """Workers, and a lane that has its device alone; all of it ends with the job.
+
+    A target with an address has a lane of its own: Ray's only measures on Ray's nodes.
 
     Raises:
         NotInstalledError: Ray is not installed.
@@ -28,7 +31,7 @@ def ray_engines(config: JobConfig, target: Target, progress: Progress) -> Iterat
         from workers.ray_lane import RayLane
         from workers.ray_pool import RayPool
 
-        with RayLane(session) as lane:
+        with lane_of(target, progress.note) if target.address else RayLane(session) as lane:
             yield Engines(
                 backend=BACKENDS.load(target.backend), lane=lane, progress=progress,
                 pool=RayPool(session),

@@ -11,7 +11,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from autosparse.errors import ConfigError, KilledError, MeasurementError, WorkerError
-from autosparse.evaluation import read_environment
+from autosparse.evaluation import Environment, read_environment
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.parcel import Parcel
@@ -63,6 +63,10 @@ class RayLane(AskingLane):
             _check_environment(answer)
             return answer
         raise KilledError(f"what measures was killed {_ATTEMPTS} times: {reason}")
+
+    def environment(self) -> Environment:
+        """This machine: a device of another kind is refused with its first answer."""
+        return read_environment()
 
     def close(self) -> None:
         """Give the device back."""

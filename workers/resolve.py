@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from autosparse.pipeline.job import Engines
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.progress import Progress, Silent
 from autosparse.pipeline.resolve import ResolveConfig, read_resolve_config, run_resolve
-from backends import BACKENDS
-from workers.isolated_lane import IsolatedLane
+from workers.local import local_engines
 
 
 def resolve(
@@ -37,10 +36,10 @@ def resolve(
 
 
 def resolve_job(asked: ResolveConfig, progress: Progress, *, resume: bool = False) -> Result:
-    """Resolve with the backend that the job names, and a measurement lane of its own."""
-    with IsolatedLane() as lane:
+    """Resolve with the backend of the job's target, and the lane that measures there."""
+    with ExitStack() as stack:
         return run_resolve(
             asked,
-            lambda backend: Engines(BACKENDS.load(backend), lane, progress),
+            lambda target: stack.enter_context(local_engines(target, progress)),
             resume=resume,
         )

@@ -9,6 +9,7 @@ from autosparse.cli.optimize import print_result
 from autosparse.cli.terminal import TerminalProgress, console, print_json
 from autosparse.errors import StorageError
 from autosparse.pipeline.config import read_config
+from autosparse.pipeline.job import target_of
 from autosparse.pipeline.optimize import run_job
 from workers.local import local_engines, verify
 
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             "output_dir": root / "result",
         }
     )
-    with local_engines(config.backend, progress) as engines:
+    with local_engines(target_of(config), progress) as engines:
         result = run_job(config, engines)
     progress.stage("verify", "the delivered bundle, as `autosparse verify` does")
     found = verify(result.bundle, progress=progress)

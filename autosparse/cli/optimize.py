@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(given_fields(arguments), arguments.config)
     progress = TerminalProgress()
     if arguments.dry_run:
-        with local_engines(target_of(config).backend, progress) as engines:
+        with local_engines(target_of(config), progress) as engines:
             _print_dry_run(run_dry(config, engines.backend), as_json=arguments.json)
             return 0
     with engines_of(config, progress) as engines:

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     config = read_profile_config(given_fields(arguments, ProfileConfig))
     progress = TerminalProgress()
-    with local_engines(target_of(config).backend, progress) as engines:
+    with local_engines(target_of(config), progress) as engines:
         try:
             if config.atlas:
                 _print_atlas(run_atlas(config, engines), config, as_json=arguments.json)

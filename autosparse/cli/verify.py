@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="Delivered directory (OUTPUT_DIR/bundle).")
     parser.add_argument("--model", type=Path, help="The original model, if it was moved.")
     parser.add_argument("--validation", type=Path, help="The validation file, if it was moved.")
+    parser.add_argument(
+        "--target", help="Target file, or rpc://HOST:PORT of an agent. Without it: the bundle's."
+    )
     parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
 
@@ -25,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.bundle,
             model=arguments.model,
             validation=arguments.validation,
+            target=arguments.target,
             progress=progress,
         )
     finally:

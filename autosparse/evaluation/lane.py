@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from autosparse.evaluation.backend import LoweredModel, NodeTime
+from autosparse.evaluation.environment import Environment
 from autosparse.evaluation.measurement import Measurement
 from autosparse.evaluation.target import Target
 from autosparse.evaluation.timing import TimingSettings
@@ -14,6 +15,13 @@ from autosparse.evaluation.timing import TimingSettings
 
 class MeasurementLane(Protocol):
     """Times files on a target; nothing else runs on its cores meanwhile."""
+
+    def environment(self) -> Environment:
+        """The machine that measures, with its libraries: what its seconds belong to.
+
+        Raises:
+            WorkerError: it is another machine, and cannot be reached.
+        """
 
     def measure(
         self,

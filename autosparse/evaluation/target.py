@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autosparse.errors import ConfigError, first_problem
+from autosparse.evaluation.address import AGENT_SCHEME, AgentAddress
 from autosparse.model_graph import ModelGraph
 from autosparse.tensor_spec import TensorSpec
 
@@ -35,6 +36,36 @@ class Target(BaseModel):
     """Rows in one inference."""
     input_shapes: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
     """Full shape of every input, the batch included; filled in from the model where it is fixed."""
+    address: str = ""
+    """Where an agent measures: rpc://HOST:PORT. Without it, this machine does."""
+    key_file: str = ""
+    """File with the agent's key; without it, the key is in AUTOSPARSE_AGENT_KEY."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_agent(cls, value: str) -> str:
+        return f"{AGENT_SCHEME}{AgentAddress.parse(value)}" if value else ""
+
+    @model_validator(mode="after")
+    def _a_key_needs_an_agent(self) -> Self:
+        if self.key_file and not self.address:
+            raise ConfigError(
+                "the target has a key_file and no address",
+                hint="add address: rpc://HOST:PORT of the agent that the key is for",
+            )
+        return self
+
+    @classmethod
+    def at(cls, address: str, like: Target) -> Target:
+        """The device behind an address, with everything else as it is in another target.
+
+        Raises:
+            ConfigError: no address.
+        """
+        named = f"agent {address.removeprefix(AGENT_SCHEME)}"
+        return cls.model_validate(
+            {**like.model_dump(), "name": named, "address": address, "key_file": ""}
+        )
 
     @classmethod
     def load(cls, path: Path) -> Target:

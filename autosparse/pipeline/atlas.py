@@ -16,7 +16,7 @@ from autosparse.artifacts.atlas_data import AtlasData, FileTime
 from autosparse.artifacts.atlas_page import render_atlas
 from autosparse.calibration import NO_STATISTICS, ActivationRanges
 from autosparse.errors import CandidateError, MeasurementError, ModelError
-from autosparse.evaluation import Comparison, ExecutedLayer, LoweringRequest, read_environment
+from autosparse.evaluation import Comparison, ExecutedLayer, LoweringRequest
 from autosparse.journal import Journal, stored_safely
 from autosparse.levels import Level, Recipe
 from autosparse.levels.atlas import Atlas, AtlasCell, LayerShape, Place
@@ -70,7 +70,7 @@ def run_atlas(config: ProfileConfig, engines: Engines) -> AtlasData:
         with stored_safely(directory):
             directory.mkdir(parents=True, exist_ok=True)
         with held(directory, directory), room_is_needed(directory):
-            atlas = Atlas(directory, place_of(model.target))
+            atlas = Atlas(directory, place_of(model.target, engines.lane.environment()))
             raw = Journal(directory / MEASUREMENTS_FILE, LevelMeasurement)
             builder = AtlasBuilder(model, atlas, raw, *_observed(model), fresh=config.fresh)
             data = builder.build(tuple(dict.fromkeys((*DENSE_LEVELS, *levels))))
@@ -110,7 +110,7 @@ class AtlasBuilder:
             model=model.path.name,
             model_sha256=model.graph.sha256,
             target=model.target,
-            environment=read_environment(),
+            environment=model.engines.lane.environment(),
             inputs=model.inputs_words,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             product=f"AutoSparse {version('autosparse')}",

@@ -63,7 +63,7 @@ def _open(job: Job) -> Atlas | None:
     check_atlas(job)
     directory = job.config.atlas
     with held(directory, directory):
-        atlas = Atlas(directory, place_of(job.target))
+        atlas = Atlas(directory, place_of(job.target, job.engines.lane.environment()))
     if len(atlas) == 0:
         job.engines.progress.note(
             f"the atlas in {directory} knows nothing of this environment and target "

@@ -11,7 +11,6 @@ from autosparse.evaluation import (
     LoweredModel,
     Measurement,
     TimingSettings,
-    read_environment,
 )
 from autosparse.evaluation.metrics import Outputs
 from autosparse.journal import Journal
@@ -39,7 +38,7 @@ def measure_baseline(job: Job) -> Baseline:
         ModelError: the runtime cannot open or run the model.
         MeasurementError: the machine is too noisy to time anything.
     """
-    environment = read_environment()
+    environment = job.engines.lane.environment()
     try:
         measurement = _known(job, environment) or _timed(job)
         outputs = job.answer(job.original, job.selecting)

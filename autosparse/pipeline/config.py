@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from autosparse.datasets import Augmentation
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Budget, MaxDrop, Percentile
+from autosparse.evaluation.address import is_address
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.levels import Level
 
@@ -33,7 +34,7 @@ class TargetedModel(BaseModel):
     model: Path
     """ONNX file."""
     target: str | None = None
-    """Target file (.yaml); without it, this machine."""
+    """Target file (.yaml), or rpc://HOST:PORT of an agent; without it, this machine."""
     backend: str = "onnxruntime"
     """Backend that runs the model."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -42,6 +43,11 @@ class TargetedModel(BaseModel):
     """Rows in one inference."""
     input_shape: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """Shape of an input with free dimensions: name=1,128. May be repeated."""
+
+    @property
+    def target_file(self) -> Path | None:
+        """The target's file; None where it is this machine, or told by its address."""
+        return None if self.target is None or is_address(self.target) else Path(self.target)
 
     @field_validator("input_shape", mode="before")
     @classmethod

@@ -134,8 +134,16 @@ class Job:
         return self.workshop.answer(model, data)
 
 
-def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Job:
+def prepare_job(
+    config: JobConfig, workspace: Workspace, engines: Engines, target: Target | None = None
+) -> Job:
     """Load and check everything that was given.
+
+    Args:
+        config: what is asked.
+        workspace: the job's files.
+        engines: what runs things.
+        target: where it runs, where the configuration does not tell.
 
     Raises:
         UserInputError: the first thing that is wrong, and what to do about it.
@@ -144,7 +152,7 @@ def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Jo
     STRATEGIES.load(config.strategy)  # a wrong name must not cost a level table first
     space = load_space(config.space)
     graph = load_model(config.model)
-    target = target_of(config).for_model(graph)
+    target = (target or target_of(config)).for_model(graph)
     calibration = load_dataset(config.calibration, graph.inputs, "calibration")
     validation = load_dataset(config.validation, graph.inputs, "validation")
     test = None if config.test is None else load_dataset(config.test, graph.inputs, "test")
@@ -154,8 +162,8 @@ def prepare_job(config: JobConfig, workspace: Workspace, engines: Engines) -> Jo
             check_labels(metric, graph.outputs[0], judged, role)
     selecting, gating = validation.split(config.seed)
     given = {"calibration": config.calibration, "validation": config.validation}
-    if config.target is not None:
-        given["target"] = Path(config.target)
+    if config.target_file is not None:
+        given["target"] = config.target_file
     digests = {role: file_sha256(path) for role, path in given.items()}
     remember_inputs(workspace, {"model": graph.sha256, **digests})
     write_timing_inputs(workspace.inputs, calibration, target)
@@ -182,17 +190,18 @@ def first_rows(data: Dataset, count: int) -> Dataset:
 
 
 def target_of(config: TargetedModel) -> Target:
-    """The target file, or this machine with the flags given.
+    """The target file; or this machine, or the device at an address, with the flags given.
 
     Raises:
         ConfigError: a flag says something else than the target file.
     """
-    if config.target is not None:
-        return _completed(Target.load(Path(config.target)), config)
-    return Target(
+    if config.target_file is not None:
+        return _completed(Target.load(config.target_file), config)
+    here = Target(
         backend=config.backend, threads=config.threads, batch_size=config.batch_size,
         input_shapes=config.input_shape,
     )  # fmt: skip
+    return here if config.target is None else Target.at(config.target, here)
 
 
 def settled(config: JobConfig) -> JobConfig:
@@ -201,9 +210,9 @@ def settled(config: JobConfig) -> JobConfig:
     Raises:
         ConfigError: a flag says something else than the target file.
     """
-    if config.target is None:
-        return config
     target = target_of(config)
+    if config.target_file is None:
+        return config
     return config.model_copy(
         update={
             "backend": target.backend, "threads": target.threads,

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autosparse.calibration import ActivationRanges, RangeObserver
-from autosparse.evaluation import Backend, Target, read_environment
+from autosparse.evaluation import Backend, Environment, Target
 from autosparse.evaluation.backend import Array
 from autosparse.levels.atlas import LayerShape, Place
 from autosparse.model_graph import ModelGraph
@@ -24,10 +24,10 @@ _USUAL: Mapping[str, frozenset[object]] = {
 }  # fmt: skip
 
 
-def place_of(target: Target) -> Place:
+def place_of(target: Target, environment: Environment) -> Place:
     """Where something is measured now."""
     return Place(
-        environment=read_environment().id,
+        environment=environment.id,
         target=target.name,
         device=target.device,
         backend=target.backend,

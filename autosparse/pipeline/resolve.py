@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autosparse.errors import ConfigError
-from autosparse.evaluation import Budget, MaxDrop, Percentile
+from autosparse.evaluation import Budget, MaxDrop, Percentile, Target
 from autosparse.pipeline.adoption import MARKER, Adoption
 from autosparse.pipeline.baseline import Baseline, measure_baseline
 from autosparse.pipeline.config import (
@@ -21,11 +21,17 @@ from autosparse.pipeline.config import (
     read_config,
     read_duration,
 )
-from autosparse.pipeline.job import Engines, Job, prepare_job
+from autosparse.pipeline.job import Engines, Job, prepare_job, target_of
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.layer_patterns import LayerPattern
 from autosparse.pipeline.optimize import Result, answer
-from autosparse.pipeline.source_job import SourceJob, held_for_reading, open_source
+from autosparse.pipeline.source_job import (
+    FoundJob,
+    SourceJob,
+    find_source,
+    held_for_reading,
+    open_source,
+)
 from autosparse.pipeline.workspace import Workspace, open_workspace, remember_config
 
 _FILES = ("model", "calibration", "validation", "test", "target")
@@ -67,7 +73,7 @@ class ResolveConfig(BaseModel):
     test: Path | None = None
     """A test file, whose result is only reported, or where the job's is now."""
     target: str | None = None
-    """The target file, if it was moved."""
+    """The target file, or the address of the agent, if it was moved."""
 
     @field_validator("exclude", "keep", "group", mode="before")
     @classmethod
@@ -108,7 +114,7 @@ def read_resolve_config(fields: dict[str, Any]) -> ResolveConfig:
 
 
 def run_resolve(
-    asked: ResolveConfig, engines_for: Callable[[str], Engines], *, resume: bool = False
+    asked: ResolveConfig, engines_for: Callable[[Target], Engines], *, resume: bool = False
 ) -> Result:
     """Answer another budget from the evidence of a job, in a directory of its own.
 
@@ -117,21 +123,22 @@ def run_resolve(
 
     Args:
         asked: the job, and what is to be different.
-        engines_for: builds the engines for the backend that the job names.
+        engines_for: builds the engines for the job's target.
         resume: continue an earlier resolve in the same output directory.
 
     Raises:
         UserInputError: the job has no table or was measured elsewhere, its model or data are gone
             or changed, or something given is wrong.
     """
-    source = open_source(asked.source)
-    config = resolved_config(asked, source)
+    found = find_source(asked.source)
+    config = resolved_config(asked, found)
+    engines = engines_for(target_of(config))
+    source = open_source(found, engines.lane.environment())
     with held_for_reading(source), open_workspace(config, resume=resume) as workspace:
         adoption = Adoption(source, workspace, config.percentile)
         marker = workspace.job / MARKER
         if not marker.exists():
             adoption.take_files()
-        engines = engines_for(config.backend)
         job = prepare_job(config, workspace, engines)
         _check_digests(source, workspace, config)
         for pattern in asked.exclude:  # told as what it was given as: it is stored as kept layers
@@ -149,7 +156,7 @@ def run_resolve(
         return answer(job, baseline, notes=[taken.note])
 
 
-def resolved_config(asked: ResolveConfig, source: SourceJob) -> JobConfig:
+def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
     """The job's configuration with what was asked to be different.
 
     What fixes layers is added to what the job was told, and goes before it.
@@ -193,7 +200,7 @@ def resolved_config(asked: ResolveConfig, source: SourceJob) -> JobConfig:
 
 def _check_files(config: JobConfig) -> None:
     for name in _FILES:
-        path = getattr(config, name)
+        path = config.target_file if name == "target" else getattr(config, name)
         if path is not None and not Path(path).is_file():
             raise ConfigError(
                 f"the {name} file {path} is no longer there", hint=f"give it with --{name}"

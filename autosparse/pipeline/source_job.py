@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from autosparse.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
 from autosparse.errors import BundleError, ConfigError, StorageError, first_problem
-from autosparse.evaluation import Environment, read_environment
+from autosparse.evaluation import Environment
 from autosparse.pipeline.bench import ENVIRONMENT_FILE
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.workspace import Workspace
@@ -22,20 +22,26 @@ _ANEW = "run `autosparse optimize` again; of a bundle alone, `autosparse verify`
 
 
 @dataclass(frozen=True)
-class SourceJob:
-    """A finished or killed job with a level table that was measured here."""
+class FoundJob:
+    """A finished or killed job with a level table."""
 
     workspace: Workspace
     config: JobConfig
     inputs: dict[str, str]
     """Role (`model`, `validation` ...) -> SHA-256 of the file that the job was given."""
-    environment: Environment
-    """This machine with its libraries, which is where the table was measured."""
 
     @property
     def root(self) -> Path:
         """The job's output directory."""
         return self.workspace.root
+
+
+@dataclass(frozen=True)
+class SourceJob(FoundJob):
+    """A job with a level table that was measured on the device that is here now."""
+
+    environment: Environment
+    """The device with its libraries, which is where the table was measured."""
 
     @property
     def table(self) -> Path:
@@ -43,7 +49,7 @@ class SourceJob:
         return self.workspace.table / self.environment.id
 
 
-def open_source(path: Path) -> SourceJob:
+def find_source(path: Path) -> FoundJob:
     """Find the job that a path belongs to.
 
     Args:
@@ -51,7 +57,7 @@ def open_source(path: Path) -> SourceJob:
 
     Raises:
         BundleError: a bundle without the job that it came from, or beside another one.
-        ConfigError: no job, one without a level table, or one that was measured elsewhere.
+        ConfigError: no job, or one without a level table.
     """
     workspace = Workspace(_output_directory(path))
     try:
@@ -68,12 +74,20 @@ def open_source(path: Path) -> SourceJob:
             f"the job beside the bundle {path} is that of another model",
             hint="give the output directory of the job that the bundle came from",
         )
-    environment = read_environment()
     if not any(workspace.table.glob("*/cells.jsonl")):
         raise _no_table(workspace)
-    source = SourceJob(workspace, config, inputs, environment)
+    return FoundJob(workspace, config, inputs)
+
+
+def open_source(found: FoundJob, environment: Environment) -> SourceJob:
+    """The job, where its level table belongs to the device that is here now.
+
+    Raises:
+        ConfigError: it was measured elsewhere.
+    """
+    source = SourceJob(found.workspace, found.config, found.inputs, environment)
     if not (source.table / "cells.jsonl").is_file():
-        raise _measured_elsewhere(workspace, environment)
+        raise _measured_elsewhere(found.workspace, environment)
     return source
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from autosparse.artifacts.bundle import RECIPE_FILE, check_bundle, delivered_model, file_sha256
 from autosparse.artifacts.manifest import Manifest
-from autosparse.errors import BundleError
-from autosparse.evaluation import Verdict
+from autosparse.errors import BundleError, ConfigError
+from autosparse.evaluation import Target, Verdict
+from autosparse.evaluation.address import is_address
 from autosparse.levels import Recipe
 from autosparse.pipeline.baseline import measure_baseline
 from autosparse.pipeline.config import JobConfig, read_config
@@ -40,18 +41,20 @@ class Verification:
 
 def run_verify(
     bundle: Path,
-    engines_for: Callable[[str], Engines],
+    engines_for: Callable[[Target], Engines],
     *,
     model: Path | None = None,
     validation: Path | None = None,
+    target: str | None = None,
 ) -> Verification:
     """Check every checksum, then measure and evaluate the delivered file again.
 
     Args:
         bundle: the delivered directory, or the output directory that holds it.
-        engines_for: builds the engines for the backend that the bundle names.
+        engines_for: builds the engines for the target.
         model: the original model, where it is no longer at the recorded path.
         validation: the validation file, where it is no longer at the recorded path.
+        target: target file, or address of an agent, to verify on in place of the bundle's target.
 
     Raises:
         BundleError: the bundle is damaged, or the model or data are not those it was made from.
@@ -59,12 +62,13 @@ def run_verify(
     if not (bundle / "manifest.json").exists() and (bundle / "bundle").is_dir():
         bundle = bundle / "bundle"
     manifest = check_bundle(bundle)
-    config = _config(manifest, model, validation)
+    asked = _target(manifest.target, target)
+    config = _config(manifest, asked, model, validation)
     recipe = Recipe.load(bundle / RECIPE_FILE)
     with tempfile.TemporaryDirectory() as directory:
         workspace = Workspace(Path(directory))
         workspace.job.mkdir()
-        job = prepare_job(config, workspace, engines_for(config.backend))
+        job = prepare_job(config, workspace, engines_for(asked), asked)
         if job.graph.sha256 != manifest.model.sha256:
             raise BundleError(
                 f"{config.model} is not the model that the bundle was made from",
@@ -82,9 +86,25 @@ def run_verify(
     return Verification(manifest, verified)
 
 
-def _config(manifest: Manifest, model: Path | None, validation: Path | None) -> JobConfig:
-    target = manifest.target
-    # the target's own file need not be there any more: the manifest has all of it
+def _target(made_for: Target, asked: str | None) -> Target:
+    """Where to verify: the manifest has all of the target that the bundle was made for."""
+    if asked is None:
+        return made_for
+    if is_address(asked):
+        return Target.at(asked, made_for)
+    target = Target.load(Path(asked))
+    if target.backend != made_for.backend:
+        raise ConfigError(
+            f"the bundle runs in {made_for.backend}, and the target {asked} has {target.backend}",
+            hint="verify it on a target with the same backend",
+        )
+    shapes = {**made_for.input_shapes, **target.input_shapes}
+    return target.model_copy(update={"input_shapes": shapes})
+
+
+def _config(
+    manifest: Manifest, target: Target, model: Path | None, validation: Path | None
+) -> JobConfig:
     fields = {
         **manifest.config,
         "target": None, "backend": target.backend, "threads": target.threads,

@@ -220,7 +220,7 @@ def remember_config(workspace: Workspace, config: JobConfig) -> None:
         with stored_safely(workspace.config):
             stored = JobConfig.model_validate_json(workspace.config.read_bytes())
         for field in _MUST_NOT_CHANGE:
-            if config.target is not None and field in _TARGET_DECIDES:
+            if config.target_file is not None and field in _TARGET_DECIDES:
                 continue
             if getattr(stored, field) != getattr(config, field):
                 flag = "--" + field.replace("_", "-")

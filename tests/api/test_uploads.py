@@ -154,6 +154,10 @@ def test_targets_are_checked_and_kept(live: LiveService) -> None:
     made = live.http.post("/v1/targets", json={"name": "box", "threads": 2})
     assert made.status_code == 201
     assert live.http.get(f"/v1/targets/{made.json()['id']}").json()["document"]["threads"] == 2
+    elsewhere = {"name": "box", "address": "rpc://10.0.0.1:22", "key_file": "/etc/passwd"}
+    refused = live.http.post("/v1/targets", json=elsewhere)
+    assert refused.status_code == 422
+    assert "measures on its own device only" in refused.json()["detail"]
     wrong = live.http.post("/v1/targets", json={"name": "box", "cores": 2})
     assert wrong.status_code == 422
     assert "cores" in wrong.json()["detail"]

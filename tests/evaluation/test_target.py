@@ -11,6 +11,7 @@ import pytest
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Target
+from autosparse.evaluation.address import AgentAddress
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.model_graph import ModelGraph
 from autosparse.tensor_spec import TensorSpec
@@ -144,3 +145,45 @@ def test_a_missing_target_file_is_named(tmp_path: Path) -> None:
         Target.load(tmp_path / "gone.yaml")
     with pytest.raises(ConfigError, match="Is a directory"):
         Target.load(tmp_path)
+
+
+def test_an_agent_is_a_target_with_an_address() -> None:
+    like = Target(name="board", threads=3, input_shapes={"x": (1, 4)}, key_file="", address="")
+    there = Target.at("rpc://10.0.0.9:9190", like)
+    assert (there.address, there.name) == ("rpc://10.0.0.9:9190", "agent 10.0.0.9:9190")
+    assert (there.threads, there.input_shapes) == (3, {"x": (1, 4)})
+
+
+def test_a_target_file_names_the_key_and_never_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text("name: board\naddress: rpc://[::1]:9190\nkey_file: agent.key\n")
+    target = Target.load(path)
+    assert AgentAddress.parse(target.address) == AgentAddress("::1", 9190)
+    path.write_text("key_file: agent.key\n")
+    with pytest.raises(ConfigError, match="a key_file and no address"):
+        Target.load(path)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["rpc://", "rpc://host", "rpc://host:", "rpc://host:99999", "http://host:1", "rpc://a b:1",
+     "rpc://host:9190x", "rpc://::1:9190"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="no address of an agent"):
+        Target(address=address)
+
+
+def test_an_address_with_a_key_in_it_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="must not hold a key") as caught:
+        Target(address="rpc://host:9190/0123456789abcdef")
+    assert "0123456789" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True),
+     ("0.0.0.0", False), ("10.0.0.1", False), ("board", False)],
+)  # fmt: skip
+def test_what_only_this_machine_can_reach_is_known(host: str, *, loopback: bool) -> None:
+    assert AgentAddress(host, 1).is_loopback is loopback

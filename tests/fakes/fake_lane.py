@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from autosparse.evaluation import (
+    Environment,
     LoweredModel,
     Measurement,
     Target,
@@ -37,6 +38,9 @@ class FakeLane:
     fail: Callable[[Mapping[str, LoweredModel]], None] = lambda files: None
     """Called before every measurement; may raise."""
     measured: list[str] = field(default_factory=list)
+
+    def environment(self) -> Environment:
+        return read_environment()
 
     def measure(
         self,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autosparse.evaluation import Target
 from autosparse.levels.atlas import LayerShape
 from autosparse.pipeline.atlas import run_atlas
 from autosparse.pipeline.config import read_profile_config
@@ -32,7 +33,7 @@ def test_zeros_make_a_wide_layer_faster(tmp_path: Path) -> None:
             "levels": "unstructured@0.5:fp32,unstructured@0.95:fp32,2:4:int8,block1x4@0.9:int8",
         }
     )  # fmt: skip
-    with local_engines("onnxruntime", Silent()) as engines:
+    with local_engines(Target(), Silent()) as engines:
         data = run_atlas(config, engines)
         again = run_atlas(config, engines)
     (entry,) = data.entries

@@ -28,7 +28,7 @@ from autosparse.pipeline.resolve import (
     resolved_config,
     run_resolve,
 )
-from autosparse.pipeline.source_job import open_source
+from autosparse.pipeline.source_job import find_source
 from autosparse.pipeline.workspace import Workspace, held
 from autosparse.search import CandidateRecord, Rung
 from tests.fakes.fake_backend import Planted, is_int8
@@ -182,7 +182,7 @@ def test_a_job_that_trained_is_answered_without_another_training(world: World) -
     path = world.root / "out" / "job" / "config.json"
     trained = {"recover": "automatic", "train": str(world.root / "train.npz"), "recover_time": 60.0}
     path.write_text(json.dumps({**json.loads(path.read_text()), **trained}))
-    source = open_source(world.root / "out")
+    source = find_source(world.root / "out")
     assert source.config.recover == "automatic"
     asked = read_resolve_config({"source": world.root / "out", "latency_budget": "70%"})
     config = resolved_config(asked, source)

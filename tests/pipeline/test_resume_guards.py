@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from autosparse.errors import BundleError, ConfigError, MeasurementError, ModelError
-from autosparse.evaluation import Evidence, LoweredModel, MaxDrop, Verdict
+from autosparse.evaluation import Evidence, LoweredModel, MaxDrop, Target, Verdict
 from autosparse.evaluation.budget import Budget
 from autosparse.evaluation.gate import Contract
 from autosparse.journal import Journal
 from autosparse.pipeline.config import read_config
-from autosparse.pipeline.job import settled
+from autosparse.pipeline.job import Engines, settled
 from autosparse.pipeline.optimize import run_job
 from autosparse.pipeline.verify import run_verify
 from autosparse.pipeline.workspace import Workspace
@@ -66,6 +66,27 @@ def test_verify_holds_on_what_it_was_made_from(tmp_path: Path) -> None:
     result = world.run(trials=3)
     engines = world.engines()
     assert run_verify(Path(result.bundle), lambda backend: engines).verdict is Verdict.MET
+
+
+def test_verify_may_ask_another_device(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    result = world.run(trials=3)
+    asked: list[Target] = []
+
+    def engines_for(target: Target) -> Engines:
+        asked.append(target)
+        return world.engines()
+
+    there = "rpc://127.0.0.1:9190"
+    assert run_verify(Path(result.bundle), engines_for, target=there).verdict is Verdict.MET
+    (tmp_path / "board.yaml").write_text(f"name: board\nthreads: 3\naddress: {there}\n")
+    run_verify(Path(result.bundle), engines_for, target=str(tmp_path / "board.yaml"))
+    assert [(t.address, t.threads) for t in asked] == [(there, 1), (there, 3)]
+    assert asked[1].name == "board"
+    assert asked[0].input_shapes == asked[1].input_shapes == result.manifest.target.input_shapes
+    (tmp_path / "board.yaml").write_text("backend: tvm\n")
+    with pytest.raises(ConfigError, match="the bundle runs in onnxruntime"):
+        run_verify(Path(result.bundle), engines_for, target=str(tmp_path / "board.yaml"))
 
 
 def test_a_changed_target_file_is_refused_on_resume(tmp_path: Path) -> None:

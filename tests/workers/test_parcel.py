@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
+from autosparse.errors import RequestError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings
 from tests.models import images, residual_cnn
 from workers.messages import FileToOpen, MeasureRequest, ProfileRequest
-from workers.parcel import Parcel
+from workers.parcel import Parcel, check_names, contents
 
 TARGET = Target(input_shapes={"image": (2, 3, 8, 8)})
 
@@ -63,8 +64,40 @@ def test_files_external_data_and_library_arrive(source: Path, tmp_path: Path) ->
 
 def test_nothing_else_is_sent(source: Path) -> None:
     parcel = Parcel.of(request(source))
-    assert set(parcel.files["../escape"]) == {"model.onnx", "model.data", "kernels/lib.so"}
-    assert set(parcel.files["baseline"]) == {"plain.onnx"}
+    first = {"0/model.onnx", "0/model.data", "0/kernels/lib.so"}
+    assert set(parcel.files) == {"inputs.npz", *first, "1/plain.onnx"}
+
+
+def test_an_artifact_of_another_kind_travels_with_its_directory(
+    source: Path, tmp_path: Path
+) -> None:
+    """A compiled model names no files: what was lowered with it lies beside it."""
+    directory = tmp_path / "compiled"
+    (directory / "data").mkdir(parents=True)
+    (directory / "model.so").write_bytes(b"code")
+    (directory / "data" / "weights.bin").write_bytes(b"weights")
+    model = FileToOpen.of(LoweredModel(directory, "model.so"))
+    asked = ProfileRequest(file=model, inputs=source / "inputs.npz", target=TARGET, runs=3)
+    assert set(contents(asked)) == {"inputs.npz", "0/model.so", "0/data/weights.bin"}
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../up", "0/../../up", "0//twice", "a\\b", "", ".", "0/nul\0"]
+)
+def test_names_that_leave_the_parcel_are_refused(source: Path, name: str) -> None:
+    asked = request(source)
+    check_names(asked, contents(asked).keys())
+    with pytest.raises(RequestError, match="of the name"):
+        check_names(asked, [*contents(asked), name])
+
+
+@pytest.mark.parametrize("field", ["entry", "library"])
+def test_what_the_request_names_must_be_in_the_parcel(source: Path, field: str) -> None:
+    asked = request(source)
+    file = asked.files["baseline"].model_copy(update={field: "../../bin/sh"})
+    hostile = asked.model_copy(update={"files": {**asked.files, "baseline": file}})
+    with pytest.raises(RequestError, match="not in its parcel"):
+        check_names(hostile, contents(asked).keys())
 
 
 def test_a_profile_travels_alike(source: Path, tmp_path: Path) -> None:

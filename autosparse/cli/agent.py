@@ -1,0 +1,67 @@
+"""`autosparse agent`: measure on this device for jobs that run elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from autosparse.cli.terminal import console
+from autosparse.pipeline.config import read_duration
+from workers.agent_process import AgentSettings, run_agent
+
+_MIB = 1 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to listen, for whom, and within which limits."""
+    parser.add_argument(
+        "--listen", default="127.0.0.1:9190",
+        help="HOST:PORT; port 0 takes a free one. Default: 127.0.0.1:9190, this machine only.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--key-file", type=Path,
+        help="File with the key that drivers must hold; drawn and written where there is none. "
+        "Without it, the key is in AUTOSPARSE_AGENT_KEY.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scratch", type=Path,
+        help="Directory for the files that are measured, emptied at the start; nothing is written "
+        "elsewhere. Without it: one of the system's temporary directory.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scratch-limit", type=int, default=4096, metavar="MIB",
+        help="Most that it keeps there, in MiB. Default: 4096.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--time-limit", default="10m",
+        help="Longest measurement, whatever the job asks for. Default: 10m.",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure until interrupted."""
+    scratch = arguments.scratch or Path(tempfile.gettempdir()) / f"autosparse-agent-{os.getuid()}"
+    settings = AgentSettings(
+        listen=arguments.listen, key_file=arguments.key_file, scratch=scratch.absolute(),
+        scratch_bytes=arguments.scratch_limit * _MIB,
+        longest_seconds=read_duration(arguments.time_limit),
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, _interrupt)
+    with suppress(KeyboardInterrupt):
+        run_agent(settings, _print)
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print(line: str) -> None:
+    console().print(line, markup=False)
+    sys.stdout.flush()

@@ -1,0 +1,230 @@
+"""A measurement lane on another device: asks the agent that runs there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from autosparse.errors import (
+    ConfigError,
+    MeasurementError,
+    RequestError,
+    StorageError,
+    TooLargeError,
+    WorkerError,
+)
+from autosparse.evaluation import Environment
+from autosparse.evaluation.address import AgentAddress
+from workers.agent_messages import (
+    CHUNK_BYTES,
+    REPLY_BYTES,
+    WAIT_SECONDS,
+    Ask,
+    FileOffered,
+    Refused,
+    Turn,
+    Wanted,
+    Welcome,
+)
+from workers.asking_lane import AskingLane
+from workers.messages import MeasureRequest, ProfileRequest, Reply
+from workers.parcel import contents
+from workers.wire import HANDSHAKE_SECONDS, Wire, notice_the_dead, offer_handshake
+
+T = TypeVar("T")
+M = TypeVar("M", Welcome, Turn)
+
+PATIENCE_SECONDS = 300.0
+"""How long a device may be away, or at work for others, before the job ends."""
+# The agent has its own limit, and says more; this one is for an agent that hangs itself.
+_GRACE_SECONDS = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+
+class _BusyError(Exception):
+    """The agent measures for somebody else."""
+
+
+class AgentLane(AskingLane):
+    """Has requests answered by an agent, which may be killed and started again meanwhile.
+
+    Args:
+        address: where it listens.
+        key: what both hold.
+        tell: told in a sentence when the device does not answer.
+        patience_seconds: how long to try.
+    """
+
+    def __init__(
+        self,
+        address: AgentAddress,
+        key: bytes,
+        tell: Callable[[str], None],
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._address = address
+        self._key = key
+        self._tell = tell
+        self._patience = patience_seconds
+        self._environment: Environment | None = None
+
+    def environment(self) -> Environment:
+        """The device; see `MeasurementLane.environment`."""
+        if self._environment is None:
+            self._environment = self._patiently(lambda wire, welcome: welcome.environment)
+        return self._environment
+
+    def ask(
+        self, request: MeasureRequest | ProfileRequest, limit_seconds: float, *, fresh: bool
+    ) -> Reply:
+        """Have the agent answer; see `AskingLane.ask`.
+
+        Raises:
+            WorkerError: the device does not answer for too long.
+            StorageError: its disk is full.
+            RequestError: it refuses the key, or the request.
+            ConfigError: another device answers than before.
+        """
+        sent = {name: _Sent.of(path) for name, path in contents(request).items()}
+        # what else the target says is nobody's business on the device
+        target = request.target.model_copy(update={"address": "", "key_file": ""})
+        ask = Ask(
+            request=request.model_copy(update={"target": target}), limit_seconds=limit_seconds,
+            fresh=fresh, files={name: file.offered for name, file in sent.items()},
+        )  # fmt: skip
+        by_digest = {file.offered.sha256: file.path for file in sent.values()}
+        reply = self._patiently(lambda wire, welcome: self._answered(wire, ask, by_digest))
+        if reply.no_room:
+            raise self._full(reply.error)
+        _check_answer(request, reply)
+        return reply
+
+    def close(self) -> None:
+        """Nothing is held between two requests."""
+
+    def _patiently(self, converse: Callable[[Wire, Welcome], T]) -> T:
+        """Try again, ever more rarely, until the device answers or the time is up."""
+        begun, pause, told = time.monotonic(), _FIRST_PAUSE, False
+        while True:
+            try:
+                return self._connected(converse)
+            except _BusyError:
+                reason = "it measures for another job"
+            except OSError as error:
+                reason = error.strerror or str(error)
+            if time.monotonic() - begun + pause > self._patience:
+                raise WorkerError(
+                    f"the agent at {self._address} did not answer for {self._patience:.0f} s: "
+                    f"{reason}",
+                    hint="start it there again (`autosparse agent`), then run the same command "
+                    "with --resume: nothing finished is lost",
+                )
+            if not told:
+                self._tell(
+                    f"the agent at {self._address} does not answer ({reason}); trying for "
+                    f"{self._patience:.0f} s"
+                )
+                told = True
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _connected(self, converse: Callable[[Wire, Welcome], T]) -> T:
+        place = (self._address.host, self._address.port)
+        with socket.create_connection(place, timeout=HANDSHAKE_SECONDS) as connection:
+            notice_the_dead(connection)
+            wire = offer_handshake(connection, self._key)
+            welcome = _read(wire, Welcome, WAIT_SECONDS)
+            self._recognize(welcome.environment)
+            return converse(wire, welcome)
+
+    def _recognize(self, environment: Environment) -> None:
+        if self._environment is not None and environment != self._environment:
+            raise ConfigError(
+                f"the agent at {self._address} is not on the device, or not with the libraries, "
+                "that this run began with",
+                hint="run the same command with --resume: what was measured before counts for "
+                "nothing there, and is measured anew",
+            )
+
+    def _answered(self, wire: Wire, ask: Ask, by_digest: dict[str, Path]) -> Reply:
+        wire.send(ask.model_dump_json().encode())
+        turn = _read(wire, Turn, WAIT_SECONDS)
+        if turn.wanted is not None:
+            with contextlib.suppress(ConnectionError):  # an agent that refuses says why, then goes
+                _send_files(wire, turn.wanted, by_digest)
+            turn = _read(wire, Turn, ask.limit_seconds + _GRACE_SECONDS)
+        if turn.refused is not None:
+            raise self._refusal(turn.refused)
+        if turn.reply is None:
+            raise RequestError(f"the agent at {self._address} answered nonsense")
+        return turn.reply
+
+    def _refusal(self, refused: Refused) -> Exception:
+        told = f"the agent at {self._address} refuses: {refused.message}"
+        if refused.kind == "busy":
+            return _BusyError()
+        if refused.kind == "room":
+            return self._full(refused.message)
+        return (TooLargeError if refused.kind == "large" else RequestError)(told)
+
+    def _full(self, told: str) -> StorageError:
+        return StorageError(
+            f"the disk of the device at {self._address} is full: {told}",
+            hint="make room there, then run the same command with --resume: nothing finished is "
+            "lost",
+        )
+
+
+class _Sent:
+    """A file of the parcel, and what is said of it."""
+
+    def __init__(self, path: Path, offered: FileOffered) -> None:
+        self.path = path
+        self.offered = offered
+
+    @classmethod
+    def of(cls, path: Path) -> _Sent:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return cls(path, FileOffered(size=file.tell(), sha256=digest))
+
+
+def _send_files(wire: Wire, wanted: Wanted, by_digest: dict[str, Path]) -> None:
+    for digest in wanted.digests:
+        path = by_digest.get(digest)
+        if path is None:
+            raise RequestError("the agent asks for a file that was not offered")
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                wire.send(chunk)
+
+
+def _read(wire: Wire, kind: type[M], seconds: float) -> M:
+    try:
+        return kind.model_validate_json(wire.receive(REPLY_BYTES, seconds))
+    except ValidationError as error:
+        raise RequestError(
+            "the agent answers in another form",
+            hint="install the same version of AutoSparse on the device",
+        ) from error
+
+
+def _check_answer(request: MeasureRequest | ProfileRequest, reply: Reply) -> None:
+    """What is stored as evidence must be about the very files that were sent.
+
+    Raises:
+        MeasurementError: it is about others.
+    """
+    if not isinstance(request, MeasureRequest) or reply.measurements is None:
+        return
+    asked = {label: file.to_model().sha256() for label, file in request.files.items()}
+    told = {label: found.file_sha256 for label, found in reply.measurements.items()}
+    if asked != told:
+        raise MeasurementError("the agent timed other files than those that were sent")
