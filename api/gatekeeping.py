@@ -16,7 +16,7 @@ from autosparse.errors import RequestError
 
 _log = logging.getLogger("autosparse.access")
 _UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
-_HOST_HEADER = b"host"
+_HOST_HEADER, _ORIGIN_HEADER = b"host", b"origin"
 
 
 class Gatekeeper:
@@ -26,7 +26,8 @@ class Gatekeeper:
         app: what is behind it.
         most_document_bytes: of the body of any request that is no upload.
         hosts: names by which the server may be asked for; empty for any. On loopback without
-            keys, this keeps a web page elsewhere from reaching it through a name of its own.
+            keys, this keeps a web page elsewhere from reaching it through a name of its own; nor
+            may it send requests to loopback, which its browser marks with where it comes from.
     """
 
     def __init__(self, app: ASGIApp, most_document_bytes: int, hosts: Collection[str]) -> None:
@@ -60,7 +61,11 @@ class Gatekeeper:
             refused = RequestError(f"this server is not called {host!r}")
             await problem_response(refused)(scope, receive, send)
             return
-        if scope["path"] in _UPLOADS:
+        if self._hosts and not _is_own(headers.get(_ORIGIN_HEADER), host):
+            refused = RequestError("a page of another site may not use this server")
+            await problem_response(refused)(scope, receive, send)
+            return
+        if scope["method"] == "POST" and scope["path"] in _UPLOADS:
             await self._app(scope, receive, send)
             return
         body = await self._whole_body(receive)
@@ -96,6 +101,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def _is_own(origin: bytes | None, host: str) -> bool:
+    """Whether a request comes from a page of this server, or from no page at all."""
+    return origin is None or origin.decode("latin-1").partition("://")[2] == host
 
 
 def _without_port(host: str) -> str:

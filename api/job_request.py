@@ -101,9 +101,11 @@ def job_schema() -> dict[str, Any]:
     """JSON schema of a job's request, made from `JobConfig`."""
     document = JobConfig.model_json_schema()
     properties: dict[str, Any] = {
-        name: {"type": "string" if name == "name" else "integer", "description": told}
-        for name, told in OWN_FIELDS.items()
+        "name": {"type": "string", "maxLength": _LONGEST_NAME},
+        "priority": {"type": "integer", "minimum": -_MOST_PRIORITY, "maximum": _MOST_PRIORITY},
     }
+    for name, told in OWN_FIELDS.items():
+        properties[name]["description"] = told
     for name in accepted_fields():
         properties[name] = property_schema(name, document["properties"][name])
     return {

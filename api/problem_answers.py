@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.problem_details import MEDIA_TYPE, ProblemDetails, problem_of
 from autosparse.errors import (
@@ -24,6 +25,7 @@ _log = logging.getLogger("autosparse.api")
 _KINDS: Mapping[int, type[RequestError]] = {404: NotFoundError, 405: RequestError}
 
 _EXPLAINED = {
+    400: "The request itself is no request of this API: no body, or one that is no JSON.",
     401: "The request carries no valid key.",
     403: "The key does not have the scope that is needed.",
     404: "Nothing with this id belongs to the key.",
@@ -90,7 +92,18 @@ async def _http(request: Request, error: Exception) -> Response:
     kind = _KINDS.get(status, RequestError)
     detail = error.detail if isinstance(error, HTTPException) else "the request failed"
     headers = dict(getattr(error, "headers", None) or {})
+    if status == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
     return _respond(problem_of(kind(str(detail))).model_copy(update={"status": status}), headers)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """What the path can be asked, over all routes; the framework tells those of the first."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 async def _database(request: Request, error: Exception) -> Response:

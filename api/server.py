@@ -117,6 +117,7 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
                 hint="give another --port, or --port 0 for a free one",
             ) from error
+        listener.listen()  # who is told the address may connect at once
         yield listener
 
 

@@ -125,6 +125,12 @@ def test_without_keys_no_page_from_elsewhere_gets_in(tmp_path: Any, inspector: A
         assert live.http.get("/v1/jobs").status_code == 200
         answer = live.http.get("/v1/jobs", headers={"Host": "evil.example"})
         assert answer.status_code == 400
+        for origin in ("https://evil.example", "null", "http://localhost:1", "http://localhost.x"):
+            sent = live.http.post("/v1/targets", json={}, headers={"Origin": origin})
+            assert sent.status_code == 400, origin
+        assert live.http.get("/v1/targets").json()["items"] == []
+        own = {"Origin": "http://localhost"}
+        assert live.http.post("/v1/targets", json={}, headers=own).status_code == 201
 
 
 def test_every_route_has_words(live: LiveService) -> None:
