@@ -32,8 +32,6 @@ DATASET_FIELDS = tuple(
     for name in ("calibration", "train", "validation", "test")
     if name in JobConfig.model_fields
 )
-OWN_FIELDS = {"name": "Name of the job, for people.", "priority": "Higher ones are begun first."}
-"""What a job of any kind may be given beside its configuration."""
 # What a finished or cancelled job may be asked anew: it changes what is looked for, not what
 # earlier evidence means.
 MAY_CHANGE = ("latency_budget", "max_drop", "strict", "strategy", "trials", "time_limit")
@@ -41,6 +39,16 @@ MAY_CHANGE = ("latency_budget", "max_drop", "strict", "strategy", "trials", "tim
 _SERVERS_OWN = frozenset({"schema_version", "workers"})
 _MOST_PRIORITY = 1000
 _LONGEST_NAME = 200
+OWN_FIELDS: Mapping[str, dict[str, Any]] = {
+    "name": {
+        "type": "string", "maxLength": _LONGEST_NAME, "description": "Name of the job, for people.",
+    },
+    "priority": {
+        "type": "integer", "minimum": -_MOST_PRIORITY, "maximum": _MOST_PRIORITY,
+        "description": "Higher ones are begun first.",
+    },
+}  # fmt: skip
+"""What a job of any kind may be given beside its configuration: name -> JSON schema."""
 
 
 def _chosen_names() -> Mapping[str, tuple[str, ...]]:
@@ -100,12 +108,7 @@ class ResumeRequest(RootModel[dict[str, JsonValue]]):
 def job_schema() -> dict[str, Any]:
     """JSON schema of a job's request, made from `JobConfig`."""
     document = JobConfig.model_json_schema()
-    properties: dict[str, Any] = {
-        "name": {"type": "string", "maxLength": _LONGEST_NAME},
-        "priority": {"type": "integer", "minimum": -_MOST_PRIORITY, "maximum": _MOST_PRIORITY},
-    }
-    for name, told in OWN_FIELDS.items():
-        properties[name]["description"] = told
+    properties = dict(OWN_FIELDS)
     for name in accepted_fields():
         properties[name] = property_schema(name, document["properties"][name])
     return {

@@ -87,11 +87,7 @@ class AtlasRequest(RootModel[dict[str, JsonValue]]):
 
 def _schema(kind: type[BaseModel], names: tuple[str, ...]) -> dict[str, Any]:
     every = kind.model_json_schema(mode="serialization")["properties"]
-    properties = {
-        name: {"type": "string" if name == "name" else "integer", "description": told}
-        for name, told in OWN_FIELDS.items()
-    }
-    properties |= {name: property_schema(name, every[name]) for name in names}
+    properties = dict(OWN_FIELDS) | {name: property_schema(name, every[name]) for name in names}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
