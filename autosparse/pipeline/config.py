@@ -16,6 +16,8 @@ from autosparse.evaluation.address import is_address
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.levels import Level
 
+Preparation = Literal["equalize", "smooth", "permute"]
+"""A change of weights that leaves what the model computes."""
 Inside = Literal["features", "attention"]
 """What a model computes on the way to its answers."""
 DEFAULT_RECOVERY = "fine_tune"
@@ -98,6 +100,11 @@ class JobConfig(TargetedModel):
     group: tuple[str, ...] = ()
     """Layers that share one level: a regular expression on their names; those for which its
     capture groups are equal form a group. May be repeated."""
+    prepare: tuple[Preparation, ...] = ()
+    """Changes of the weights that leave what the model computes and make it compress better:
+    equalize (ranges of channels between layers), smooth (what makes activations behind
+    normalizations hard to round), permute (channels, so that N:M removes less). May be repeated,
+    or separated by commas."""
     trials: Annotated[int, Field(ge=1)] = 40
     """Recipes to measure on the target, at most; those that anyone would try first count, too."""
     time_limit: Annotated[float, Field(gt=0)] = 1800.0
@@ -139,7 +146,7 @@ class JobConfig(TargetedModel):
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("augment", "distill", mode="before")
+    @field_validator("augment", "distill", "prepare", mode="before")
     @classmethod
     def _read_choices(cls, value: Any) -> Any:
         items = (value,) if isinstance(value, str) else value

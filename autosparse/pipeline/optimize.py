@@ -19,6 +19,7 @@ from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.parity import check_parity
+from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.recipe_space import resolve_space
 from autosparse.pipeline.recover import recover
 from autosparse.pipeline.search_run import Search
@@ -55,7 +56,7 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
     """
     config = settled(config)
     with open_workspace(config, resume=resume) as workspace:
-        job = prepare_job(config, workspace, engines)
+        job = prepared(prepare_job(config, workspace, engines))
         check_atlas(job)
         rows = load_training_rows(job)
         return answer(job, measure_baseline(job), rows)

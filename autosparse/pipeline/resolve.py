@@ -25,6 +25,7 @@ from autosparse.pipeline.job import Engines, Job, prepare_job, target_of
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.layer_patterns import LayerPattern
 from autosparse.pipeline.optimize import Result, answer
+from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.source_job import (
     FoundJob,
     SourceJob,
@@ -139,7 +140,7 @@ def run_resolve(
         marker = workspace.job / MARKER
         if not marker.exists():
             adoption.take_files()
-        job = prepare_job(config, workspace, engines)
+        job = prepared(prepare_job(config, workspace, engines))
         _check_digests(source, workspace, config)
         for pattern in asked.exclude:  # told as what it was given as: it is stored as kept layers
             LayerPattern(pattern, "--exclude").keys(job.graph.layers)

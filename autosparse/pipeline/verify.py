@@ -123,6 +123,7 @@ def _config(
                 f"the {name} file {path} is no longer there", hint=f"give it with --{name}"
             )
     # a delivered file is not trained again
-    fields.update(test=None, train=None, recover=None, train_labels=False, augment=(), distill=())
+    fields.update(test=None, train=None, recover=None, train_labels=False, augment=())
+    fields.update(distill=(), prepare=())
     fields.pop("recover_time", None)
     return read_config(fields)

@@ -1,0 +1,96 @@
+"""Weights that compute the same and compress better: each choice by hand, and what it gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from autosparse.levels import NM
+from autosparse.levels.masks import project
+from autosparse.methods.channel_permutation import best_order, permuted, retained
+from autosparse.methods.equalization import equal_ranges, equalized
+from autosparse.methods.smoothing import smoothed, smoothing_factors
+from autosparse.model_graph import ModelGraph, load_model
+from autosparse.model_graph.channel_pairs import changed, channel_pairs, making_rows, reading_rows
+from tests.model_graph.test_channel_pairs import transformer_block
+from tests.models import Net
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> ModelGraph:
+    """Two layers; the second one's large weights crowd in every other group, and ranges differ."""
+    net = Net(seed=4)
+    x = net.input("x", "batch", 8)
+    up = net.rng.standard_normal((32, 8)) * np.exp(net.rng.standard_normal((32, 1)) * 1.5)
+    down = net.rng.standard_normal((16, 32)) * np.where(np.arange(32) % 8 < 4, 3.0, 0.1)
+    first = net.node("Gemm", x, net.constant("up.weight", up.astype(np.float32)), name="up",
+                     transB=1)  # fmt: skip
+    hidden = net.node("Relu", first, name="relu")
+    net.node("Gemm", hidden, net.constant("down.weight", down.astype(np.float32)), name="down",
+             to="y", transB=1)  # fmt: skip
+    return load_model(net.save(tmp_path / "net.onnx", "y"))
+
+
+def test_equal_ranges_by_hand() -> None:
+    found = equal_ranges(np.array([4.0, 1.0, 0.0]), np.array([1.0, 9.0, 2.0]))
+    assert found.tolist() == [0.5, 3.0, 1.0]
+
+
+def test_both_sides_have_one_range_afterwards(crowded: ModelGraph) -> None:
+    (pair,) = channel_pairs(crowded)
+    other = changed(crowded, {pair.name: equalized(crowded, pair)})
+    making = np.abs(making_rows(other, pair)).max(axis=1)
+    reading = np.abs(next(reading_rows(other, pair))).max(axis=0)
+    assert np.allclose(making, reading, rtol=1e-4)
+    assert _precision(other) > 1.2 * _precision(crowded)
+
+
+def _precision(graph: ModelGraph) -> float:
+    """The paper's measure: how much of the whole range each channel uses, on both sides."""
+    (pair,) = channel_pairs(graph)
+    making = np.abs(making_rows(graph, pair)).max(axis=1)
+    reading = np.abs(next(reading_rows(graph, pair))).max(axis=0)
+    return float((making / making.max() * reading / reading.max()).sum())
+
+
+def test_smoothing_by_hand() -> None:
+    """The factors 4 and 1/4 come as 4 and 1/4: their mean is 1 already; what is dead stays."""
+    found = smoothing_factors(np.array([16.0, 1.0, 0.0]), np.array([1.0, 16.0, 1.0]))
+    assert np.allclose(found, [4.0, 0.25, 1.0])
+
+
+def test_activations_behind_a_normalization_are_evened_out(tmp_path: Path) -> None:
+    graph = transformer_block(tmp_path)
+    norm, inner = channel_pairs(graph)
+    activations = np.array([100.0, *[1.0] * 7], np.float32)
+    change = smoothed(graph, norm, activations)
+    after = activations * change.scale
+    assert after.max() / after.min() < 0.5 * activations.max() / activations.min()
+    assert np.all(smoothed(graph, inner, np.ones(16, np.float32)).scale == 1.0)
+
+
+def test_an_order_by_hand() -> None:
+    """Four large channels in one group and four small ones in the other: two and two keep all."""
+    sizes = np.array([[9.0, 9.0, 9.0, 9.0, 1.0, 1.0, 1.0, 1.0]])
+    assert retained(sizes) == 20.0
+    order = best_order(sizes)
+    assert sorted(order.tolist()) == list(range(8))
+    assert retained(sizes[:, order]) == 36.0
+
+
+def test_permuted_channels_keep_more_under_n_m(crowded: ModelGraph) -> None:
+    (pair,) = channel_pairs(crowded)
+    other = changed(crowded, {pair.name: permuted(crowded, pair)})
+    before, after = (_kept_by_two_of_four(graph) for graph in (crowded, other))
+    assert after > 1.2 * before
+    # the best that any order could do keeps the larger half of every row
+    weight = np.sort(np.abs(crowded.constant("down.weight")), axis=1)
+    assert after > 0.9 * weight[:, 16:].sum()
+
+
+def _kept_by_two_of_four(graph: ModelGraph) -> float:
+    weight = torch.tensor(graph.constant("down.weight"))
+    return float((weight.abs() * project(weight.abs(), NM(nonzeros=2, group=4))).sum())
