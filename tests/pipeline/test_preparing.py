@@ -43,7 +43,8 @@ def opened(root: Path, told: Notes, **fields: Any) -> Job:
 def answers(job: Job) -> torch.Tensor:
     with torch.no_grad():
         inputs = {name: torch.tensor(array) for name, array in job.calibration.inputs.items()}
-        return next(iter(GraphModule.from_graph(job.graph)(inputs).values()))
+        outputs: dict[str, torch.Tensor] = GraphModule.from_graph(job.graph)(inputs)
+    return next(iter(outputs.values()))
 
 
 def test_a_prepared_job_computes_the_same_and_says_what_was_done(tmp_path: Path) -> None:
@@ -79,9 +80,8 @@ def test_nothing_is_prepared_that_is_not_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", image=images(16))
     job = opened(tmp_path, Notes())
     other = prepared(job)
-    assert np.array_equal(
-        *(found.graph.weight(found.graph.layer("block1.a")) for found in (job, other))
-    )
+    was, now = (found.graph.weight(found.graph.layer("block1.a")) for found in (job, other))
+    assert np.array_equal(was, now)
 
 
 def test_an_unknown_preparation_is_refused(tmp_path: Path) -> None:
