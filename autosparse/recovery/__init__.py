@@ -20,6 +20,7 @@ RECOVERIES: Registry[Recovery] = Registry(
         "fine_tune": "autosparse.recovery.fine_tune:FineTune",
         "gradual": "autosparse.recovery.gradual:Gradual",
         "sr_ste": "autosparse.recovery.sr_ste:SrSte",
+        "bdwp": "autosparse.recovery.bdwp:Bdwp",
         "progressive_gradient_flow": (
             "autosparse.recovery.progressive_gradient_flow:ProgressiveGradientFlow"
         ),

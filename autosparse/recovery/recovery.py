@@ -69,6 +69,13 @@ class Recovery:
         """The weight that is multiplied with, (output channels, K): the gradient comes with it."""
         return layer.raw * layer.mask
 
+    def backward_weight(self, layer: TrainedLayer) -> Tensor | None:
+        """What gradients are multiplied with on their way back, (output channels, K), contiguous.
+
+        None for the weight that was multiplied with, as it should be but for a method's purpose.
+        """
+        return None
+
     def after_backward(self, layers: Sequence[TrainedLayer], moment: Moment) -> None:
         """Change gradients before the optimizer uses them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -17,6 +18,7 @@ from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer, ModelGraph
 from autosparse.model_graph.torch_executor import GraphModule, Hook, Observer
 from autosparse.model_graph.torch_executor.plan import constant_key
+from autosparse.recovery.backward_weights import backwards_with
 from autosparse.recovery.batch_norm import ChannelSums
 from autosparse.recovery.quantized_activations import on_grid, with_taps
 from autosparse.recovery.recovery import Recovery
@@ -93,8 +95,13 @@ class Student(nn.Module):
         """
         constants: dict[str, Tensor] = {}
         hooks: dict[str, list[Hook]] = {}
+        others: dict[int, Tensor] = {}
         for layer in self.trained_layers:
-            weight = layer.stored(self.effective_weight(layer, progress))
+            effective = self.effective_weight(layer, progress)
+            other = self.recovery.backward_weight(layer) if layer.is_sparse else None
+            if other is not None:
+                others[effective.untyped_storage().data_ptr()] = other
+            weight = layer.stored(effective)
             constants[constant_key("weight", layer.name)] = weight
             if layer.layer.bias is not None:
                 constants[constant_key("bias", layer.name)] = layer.node_bias()
@@ -104,9 +111,10 @@ class Student(nn.Module):
         for name, grid in self._rounded.items():
             hooks.setdefault(name, []).append(partial(on_grid, grid=grid))
         together: dict[str, Hook] = {name: _in_turn(own) for name, own in hooks.items()}
-        answer: dict[str, Tensor] = functional_call(
-            self._graph[0], constants, (dict(inputs), observers, together), tie_weights=False
-        )
+        with backwards_with(others) if others else nullcontext():
+            answer: dict[str, Tensor] = functional_call(
+                self._graph[0], constants, (dict(inputs), observers, together), tie_weights=False
+            )
         return answer
 
     def insert_norms(self, batches: Sequence[Batch]) -> None:

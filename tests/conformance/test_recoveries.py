@@ -26,6 +26,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "fine_tune": _EVERY,
     "gradual": _EVERY,
     "sr_ste": _EVERY,
+    "bdwp": ("2:4:fp32",),
     "progressive_gradient_flow": _EVERY,
     "gradient_annealing": _UNSTRUCTURED,
     "cast": _EVERY,
