@@ -39,7 +39,7 @@ MAY_CHANGE = ("latency_budget", "max_drop", "strict", "strategy", "trials", "tim
 _SERVERS_OWN = frozenset({"schema_version", "workers"})
 _MOST_PRIORITY = 1000
 _LONGEST_NAME = 200
-OWN_FIELDS: Mapping[str, dict[str, Any]] = {
+OWN_FIELDS: Mapping[str, dict[str, JsonValue]] = {
     "name": {
         "type": "string", "maxLength": _LONGEST_NAME, "description": "Name of the job, for people.",
     },
@@ -48,7 +48,7 @@ OWN_FIELDS: Mapping[str, dict[str, Any]] = {
         "description": "Higher ones are begun first.",
     },
 }  # fmt: skip
-"""What a job of any kind may be given beside its configuration: name -> JSON schema."""
+"""Fields of every kind of job that its work does not see, and their schema."""
 
 
 def _chosen_names() -> Mapping[str, tuple[str, ...]]:
@@ -108,7 +108,7 @@ class ResumeRequest(RootModel[dict[str, JsonValue]]):
 def job_schema() -> dict[str, Any]:
     """JSON schema of a job's request, made from `JobConfig`."""
     document = JobConfig.model_json_schema()
-    properties = dict(OWN_FIELDS)
+    properties: dict[str, Any] = dict(OWN_FIELDS)
     for name in accepted_fields():
         properties[name] = property_schema(name, document["properties"][name])
     return {

@@ -87,7 +87,8 @@ class AtlasRequest(RootModel[dict[str, JsonValue]]):
 
 def _schema(kind: type[BaseModel], names: tuple[str, ...]) -> dict[str, Any]:
     every = kind.model_json_schema(mode="serialization")["properties"]
-    properties = dict(OWN_FIELDS) | {name: property_schema(name, every[name]) for name in names}
+    properties: dict[str, Any] = dict(OWN_FIELDS)
+    properties |= {name: property_schema(name, every[name]) for name in names}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 

@@ -43,9 +43,9 @@ class Served(ServedProcess):
         return not any(self.children_running(what) for what in (_JOB_PROCESS, _RUNNER))
 
 
-def until(holds: Any) -> None:
+def until(holds: Any, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,13 +52,13 @@ def test_the_document_holds(shared: LiveService) -> None:
 
 
 @pytest.mark.slow
-def test_schemathesis_runs_clean(shared: LiveService) -> None:
+def test_schemathesis_runs_clean(shared: LiveService, tmp_path: Path) -> None:
     """The program itself, with all its phases: edges of every parameter, fuzzing, sequences."""
     with listening(shared.service) as url:
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json",
              "-H", f"Authorization: Bearer {shared.key}", "--exclude-checks", EXCLUDED,
              "--max-examples", "20", "--seed", "1"],
-            capture_output=True, text=True, check=False, timeout=1800,
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1800,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout

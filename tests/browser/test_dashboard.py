@@ -123,6 +123,14 @@ def test_a_wrong_key_is_told_and_a_right_one_opens(live: LiveService, url: str, 
     assert tab.page.evaluate("sessionStorage.length + localStorage.length") == 0
 
 
+def test_a_server_without_schedules_shows_no_link(live: LiveService, url: str, tab: Tab) -> None:
+    tab.open(url, live.key)
+    there = "/v1/schedules" in live.http.get("/openapi.json").json()["paths"]
+    tab.page.wait_for_function(
+        "there => document.getElementById('schedules-link').hidden !== there", arg=there
+    )
+
+
 def test_a_job_is_followed_live(live: LiveService, url: str, tab: Tab) -> None:
     """Stages, trials, the front and the end appear without anybody loading the page again."""
     page, database = tab.page, live.service.database
@@ -204,3 +212,38 @@ def test_the_keyboard_is_enough(live: LiveService, url: str, tab: Tab) -> None:
             break
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="by keyboard").wait_for()
+
+
+SCHEDULE = {
+    "id": "sch_1", "name": HOSTILE, "kind": "reverify", "cron": "0 3 * * *", "told": "At 03:00",
+    "time_zone": "Europe/Berlin", "missed": "once", "overlap": "skip", "paused": False,
+    "next_due": 1795399200.0, "created": 1795323760.2, "request": {},
+}  # fmt: skip
+RUN = {
+    "id": "run_1", "cause": "cron", "due": 1795399200.0, "state": "finished", "job": "job_1",
+    "outcome": {"verdict": "met", "latency_ratio": 0.57, "regressions": ["10 % slower"]},
+}  # fmt: skip
+
+
+def test_schedules_are_listed_where_there_are_any(live: LiveService, url: str, tab: Tab) -> None:
+    """The routes are another's: here they are answered by the test."""
+    page, asked = tab.page, []
+    tab.open(url, live.key)
+    document = {**live.http.get("/openapi.json").json(), "paths": {"/v1/schedules": {}}}
+    page.route("**/openapi.json", lambda route: route.fulfill(json=document))
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.method + " " + route.request.url.partition("/v1/")[2])
+        runs = route.request.url.endswith("/runs")
+        route.fulfill(json={"items": [RUN if runs else SCHEDULE]})
+
+    page.route("**/v1/schedules**", answer)
+    page.route("**/v1/schedules/**", answer)
+    page.reload()
+    page.get_by_role("link", name="Schedules").click()
+    page.get_by_text(HOSTILE).first.wait_for()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Run now").click()
+    page.get_by_text("10 % slower").wait_for()
+    assert {"POST schedules/sch_1:pause", "POST schedules/sch_1:run"} <= set(asked)
+    assert page.get_by_role("link", name="job_1").get_attribute("href") == "#/jobs/job_1"
