@@ -85,7 +85,7 @@ class OnnxRuntimeBackend:
         if isinstance(level.pattern, Dense):
             return Capability.wins()
         # stock ONNX Runtime multiplies zeros like any other weight: only our kernels skip them
-        reason = why_not_sparse(layer, level)
+        reason = why_not_sparse(layer, level, target.architecture)
         return Capability.no_faster(reason) if reason else Capability.wins()
 
     def conversions(self, graph: ModelGraph, levels: Mapping[str, Level]) -> Mapping[str, int]:
@@ -171,7 +171,8 @@ class OnnxRuntimeBackend:
         directory.mkdir(parents=True, exist_ok=True)
         lowered = LoweredModel(directory, "model.onnx", request.recipe.knobs.graph_level)
         save_model(model, lowered.path)
-        return replace(lowered, library=sparse.add_library(directory))
+        library, for_device = sparse.add_libraries(directory)
+        return replace(lowered, library=library, device_library=for_device)
 
     def open(self, model: LoweredModel, *, threads: int) -> OnnxRuntimeRunner:
         """Open a session on the file."""

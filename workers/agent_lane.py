@@ -35,7 +35,7 @@ from workers.agent_messages import (
 )
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
-from workers.parcel import contents
+from workers.parcel import contents, on_device
 from workers.wire import HANDSHAKE_SECONDS, Wire, notice_the_dead, offer_handshake
 
 T = TypeVar("T")
@@ -92,6 +92,7 @@ class AgentLane(AskingLane):
             RequestError: it refuses the key, or the request.
             ConfigError: another device answers than before.
         """
+        request = on_device(request)
         sent = {name: _Sent.of(path) for name, path in contents(request).items()}
         # what else the target says is nobody's business on the device
         target = request.target.model_copy(update={"address": "", "key_file": ""})

@@ -20,6 +20,7 @@ class FileToOpen(BaseModel):
     entry: str
     graph_level: Literal["disabled", "basic", "extended", "all"]
     library: str
+    device_library: str = ""
 
     @classmethod
     def of(cls, model: LoweredModel) -> FileToOpen:
@@ -29,11 +30,20 @@ class FileToOpen(BaseModel):
             entry=model.entry,
             graph_level=model.graph_level,
             library=model.library,
+            device_library=model.device_library,
         )
 
     def to_model(self) -> LoweredModel:
         """Back again."""
-        return LoweredModel(self.directory, self.entry, self.graph_level, self.library)
+        return LoweredModel(
+            self.directory, self.entry, self.graph_level, self.library, self.device_library
+        )
+
+    @property
+    def on_device(self) -> FileToOpen:
+        """As another device opens it: with the library that is made for it."""
+        library = self.device_library or self.library
+        return self.model_copy(update={"library": library, "device_library": ""})
 
 
 class MeasureRequest(BaseModel):

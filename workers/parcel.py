@@ -63,6 +63,14 @@ def unpacked(
     return request.model_copy(update={**places, "file": moved[_PROFILED]})
 
 
+def on_device(request: MeasureRequest | ProfileRequest) -> MeasureRequest | ProfileRequest:
+    """The request as a device of another architecture is asked it."""
+    files = {label: file.on_device for label, file in _files(request).items()}
+    if isinstance(request, MeasureRequest):
+        return request.model_copy(update={"files": files})
+    return request.model_copy(update={"file": files[_PROFILED]})
+
+
 def check_names(request: MeasureRequest | ProfileRequest, names: Collection[str]) -> None:
     """Check what a peer sent before anything is written or opened.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from autosparse.journal import stored_safely
 from autosparse.levels import Recipe
 
 MODEL_FILE, RECIPE_FILE = "model.onnx", "recipe.yaml"
+KERNELS = "kernels/"
+"""Libraries of this machine's architecture; those of a device's lie one level below."""
 
 
 def file_sha256(path: Path) -> str:
@@ -94,12 +97,18 @@ def delivered_model(bundle: Path, manifest: Manifest) -> LoweredModel:
         bundle: its directory.
         manifest: its manifest, which names every file and its checksum.
     """
-    libraries = [n for n in sorted(manifest.files) if n.startswith("kernels/")]
+    libraries = [n for n in sorted(manifest.files) if n.startswith(KERNELS)]
+    own = [n for n in libraries if n.count("/") == 1]
+    device = manifest.target.architecture
+    others = [n for n in libraries if n.startswith(f"{KERNELS}{device}/")]
+    if others and device == platform.machine():  # the bundle is on its device now
+        own, others = others, []
     return LoweredModel(
         directory=bundle.absolute(),
         entry=MODEL_FILE,
         graph_level=Recipe.load(bundle / RECIPE_FILE).knobs.graph_level,
-        library=libraries[0] if libraries else "",
+        library=own[0] if own else "",
+        device_library=others[0] if others else "",
     )
 
 

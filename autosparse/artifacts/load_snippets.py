@@ -48,7 +48,9 @@ def load_snippets(manifest: Manifest) -> tuple[Snippet, ...]:
         return ()
     inputs, outputs = input_tensors(manifest), output_names(manifest)
     threads = manifest.target.threads
-    kernels = sorted(n for n in manifest.files if n.startswith("kernels/") and n.endswith(".so"))
+    libraries = [n for n in manifest.files if n.startswith("kernels/") and n.endswith(".so")]
+    # a device of another architecture has its own, one level below
+    kernels = sorted(libraries, key=lambda name: -name.count("/"))[:1]
     return (
         Snippet("Python", "pip install onnxruntime", _python(inputs, outputs, threads, kernels)),
         Snippet("C++", "onnxruntime_cxx_api.h of an ONNX Runtime release",

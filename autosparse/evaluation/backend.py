@@ -58,6 +58,8 @@ class LoweringRequest:
     weights: Mapping[str, CompressedWeight]
     """Layer name -> its weight at the recipe's level; baseline layers may be left out."""
     ranges: ActivationRanges
+    architecture: str = ""
+    """Of the device that runs the files, beside this machine; empty where they are the same."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class LoweredModel:
     library: str = ""
     """Library of custom operators to load with it, relative to the directory. It is native code:
     named by whoever lowered the model or checked its bundle, never found by looking around."""
+    device_library: str = ""
+    """The same library for a device of another architecture; empty where it is this machine's."""
 
     @property
     def library_path(self) -> Path | None:

@@ -43,6 +43,11 @@ class Environment(BaseModel):
     """Version of every library that a latency or a quality depends on."""
 
     @property
+    def machine(self) -> str:
+        """Architecture, as the system names it: `x86_64`, `aarch64`."""
+        return self.system.rpartition(" ")[2]
+
+    @property
     def id(self) -> str:
         """Twelve hexadecimal digits that name this environment."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)

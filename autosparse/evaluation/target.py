@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from autosparse.errors import ConfigError, first_problem
 from autosparse.evaluation.address import AGENT_SCHEME, AgentAddress
+from autosparse.evaluation.environment import Environment
 from autosparse.model_graph import ModelGraph
 from autosparse.tensor_spec import TensorSpec
 
@@ -38,6 +39,9 @@ class Target(BaseModel):
     """Full shape of every input, the batch included; filled in from the model where it is fixed."""
     address: str = ""
     """Where an agent measures: rpc://HOST:PORT. Without it, this machine does."""
+    architecture: Annotated[str, Field(pattern=r"^[a-z0-9_]{0,20}$")] = ""
+    """Architecture of the device, which our kernels are compiled for. Without it: the agent's
+    answer, or this machine's."""
     key_file: str = ""
     """File with the agent's key; without it, the key is in AUTOSPARSE_AGENT_KEY."""
 
@@ -84,6 +88,23 @@ class Target(BaseModel):
     def to_yaml(self) -> str:
         """The file's text."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def on(self, environment: Environment) -> Target:
+        """This target with the architecture of the device that measures.
+
+        Raises:
+            ConfigError: the target names another one.
+        """
+        machine = environment.machine
+        if self.architecture not in ("", machine):
+            where = f"the device at {self.address}" if self.address else "this machine"
+            raise ConfigError(
+                f"the target {self.name!r} is {self.architecture}, and {where} is {machine}",
+                hint="leave architecture away, or give the address of an agent on such a device",
+            )
+        return self.model_copy(
+            update={"architecture": machine if self.address else self.architecture}
+        )
 
     def for_model(self, graph: ModelGraph) -> Target:
         """This target with the shape of every input of `graph` filled in.

@@ -183,7 +183,9 @@ class AtlasBuilder:
             model_sha256=model.graph.sha256,
             levels={la.name: levels.get(la.name, DENSE_LEVELS[0]) for la in model.graph.layers},
         )
-        request = LoweringRequest(model.graph, recipe, weights, self.ranges)
+        request = LoweringRequest(
+            model.graph, recipe, weights, self.ranges, model.target.architecture
+        )
         uniform = model.engines.backend.lower(request, model.scratch / "uniform")
         executed = model.engines.backend.executed_layers(uniform, model.graph)
         return executed, model.stopwatch.attribute(uniform, model.original)

@@ -117,8 +117,13 @@ class Job:
         """What lowers recipes and runs files, apart from the rest of the job."""
         return Workshop(
             self.graph, self.backend, self.workspace.scratches, self.evaluation_batch,
-            self.recovered,
+            self.recovered, self.architecture,
         )  # fmt: skip
+
+    @property
+    def architecture(self) -> str:
+        """Of the device that runs the files; empty for this machine's."""
+        return self.target.architecture
 
     @property
     def recovered(self) -> Path:
@@ -152,7 +157,7 @@ def prepare_job(
     STRATEGIES.load(config.strategy)  # a wrong name must not cost a level table first
     space = load_space(config.space)
     graph = load_model(config.model)
-    target = (target or target_of(config)).for_model(graph)
+    target = (target or target_of(config)).for_model(graph).on(engines.lane.environment())
     calibration = load_dataset(config.calibration, graph.inputs, "calibration")
     validation = load_dataset(config.validation, graph.inputs, "validation")
     test = None if config.test is None else load_dataset(config.test, graph.inputs, "test")

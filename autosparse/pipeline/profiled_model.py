@@ -61,7 +61,7 @@ def profiled_model(config: ProfileConfig, engines: Engines) -> Iterator[Profiled
     """
     engines.progress.stage("intake", config.model.name)
     graph = load_model(config.model)
-    target = target_of(config).for_model(graph)
+    target = target_of(config).for_model(graph).on(engines.lane.environment())
     if config.calibration is None:
         data = random_inputs(graph, target)
         inferences: tuple[Mapping[str, Array], ...] = (data.inputs,)

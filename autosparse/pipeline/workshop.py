@@ -31,6 +31,10 @@ class Place(Protocol):
     def recovered(self) -> Path:
         """Where the weights of recovered recipes lie."""
 
+    @property
+    def architecture(self) -> str:
+        """Of the device that runs the files; empty for this machine's."""
+
     def scratch(self, name: str) -> Path:
         """An empty directory for files that are made again when they are needed again."""
 
@@ -47,6 +51,8 @@ class Workshop:
     """Rows per inference where latency is not asked for."""
     recovered: Path
     """Where the weights of recovered recipes lie, for whoever sees the job's files."""
+    architecture: str = ""
+    """Of the device that runs the files; empty for this machine's."""
 
     def at(self, files: Path) -> Workshop:
         """The same with scratch directories elsewhere: two processes must not share them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -55,27 +56,24 @@ class SparseLowering:
             function = operator.function(opset)
             model.functions[function.identifier()] = function
 
-    def add_library(self, directory: Path) -> str:
-        """Put the library beside the model; an older one goes.
+    def add_libraries(self, directory: Path) -> tuple[str, str]:
+        """Put the library beside the model, and that of the device below it; older ones go.
 
         Returns:
-            Its path relative to the directory; empty where no layer needs it.
+            Their paths relative to the directory, this machine's first; empty where no layer
+            needs one, and the device's also where it has this machine's architecture.
         """
-        target = directory / _DIRECTORY / LIBRARY_NAME
-        target.unlink(missing_ok=True)
+        kernels = directory / _DIRECTORY
+        for old in kernels.rglob(LIBRARY_NAME):
+            old.unlink()
         if not self._operators:
-            return ""
-        built = kernel_library()
-        target.parent.mkdir(exist_ok=True)
-        relative = target.relative_to(directory).as_posix()
-        with suppress(OSError):  # another file system, or one without links
-            os.link(built, target)
-            return relative
-        try:
-            shutil.copyfile(built, target)
-        except OSError as error:
-            raise CompileError(f"cannot copy the sparse kernels: {error}") from error
-        return relative
+            return "", ""
+        here, there = platform.machine(), self._request.architecture
+        own = _placed(kernel_library(), kernels / LIBRARY_NAME)
+        if there in ("", here):
+            return own.relative_to(directory).as_posix(), ""
+        devices = _placed(kernel_library(there), kernels / there / LIBRARY_NAME)
+        return own.relative_to(directory).as_posix(), devices.relative_to(directory).as_posix()
 
     def _used(self, operator: SparseOperator | None) -> bool:
         if operator is not None:
@@ -84,9 +82,21 @@ class SparseLowering:
 
     def _sparse_node(self, layer: Layer) -> SparseNode | None:
         level = self._request.recipe.levels[layer.name]
-        if level.sparsity == 0 or why_not_sparse(layer, level):
+        if level.sparsity == 0 or why_not_sparse(layer, level, self._request.architecture):
             return None
         return SparseNode(
             layer=layer, level=level, weight=self._request.weights[layer.name],
             bias=self._request.graph.bias(layer),
         )  # fmt: skip
+
+
+def _placed(built: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # another file system, or one without links
+        os.link(built, target)
+        return target
+    try:
+        shutil.copyfile(built, target)
+    except OSError as error:
+        raise CompileError(f"cannot copy the sparse kernels: {error}") from error
+    return target

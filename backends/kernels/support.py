@@ -15,21 +15,35 @@ from backends.kernels.targets import instruction_sets
 
 
 @cache
-def why_no_kernels() -> str:
-    """Why no sparse kernel can be built on this machine; empty where they can."""
-    if not instruction_sets(platform.machine()):
-        return f"the sparse kernels are not built for {platform.machine()} yet"
+def why_no_kernels(architecture: str = "") -> str:
+    """Why no sparse kernel can be built on this machine; empty where they can.
+
+    Args:
+        architecture: of a device that they must be built for, too; empty for this machine's.
+    """
+    device = architecture or platform.machine()
+    for machine in (platform.machine(), device):
+        if not instruction_sets(machine):
+            return f"the sparse kernels are not built for {machine} yet"
     if importlib.util.find_spec("tvm") is None:
         return "Apache TVM is not installed (pip install 'autosparse[kernels]')"
     try:
         CCompiler.find()
+        if device != platform.machine():
+            CCompiler.crossing(device)
     except CompileError as error:
         return str(error)
     return ""
 
 
-def why_not_sparse(layer: Layer, level: Level) -> str:
-    """Why no kernel runs this level of this layer faster than densely; empty where one may."""
+def why_not_sparse(layer: Layer, level: Level, architecture: str = "") -> str:
+    """Why no kernel runs this level of this layer faster than densely; empty where one may.
+
+    Args:
+        layer: the layer.
+        level: the level.
+        architecture: of the device; empty for this machine's.
+    """
     if isinstance(level.pattern, Dense):
         return f"{layer.name}: {level} has no zeros to skip"
     if level.precision not in (Precision.FP32, Precision.INT8):
@@ -41,7 +55,7 @@ def why_not_sparse(layer: Layer, level: Level) -> str:
     reason = _why_no_run(layer, level)
     if reason:
         return reason
-    missing = why_no_kernels()
+    missing = why_no_kernels(architecture)
     return f"{layer.name}: {missing}" if missing else ""
 
 
