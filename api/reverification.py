@@ -19,6 +19,8 @@ from autosparse.pipeline.verify import Verification
 # Vector units drop to 40 % of their speed for a while: seconds of two runs differ by that much
 # without anything being wrong. Ratios do not, since both files of a run are timed in turns.
 _OF_THE_MACHINE = 2.5
+# Ratios of two runs may differ by a little more than the interval of one tells: where memory lies.
+_OF_TWO_RUNS = 0.02
 
 
 def reverified(found: Verification, bundle: Path, tolerance: float) -> dict[str, Any]:
@@ -72,13 +74,15 @@ def regressions(
     """
     contract, percentile = found.contract, found.contract.percentile
     ratio = found.comparison.ratio_interval(percentile)
+    delivered = promised.latency.ratio_interval.high
     told = []
-    if promised.verdict is Verdict.MET and ratio.low > contract.latency_ratio:
+    missed = ratio.low > max(contract.latency_ratio, delivered * (1.0 + _OF_TWO_RUNS))
+    if promised.verdict is Verdict.MET and missed:
         told.append(
             f"it misses its budget: {ratio.low:.1%} to {ratio.high:.1%} of the baseline's "
             f"{percentile}, where {contract.latency_ratio:.1%} are allowed"
         )
-    if ratio.low > promised.latency.ratio_interval.high * (1.0 + tolerance):
+    if ratio.low > delivered * (1.0 + tolerance):
         told.append(
             f"it is slower against the baseline: {ratio.low:.1%} to {ratio.high:.1%}, delivered "
             f"with {promised.latency.ratio:.1%}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autosparse import Client
+from tests.api.receiver import receiving
 from tests.api.served import Served, until
 from tests.faults.real_job import RealJob
 
@@ -107,3 +110,47 @@ def test_a_wrong_input_name_is_told_at_submission(served: Served) -> None:
     assert done.returncode == 2
     assert "no_such_layer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_planted_regression_is_found_and_nothing_else(tmp_path: Path) -> None:
+    """A schedule measures the bundle as it was delivered, and with a slower runtime setting."""
+    RealJob.make(tmp_path)
+    served = Served(tmp_path, "--webhook-network", "127.0.0.0/8")
+    served.start()
+    try:
+        with Client(served.url, served.key) as client, receiving() as receiver:
+            client.webhooks.make(receiver.url, ["regression"])
+            job = submit(served)
+            assert client.wait(job).state == "finished"
+            schedule = client.schedules.make("reverify", "0 3 * * *", {"job": job}).id
+            assert one_run(client, schedule).outcome["regressions"] == []
+            slow_down(served.directory / "autosparse-service" / "jobs" / job / "out" / "bundle")
+            worse = one_run(client, schedule)
+            assert worse.outcome["regressions"], worse
+            assert worse.difference.latency > 0.1
+            kinds = [event.kind for event in client.events(worse.job)]
+            assert kinds.count("regression") == 1
+            until(lambda: receiver.received)
+            ((_, body),) = receiver.received
+            assert json.loads(body)["data"]["of"] == job
+    finally:
+        served.kill()
+        until(served.nothing_runs)
+
+
+def one_run(client: Client, schedule: str) -> Any:
+    """Let a schedule run once, to its end."""
+    begun = client.schedules.run(schedule).id
+    until(lambda: next(client.schedules.runs(schedule)).ended is not None)
+    run = next(client.schedules.runs(schedule))
+    assert (run.id, run.state) == (begun, "finished"), run
+    return run
+
+
+def slow_down(bundle: Path) -> None:
+    """Tell the runtime to run the graph as it stands, as a careless update would."""
+    recipe = bundle / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("graph_level: all", "graph_level: disabled"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["recipe.yaml"] = hashlib.sha256(recipe.read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
