@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.runner import BEST_SO_FAR
 from autosparse.artifacts.bundle import file_sha256
 from autosparse.artifacts.manifest import MANIFEST_NAME, read_manifest
 from autosparse.pipeline.workspace import Workspace
 
+BEST_SO_FAR = "best"
+"""Directory of the best recipe of a job that delivered no bundle."""
 ATLAS_DATA = "atlas.json"
 """What a job that made an atlas wrote last: everything that the page shows."""
 _OF_AN_ATLAS = (ATLAS_DATA, "atlas.html", "atlas.jsonl", "measurements.jsonl")

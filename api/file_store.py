@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import time
@@ -40,7 +41,7 @@ class FileStore:
         self.root = root.absolute()
         with stored_safely(self.root):
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for part in ("blobs", "models", "jobs", "incoming"):
+        for part in ("blobs", "models", "jobs", "incoming", "archives"):
             with stored_safely(self.root / part):
                 (self.root / part).mkdir(exist_ok=True, mode=0o700)
 
@@ -55,6 +56,19 @@ class FileStore:
     def job(self, id_: str) -> Path:
         """A job's directory."""
         return self.root / "jobs" / id_
+
+    def archive(self, key: str) -> Path | None:
+        """All that a job delivered in one file, if somebody asked for that lately.
+
+        The name ends with its digest.
+        """
+        return next((self.root / "archives").glob(f"{key}-*.zip"), None)
+
+    def keep_archive(self, made: Path, key: str, sha256: str) -> Path:
+        """Put an archive in its place; where it is then."""
+        place = self.root / "archives" / f"{key}-{sha256}.zip"
+        with stored_safely(self.root):
+            return made.replace(place)
 
     def incoming(self) -> Path:
         """A new path for something that is being received or unpacked."""
@@ -100,10 +114,13 @@ class FileStore:
         shutil.rmtree(self.job(id_), ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what uploads left behind that broke off."""
-        for path in (self.root / "incoming").iterdir():
-            if path.stat().st_mtime < time.time() - _STALE_SECONDS:
-                remove(path)
+        """Remove what uploads left behind that broke off, and archives that can be made again."""
+        for part in ("incoming", "archives"):
+            for path in (self.root / part).iterdir():
+                # another server may have removed it just now
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < time.time() - _STALE_SECONDS:
+                        remove(path)
 
 
 async def _written(pieces: AsyncIterator[bytes], path: Path, limit_bytes: int) -> Received:

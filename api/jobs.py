@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.job_directory import FILE_FIELDS
 from api.job_kinds import SEARCH, job_config
 from api.job_ledger import add_event, best_record, locked, move
-from api.job_request import MAY_CHANGE, check_names
+from api.job_request import MAY_CHANGE, check_names, label_of
 from api.keys import Caller
 from api.service import Service
 from api.submission import check_quota
@@ -20,6 +20,22 @@ from api.tables import JobRow, JobUploadRow, ScheduleNeedRow, TrialRow
 from autosparse.client.records import ENDED, JobInfo, TrialInfo
 from autosparse.errors import ConfigError, ConflictError, NotFoundError
 from autosparse.evaluation import Verdict
+
+
+class JobChanges(BaseModel):
+    """What may be changed of a job at any time."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"priority": 10, "kept": True}]},
+    )  # fmt: skip
+
+    name: str | None = None
+    """Another name, for people."""
+    priority: int | None = None
+    """Higher ones are begun first; of a job that runs, it means nothing."""
+    kept: bool | None = None
+    """Whether it stays however long ago it ended."""
 
 
 def find_job(session: Session, caller: Caller, id_: str) -> JobRow:
@@ -58,6 +74,25 @@ def cancel_row(session: Session, row: JobRow) -> None:
     elif row.state not in ENDED and not row.cancel_requested:
         row.cancel_requested = True
         add_event(session, row, "state", {"state": "cancelling"})
+
+
+def change_job(service: Service, caller: Caller, id_: str, changes: JobChanges) -> JobInfo:
+    """Change what does not concern its evidence: name, priority, and whether it is kept.
+
+    Raises:
+        NotFoundError: as for `find_job`.
+        ConfigError: a value that is none.
+    """
+    given = {k: v for k, v in changes.model_dump(exclude_unset=True).items() if v is not None}
+    label_of(given)
+    with service.database.writing() as session:
+        find_job(session, caller, id_)
+        row = locked(session, id_)
+        if row is None:
+            raise NotFoundError(f"there is no job {id_}")
+        for name, value in given.items():
+            setattr(row, name, value)
+        return describe_job(session, row)
 
 
 def resume_job(
@@ -118,19 +153,26 @@ def delete_job(service: Service, caller: Caller, id_: str) -> None:
         row = locked(session, id_)
         if row is None or row.state not in ENDED:
             raise ConflictError(f"the job {id_} has not ended", hint="cancel it first")
-        _check_unneeded(session, id_)
+        needs = is_needed(session, id_)
+        if needs is not None:
+            raise ConflictError(f"{id_} is needed by {needs}", hint="delete or cancel that first")
         session.delete(row)
+    forget_job(service, id_)
+
+
+def forget_job(service: Service, id_: str) -> None:
+    """Remove the files of a job that the database has forgotten."""
     service.files.forget_job(id_)
+    if service.artifacts is not None:
+        service.artifacts.remove(id_)
 
 
-def _check_unneeded(session: Session, id_: str) -> None:
-    """What another job works on, or a schedule comes back to, stays."""
+def is_needed(session: Session, id_: str) -> str | None:
+    """The unfinished job that works on a job, or the schedule that comes back to it."""
     works_on = (JobUploadRow.upload == id_) & JobRow.state.not_in(ENDED)
     join = select(JobRow.id).join(JobUploadRow, JobUploadRow.job == JobRow.id)
     schedule = select(ScheduleNeedRow.schedule).where(ScheduleNeedRow.needed == id_)
-    needs = session.scalar(join.where(works_on).limit(1)) or session.scalar(schedule.limit(1))
-    if needs is not None:
-        raise ConflictError(f"{id_} is needed by {needs}", hint="delete or cancel that first")
+    return session.scalar(join.where(works_on).limit(1)) or session.scalar(schedule.limit(1))
 
 
 def describe_job(session: Session, row: JobRow, *, briefly: bool = False) -> JobInfo:
@@ -141,6 +183,7 @@ def describe_job(session: Session, row: JobRow, *, briefly: bool = False) -> Job
         {
             "id": row.id, "kind": row.kind, "name": row.name,
             "state": "cancelling" if cancelling else row.state, "outcome": row.outcome,
+            "kept": row.kept,
             "request": row.request, "priority": row.priority, "created": row.created,
             "started": row.started, "finished": row.finished, "attempts": row.attempts,
             "progress": row.progress, "verdict": row.verdict, "problem": row.problem,

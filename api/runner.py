@@ -13,11 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Any, Self
 
 from sqlalchemy.exc import OperationalError
 
+from api.artifact_store import ArtifactStore, artifact_store
+from api.artifacts import BEST_SO_FAR, artifacts_of
 from api.database import Database, new_id
 from api.file_store import FileStore
 from api.inspection import child_environment
@@ -26,6 +29,8 @@ from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
 from api.sandbox import end_with_parent
 from api.settings import ServerSettings
 from api.tables import JobRow
+from autosparse.client.records import ENDED
+from autosparse.errors import StorageError
 from autosparse.pipeline.records import TrialRecord
 
 _log = logging.getLogger("autosparse.runner")
@@ -34,7 +39,6 @@ JOB_COMMAND = (sys.executable, "-P", "-c", "from api.job_process import main; ma
 """What a job's process runs. It is given its parent's id, and its request on standard input."""
 # Beyond its own time limit a job verifies and delivers; later than this it hangs.
 _OVERTIME_FACTOR, _OVERTIME_SECONDS = 2.0, 3600.0
-BEST_SO_FAR = "best"
 
 
 class Runner:
@@ -58,6 +62,7 @@ class Runner:
         self._settings = settings
         self._database = database
         self._files = files
+        self._store = artifact_store(settings.artifacts)
         self._name = new_id("run")
         self._stop = threading.Event()
 
@@ -72,6 +77,10 @@ class Runner:
                 self._take_and_do()
             except LeaseLostError as error:
                 _log.warning("%s", error.message)
+            except StorageError as error:
+                # the job goes on from where it is when its lease is over
+                _log.warning("%s", error.message)
+                self._stop.wait(_AWAY_SECONDS)
             except OperationalError as error:
                 # its process is ended by now; it goes on when the database is back
                 _log.warning("the database does not answer: %s", error.orig)
@@ -102,8 +111,19 @@ class Runner:
             state, values = watch.until_it_ends(self._stop.is_set)
         if state != "finished":
             _keep_best_recipe(directory, lease)
+        if state in ENDED and self._store is not None:
+            self._hand_over(lease, directory, self._store)
         lease.end(state, **values)
         _log.info("ends job=%s state=%s", job.id, state)
+
+    def _hand_over(self, lease: JobLease, directory: Path, store: ArtifactStore) -> None:
+        """Copy what was delivered to the store; the lease goes on meanwhile."""
+        with ThreadPoolExecutor(1) as pool:
+            copying = pool.submit(store.put, lease.job_id, artifacts_of(directory))
+            while not copying.done():
+                lease.beat(self._settings.lease_seconds, None)
+                wait([copying], min(self._settings.lease_seconds / 4, 1.0))
+            copying.result()
 
     def _request(self, job: JobRow) -> dict[str, Any]:
         return {

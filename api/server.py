@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from api.app import create_app
+from api.artifact_store import artifact_store
 from api.database import Database
 from api.deliverer import Deliverer
 from api.event_hub import EventHub
@@ -23,6 +24,7 @@ from api.file_store import FileStore
 from api.inspection import Inspector, child_environment
 from api.keys import SCOPES, first_key, make_key, open_access
 from api.recurring import recurring
+from api.retention import Retention
 from api.scheduler import Scheduler
 from api.service import Service
 from api.settings import ServerSettings
@@ -35,20 +37,21 @@ _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 _FOLLOWERS_SECONDS = 3
 _LOOK_SECONDS = 1.0
+_SWEEP_SECONDS = 3600.0
 
 
 @contextmanager
 def opened(settings: ServerSettings) -> Iterator[Service]:
     """A service with everything that it holds open."""
     files = FileStore(settings.home)
-    files.sweep()
     database = Database(settings.database_url)
     database.upgrade()
     if not settings.keys:
         open_access(database)
     inspector = Inspector(settings.intake, files.root / "inspector.log")
     try:
-        yield Service(settings, database, files, inspector, EventHub(database))
+        store = artifact_store(settings.artifacts)
+        yield Service(settings, database, files, inspector, EventHub(database), store)
     finally:
         inspector.close()
         database.close()
@@ -86,6 +89,7 @@ def serve(
         with (
             _runner(settings) if runner else contextlib.nullcontext(),
             recurring("scheduler", Scheduler(service).tick, _LOOK_SECONDS),
+            recurring("retention", Retention(service).tick, _SWEEP_SECONDS),
             recurring("webhooks", Deliverer(service).tick, _LOOK_SECONDS),
         ):
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", key)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
+from api.artifact_store import ArtifactStore
 from api.database import Database
 from api.event_hub import EventHub
 from api.file_store import FileStore
@@ -26,6 +27,8 @@ class Service:
     files: FileStore
     inspector: Inspector
     hub: EventHub
+    artifacts: ArtifactStore | None = None
+    """Where delivered files are kept; None for the jobs' own directories."""
 
 
 async def service_of(request: Request) -> Service:

@@ -43,6 +43,9 @@ class ServerSettings(BaseModel):
     """Port to listen on; 0 takes a free one."""
     database: str = ""
     """SQLAlchemy URL of the database. Without it: SQLite in the home directory."""
+    artifacts: str = ""
+    """Where delivered files are kept, as fsspec spells it: s3://BUCKET/PREFIX. Without it: in the
+    home directory."""
     keys: bool = True
     """Whether requests need a bearer key."""
     device: str = Field(default_factory=socket.gethostname)
@@ -67,6 +70,8 @@ class ServerSettings(BaseModel):
     """Limits of the process that reads uploads."""
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0
     """A runner that says nothing for so long has lost its job to another."""
+    keep_days: Annotated[float, Field(gt=0)] | None = None
+    """Ended jobs are removed after so many days, unless they are kept or needed. None: never."""
     max_attempts: Positive = 5
     """How often a job is begun that ends each time without an answer."""
 

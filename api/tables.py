@@ -78,6 +78,7 @@ class JobRow(Base):
         UniqueConstraint("owner", "idempotency_key"),
         Index("jobs_by_owner", "owner", "created"),
         Index("jobs_to_do", "state", "priority", "created"),
+        Index("jobs_by_end", "finished"),
     )
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -108,6 +109,8 @@ class JobRow(Base):
     manifest: Mapped[dict[str, Any] | None]
     outcome: Mapped[dict[str, Any] | None]
     """What a job that delivers no bundle found."""
+    kept: Mapped[bool] = mapped_column(default=False)
+    """Whether it stays however long ago it ended."""
 
 
 class JobUploadRow(Base):

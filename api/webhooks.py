@@ -68,7 +68,7 @@ def make_webhook(service: Service, caller: Caller, asked: WebhookRequest) -> New
     return NewWebhook(**describe_webhook(row).model_dump(), secret=secret)
 
 
-def test_webhook(service: Service, caller: Caller, id_: str) -> DeliveryInfo:
+def send_test(service: Service, caller: Caller, id_: str) -> DeliveryInfo:
     """Send something now that means nothing.
 
     Raises:

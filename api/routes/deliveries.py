@@ -1,38 +1,26 @@
-"""What a job says and delivers: `/events`, `/logs`, `/artifacts`."""
+"""What a job says and delivers: `/events`, `/logs`, `/artifacts`, `/bundle`."""
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from api import jobs
-from api.artifacts import Artifact, artifacts_of
+from api.deliverables import Deliverable, archive, deliverables
+from api.ranged import INERT, file_answer
 from api.service import Id, LinkedReader, Reader, Service, TheService
 from autosparse.client.records import ArtifactInfo, Page
 from autosparse.errors import NotFoundError
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 _KEEP_ALIVE_SECONDS = 15.0
-# A report is a page of somebody's making: it may not act on this origin, nor be sniffed for more.
-_INERT = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-}
-# Shown, it has an origin of its own, where there is no key, and reaches no server; what of its own
-# script and style runs, its own policy says.
-_CAGED = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; "
-    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; form-action 'none'",
-}
+RangeHeader = Annotated[str | None, Header(alias="Range", max_length=100)]
+IfRange = Annotated[str | None, Header(max_length=100)]
 
 
 @router.get(
@@ -72,49 +60,70 @@ def get_logs(job_id: Id, service: TheService, caller: Reader) -> FileResponse:
     path = service.files.job(job_id) / "log.txt"
     if not path.is_file():
         raise NotFoundError("the job has no log yet", hint="wait until it is running")
-    return FileResponse(path, media_type="text/plain; charset=utf-8", headers=_INERT)
+    return FileResponse(path, media_type="text/plain; charset=utf-8", headers=INERT)
 
 
 @router.get("/artifacts")
 def list_artifacts(job_id: Id, service: TheService, caller: Reader) -> Page[ArtifactInfo]:
     """Files of the delivered bundle; of a job that was stopped, the best recipe so far."""
-    found = _artifacts(service, caller, job_id)
+    found = _delivered(service, caller, job_id)
     return Page(
         items=tuple(
-            ArtifactInfo(name=name, size_bytes=item.path.stat().st_size, sha256=item.sha256)
+            ArtifactInfo(name=name, size_bytes=item.size_bytes, sha256=item.sha256)
             for name, item in sorted(found.items())
         )
     )
 
 
-@router.get("/artifacts/{name:path}", response_class=FileResponse)
+@router.get(
+    "/artifacts/{name:path}",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
 def get_artifact(
     job_id: Id,
     name: str,
     service: TheService,
     caller: LinkedReader,
+    range_: RangeHeader = None,
+    if_range: IfRange = None,
     show: Annotated[bool, Query(description="Show a page, not save it.")] = False,
-) -> FileResponse:
+) -> Response:
     """One delivered file. Ranges are answered; `ETag` and `Repr-Digest` are its SHA-256."""
-    found = _artifacts(service, caller, job_id).get(name)
+    found = _delivered(service, caller, job_id).get(name)
     if found is None:
         raise NotFoundError(
             f"the job delivered no file {name!r}", hint=f"GET /v1/jobs/{job_id}/artifacts lists all"
         )
-    digest = base64.b64encode(bytes.fromhex(found.sha256)).decode()
-    headers = {"ETag": f'"{found.sha256}"', "Repr-Digest": f"sha-256=:{digest}:"}
-    if show and name.endswith(".html"):
-        return FileResponse(found.path, media_type="text/html", headers={**_CAGED, **headers})
-    return FileResponse(
-        found.path, filename=Path(name).name, media_type="application/octet-stream",
-        headers={**_INERT, **headers},
-    )  # fmt: skip
+    shown = show and name.endswith(".html")
+    kind = "text/html" if shown else "application/octet-stream"
+    return file_answer(found, name, range_, if_range, kind, shown=shown)
 
 
-def _artifacts(service: Service, caller: Reader, job_id: str) -> dict[str, Artifact]:
+@router.get(
+    "/bundle",
+    response_class=Response,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+def get_bundle(
+    job_id: Id,
+    service: TheService,
+    caller: LinkedReader,
+    range_: RangeHeader = None,
+    if_range: IfRange = None,
+) -> Response:
+    """Everything that was delivered as one zip file, with ranges and digests as for a file."""
+    found = _delivered(service, caller, job_id)
+    if not found:
+        raise NotFoundError("the job delivered nothing", hint="wait until it has ended")
+    packed = archive(service, job_id, found)
+    return file_answer(packed, f"{job_id}.zip", range_, if_range, "application/zip")
+
+
+def _delivered(service: Service, caller: Reader, job_id: str) -> dict[str, Deliverable]:
     with service.database.reading() as session:
         jobs.find_job(session, caller, job_id)
-    return artifacts_of(service.files.job(job_id))
+    return deliverables(service, job_id)
 
 
 async def _events(service: Service, job_id: str, last: int) -> AsyncIterator[str]:

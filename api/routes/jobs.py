@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import JsonValue
+from sqlalchemy import ColumnElement, and_, true
 
 from api import jobs
 from api.job_kinds import RESOLVE, REVERIFY, SEARCH
@@ -17,13 +18,14 @@ from api.paging import After, Limit, page_of
 from api.service import Id, Reader, Service, Submitter, TheService
 from api.submission import accept_job
 from api.tables import JobRow
-from autosparse.client.records import JobInfo, Page, TrialInfo
+from autosparse.client.records import JobInfo, JobKind, Page, TrialInfo
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 IdempotencyKey = Annotated[
     str | None,
     Header(max_length=200, description="The same key leads to the same job, however often sent."),
 ]
+VerdictName = Literal["met", "latency-infeasible", "not-found-within-limits"]
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 
 
@@ -39,20 +41,34 @@ def submit_job(
     return _accepted(service, caller, SEARCH, asked.root, idempotency_key, response)
 
 
+def _chosen(
+    state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,
+    kind: Annotated[JobKind | None, Query(description="Only jobs of this kind.")] = None,
+    verdict: Annotated[VerdictName | None, Query(description="Only jobs that ended so.")] = None,
+    name: Annotated[
+        str | None, Query(max_length=200, description="Only jobs whose name has this in it.")
+    ] = None,
+) -> ColumnElement[bool]:
+    """Which jobs of a list are meant."""
+    pairs = ((JobRow.state, state), (JobRow.kind, kind), (JobRow.verdict, verdict))
+    conditions = [column == value for column, value in pairs if value is not None]
+    if name is not None:
+        conditions.append(JobRow.name.contains(name, autoescape=True))
+    return and_(true(), *conditions)
+
+
 @router.get("")
 def list_jobs(
     service: TheService,
     caller: Reader,
-    state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,
+    chosen: Annotated[ColumnElement[bool], Depends(_chosen)],
     limit: Limit = 50,
     after: After = None,
 ) -> Page[JobInfo]:
     """Your jobs, newest first, without their manifests."""
-    chosen = JobRow.owner == caller.id
-    if state is not None:
-        chosen = chosen & (JobRow.state == state)
     with service.database.reading() as session:
-        rows, following = page_of(session, JobRow, chosen, limit, after)
+        mine = (JobRow.owner == caller.id) & chosen
+        rows, following = page_of(session, JobRow, mine, limit, after)
         items = tuple(jobs.describe_job(session, row, briefly=True) for row in rows)
     return Page(items=items, next=following)
 
@@ -106,6 +122,14 @@ def get_job(job_id: Id, service: TheService, caller: Reader) -> JobInfo:
     """One job."""
     with service.database.reading() as session:
         return jobs.describe_job(session, jobs.find_job(session, caller, job_id))
+
+
+@router.patch("/{job_id}")
+def change_job(
+    job_id: Id, changes: jobs.JobChanges, service: TheService, caller: Submitter
+) -> JobInfo:
+    """Change a job's name or priority, or whether it stays however long ago it ended."""
+    return jobs.change_job(service, caller, job_id, changes)
 
 
 @router.delete("/{job_id}", status_code=204)

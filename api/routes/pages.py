@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Header
-from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response
 
 from api import jobs
-from api.artifacts import artifacts_of
-from api.bundle_zip import zipped
+from api.deliverables import deliverables
 from api.live_front import live_front
-from api.service import Id, LinkedReader, Reader, TheService
+from api.service import Id, Reader, TheService
 from api.signed_links import make_link
 from autosparse.artifacts.report import report_asset
 from autosparse.client.records import LinkInfo
@@ -62,28 +61,6 @@ def get_front(job_id: Id, service: TheService, caller: Reader) -> HTMLResponse:
     return HTMLResponse(page, headers=_HEADERS)
 
 
-_ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
-
-
-@router.get(
-    "/v1/jobs/{job_id}/bundle", tags=["jobs"], response_class=StreamingResponse, responses=_ZIP
-)
-def get_bundle(job_id: Id, service: TheService, caller: LinkedReader) -> StreamingResponse:
-    """Everything that a job delivered, as one zip file."""
-    with service.database.reading() as session:
-        jobs.find_job(session, caller, job_id)
-    found = artifacts_of(service.files.job(job_id))
-    if not found:
-        raise NotFoundError("the job delivered nothing yet", hint="wait until it has ended")
-    return StreamingResponse(
-        zipped(found), media_type="application/zip",
-        headers={
-            "Content-Disposition": f'attachment; filename="{job_id}.zip"',
-            "X-Content-Type-Options": "nosniff",
-        },
-    )  # fmt: skip
-
-
 @router.post("/v1/jobs/{job_id}/links", status_code=201, tags=["jobs"])
 def make_delivery_link(
     job_id: Id,
@@ -104,7 +81,7 @@ def make_delivery_link(
     if artifact is None:
         path = f"/v1/jobs/{job_id}/bundle"
     else:
-        if artifact not in artifacts_of(service.files.job(job_id)):
+        if artifact not in deliverables(service, job_id):
             raise NotFoundError(f"the job delivered no file {artifact!r}")
         path = f"/v1/jobs/{job_id}/artifacts/{artifact}"
     return make_link(service.database, caller, path, show=artifact == "report.html")

@@ -37,9 +37,9 @@ def list_webhooks(service: TheService, caller: Reader) -> Page[WebhookInfo]:
 
 # before /{webhook_id}: a path with a verb is no id
 @router.post("/{webhook_id}:test", status_code=202)
-def test_webhook(webhook_id: Id, service: TheService, caller: Submitter) -> DeliveryInfo:
+def send_test(webhook_id: Id, service: TheService, caller: Submitter) -> DeliveryInfo:
     """Send something now that means nothing."""
-    return webhooks.test_webhook(service, caller, webhook_id)
+    return webhooks.send_test(service, caller, webhook_id)
 
 
 @router.get("/{webhook_id}")

@@ -13,8 +13,17 @@ from autosparse.errors import NotInstalledError
 if TYPE_CHECKING:
     from autosparse.client.records import NewKey
 
-_SETTINGS = ("home", "host", "port", "database", "device", "webhook_networks")
-_EXTRA = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "cronsim")
+_SETTINGS = (
+    "home",
+    "host",
+    "port",
+    "database",
+    "device",
+    "artifacts",
+    "keep_days",
+    "webhook_networks",
+)
+_EXTRA = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "cronsim", "fsspec")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--database", default="", help="SQLAlchemy URL. Without it: SQLite in the home directory."
     )
     parser.add_argument(
+        "--artifacts", default="",
+        help="Where delivered files are kept, as fsspec spells it: s3://BUCKET/PREFIX. Without it: "
+        "in the home directory.",
+    )  # fmt: skip
+    parser.add_argument(
         "--device", default=argparse.SUPPRESS,
         help="Name of the device whose measurement lane is held. Without it: this machine's name.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-days", type=float, default=argparse.SUPPRESS,
+        help="Remove jobs that ended so many days ago, unless they are kept or a schedule needs "
+        "them. Without it: never.",
     )  # fmt: skip
     parser.add_argument(
         "--webhook-network", dest="webhook_networks", action="append", default=argparse.SUPPRESS,

@@ -162,9 +162,15 @@ class Client:
         """One job as it is now."""
         return JobInfo.model_validate(self._transport.json("GET", f"/v1/jobs/{_part(job_id)}"))
 
-    def jobs(self, state: str | None = None) -> Iterator[JobInfo]:
-        """Every job of this key, newest first."""
-        for answer in self._transport.pages("/v1/jobs", {} if state is None else {"state": state}):
+    def jobs(self, state: str | None = None, **chosen: str) -> Iterator[JobInfo]:
+        """The jobs of this key, newest first.
+
+        Args:
+            state: only those in it.
+            **chosen: only those of a `kind`, with a `verdict`, or with something in the `name`.
+        """
+        asked = chosen if state is None else {**chosen, "state": state}
+        for answer in self._transport.pages("/v1/jobs", asked):
             yield from Page[JobInfo].model_validate(answer).items
 
     def trials(self, job_id: str) -> tuple[TrialInfo, ...]:
@@ -221,6 +227,11 @@ class Client:
         asked = {key: _plain(value) for key, value in changes.items()}
         path = f"/v1/jobs/{_part(job_id)}:resume"
         return JobInfo.model_validate(self._transport.json("POST", path, json=asked))
+
+    def change(self, job_id: str, **changes: Any) -> JobInfo:
+        """Change `name` or `priority`, or whether it is `kept` however long ago it ended."""
+        answer = self._transport.json("PATCH", f"/v1/jobs/{_part(job_id)}", json=changes)
+        return JobInfo.model_validate(answer)
 
     def delete(self, job_id: str) -> None:
         """Remove an ended job and what it delivered."""

@@ -264,6 +264,8 @@ class JobInfo(Record):
     """The delivered bundle's manifest."""
     outcome: dict[str, Any] | None = None
     """What a job that delivers no bundle found."""
+    kept: bool = False
+    """Whether it stays however long ago it ended."""
 
 
 class EventInfo(Record):

@@ -198,7 +198,7 @@ def test_what_fails_is_sent_again_and_at_last_given_up(
     world: ScheduleWorld, receiver: Receiver
 ) -> None:
     id_ = hook(world, receiver.url)
-    webhooks.test_webhook(world.service, world.caller, id_)
+    webhooks.send_test(world.service, world.caller, id_)
     receiver.answers = [500] * 20
     for number, wait in enumerate(RETRY_SECONDS, start=1):
         assert deliver(world) == 1
@@ -215,7 +215,7 @@ def test_what_fails_is_sent_again_and_at_last_given_up(
 
 
 def test_what_succeeds_the_second_time(world: ScheduleWorld, receiver: Receiver) -> None:
-    webhooks.test_webhook(world.service, world.caller, hook(world, receiver.url))
+    webhooks.send_test(world.service, world.caller, hook(world, receiver.url))
     receiver.answers = [503, 200]
     deliver(world)
     world.now += RETRY_SECONDS[0]
@@ -225,7 +225,7 @@ def test_what_succeeds_the_second_time(world: ScheduleWorld, receiver: Receiver)
 
 
 def test_gone_is_gone(world: ScheduleWorld, receiver: Receiver) -> None:
-    webhooks.test_webhook(world.service, world.caller, hook(world, receiver.url))
+    webhooks.send_test(world.service, world.caller, hook(world, receiver.url))
     receiver.answers = [410]
     deliver(world)
     assert [row.state for row in deliveries(world.service)] == ["failed"]
@@ -238,7 +238,7 @@ def test_who_cannot_be_reached_keeps_nobody_waiting(
         closed.bind(("127.0.0.1", 0))
         nobody = hook(world, f"http://127.0.0.1:{closed.getsockname()[1]}/")
     for id_ in (nobody, hook(world, receiver.url)):
-        webhooks.test_webhook(world.service, world.caller, id_)
+        webhooks.send_test(world.service, world.caller, id_)
     assert deliver(world) == 2
     found = {row.state: row.problem for row in deliveries(world.service)}
     assert found == {
@@ -250,7 +250,7 @@ def test_a_name_that_leads_home_is_not_followed(tmp_path: Path, receiver: Receiv
     """It is refused when it is sent: what a name leads to is known only then."""
     world = ScheduleWorld(tmp_path / "closed")
     port = receiver.url.split(":")[2].split("/")[0]
-    webhooks.test_webhook(world.service, world.caller, hook(world, f"http://localhost:{port}/"))
+    webhooks.send_test(world.service, world.caller, hook(world, f"http://localhost:{port}/"))
     assert Deliverer(world.service).tick() == 1
     (row,) = deliveries(world.service)
     assert "no public address" in row.problem
@@ -260,7 +260,7 @@ def test_a_name_that_leads_home_is_not_followed(tmp_path: Path, receiver: Receiv
 
 def test_many_deliverers_send_each_once(world: ScheduleWorld, receiver: Receiver) -> None:
     id_ = hook(world, receiver.url)
-    sent = {webhooks.test_webhook(world.service, world.caller, id_).id for _ in range(12)}
+    sent = {webhooks.send_test(world.service, world.caller, id_).id for _ in range(12)}
     together = threading.Barrier(3)
 
     def work() -> None:
