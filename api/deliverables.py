@@ -51,7 +51,8 @@ def deliverables(service: Service, job: str) -> dict[str, Deliverable]:
 def archive(service: Service, job: str, files: Mapping[str, Deliverable]) -> Deliverable:
     """All of it as one zip file: made when it is first asked for, and the same every time.
 
-    It unpacks into one folder. Nothing in it is compressed, since weights hardly are; so it takes no longer than a copy.
+    It unpacks into one folder. Nothing in it is compressed, since weights hardly are; so it takes
+    no longer than a copy.
 
     Raises:
         StorageError: the disk is full, or the artifacts' store cannot be read.

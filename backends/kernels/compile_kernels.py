@@ -8,6 +8,7 @@ import, so the product never imports this module: `library.py` runs it as
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import tvm
 
@@ -17,14 +18,19 @@ from backends.kernels.tiles import tiles_for
 _TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 
 
-def compile_object(target: InstructionSet, path: str) -> None:
-    """Write one object file with every kernel for one instruction set."""
-    functions = {tile.symbol(target): tile.build(target) for tile in tiles_for(target)}
-    llvm = {
+def llvm_target(target: InstructionSet) -> dict[str, Any]:
+    """What TVM calls an instruction set."""
+    return {
         "kind": "llvm", "mtriple": _TRIPLES[target.architecture], "mcpu": target.llvm_cpu,
         "mattr": list(target.llvm_features),
     }  # fmt: skip
-    compiled = tvm.compile(tvm.IRModule(functions), target=tvm.target.Target(llvm))
+
+
+def compile_object(target: InstructionSet, path: str) -> None:
+    """Write one object file with every kernel for one instruction set."""
+    functions = {tile.symbol(target): tile.build(target) for tile in tiles_for(target)}
+    llvm = tvm.target.Target(llvm_target(target))
+    compiled = tvm.compile(tvm.IRModule(functions), target=llvm)
     compiled.mod.write_to_file(path, "o")
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import onnx_ir as ir
 
-from autosparse.errors import CompileError
 from autosparse.evaluation import LoweringRequest
 from autosparse.model_graph import Layer
-from backends.kernels.library import LIBRARY_NAME, kernel_library
+from backends.kernels.library import LIBRARY_NAME, kernel_library, put_library
 from backends.kernels.lowering import SparseNode, use_fp32_kernel, use_int8_kernel
 from backends.kernels.operators import SparseOperator
 from backends.kernels.support import why_not_sparse
@@ -69,10 +65,10 @@ class SparseLowering:
         if not self._operators:
             return "", ""
         here, there = platform.machine(), self._request.architecture
-        own = _placed(kernel_library(), kernels / LIBRARY_NAME)
+        own = put_library(kernel_library(), kernels / LIBRARY_NAME)
         if there in ("", here):
             return own.relative_to(directory).as_posix(), ""
-        devices = _placed(kernel_library(there), kernels / there / LIBRARY_NAME)
+        devices = put_library(kernel_library(there), kernels / there / LIBRARY_NAME)
         return own.relative_to(directory).as_posix(), devices.relative_to(directory).as_posix()
 
     def _used(self, operator: SparseOperator | None) -> bool:
@@ -88,15 +84,3 @@ class SparseLowering:
             layer=layer, level=level, weight=self._request.weights[layer.name],
             bias=self._request.graph.bias(layer),
         )  # fmt: skip
-
-
-def _placed(built: Path, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(OSError):  # another file system, or one without links
-        os.link(built, target)
-        return target
-    try:
-        shutil.copyfile(built, target)
-    except OSError as error:
-        raise CompileError(f"cannot copy the sparse kernels: {error}") from error
-    return target

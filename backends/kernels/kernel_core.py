@@ -39,6 +39,13 @@ class _Spec(Structure):
     ]  # fmt: skip
 
 
+class _Product(Structure):
+    _fields_ = [
+        ("left", c_void_p), ("right", c_void_p), ("output", c_void_p), ("matrices", c_int64),
+        ("rows", c_int64), ("depth", c_int64), ("columns", c_int64),
+    ]  # fmt: skip
+
+
 class _Call(Structure):
     _fields_ = [
         ("input", c_void_p), ("residual", c_void_p), ("output", c_void_p), ("rows", c_int64),
@@ -73,6 +80,12 @@ class KernelLibrary:
             c_void_p, c_int64, c_int64, POINTER(c_int64 * 2),
         ]  # fmt: skip
         self._library.as_layer_output_size.restype = None
+        self._library.as_multiply.argtypes = [POINTER(_Product), POINTER(_Parallel)]
+        self._library.as_multiply.restype = c_char_p
+        self._library.as_softmax.argtypes = [
+            c_void_p, c_void_p, c_int64, c_int64, POINTER(_Parallel),
+        ]  # fmt: skip
+        self._library.as_softmax.restype = None
         self._library.as_instruction_set.restype = c_char_p
         self._library.as_force_instruction_set.argtypes = [c_char_p]
         self._library.as_force_instruction_set.restype = c_char_p
@@ -99,6 +112,27 @@ class KernelLibrary:
             CompileError: the library refuses it; the message says why.
         """
         return KernelLayer(self._library, layer)
+
+    def multiply(self, left: Array, right: Array) -> Array:
+        """Matrices (m, rows, depth) times (m, depth, columns), contiguous float32.
+
+        Raises:
+            CompileError: the library refuses their sizes.
+        """
+        output = np.empty((*left.shape[:2], right.shape[2]), np.float32)
+        product = _Product(
+            left.ctypes.data, right.ctypes.data, output.ctypes.data, *left.shape, right.shape[2]
+        )
+        problem = self._library.as_multiply(ctypes.byref(product), ctypes.byref(_SERIAL))
+        if problem:
+            raise CompileError(problem.decode())
+        return output
+
+    def softmax(self, x: Array) -> Array:
+        """Of the rows (rows, columns) of contiguous float32."""
+        output = np.empty_like(x)
+        self._library.as_softmax(x.ctypes.data, output.ctypes.data, *x.shape, ctypes.byref(_SERIAL))
+        return output
 
 
 class KernelLayer:

@@ -16,7 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,7 @@ from autosparse.errors import CompileError
 from backends.kernels.targets import InstructionSet, instruction_sets
 
 _SOURCES = Path(__file__).parent
+_PACKAGE = _SOURCES.parent
 _C_SOURCES = _SOURCES / "csrc"
 _PER_INSTRUCTION_SET = (
     "steps.c",
@@ -37,7 +40,7 @@ LIBRARY_NAME = "libautosparse_kernels.so"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
           "-fno-trapping-math", "-Wall", "-Wextra")  # fmt: skip
 # never unloaded: scratch memory and operators outlive the sessions that use them
-_LINKER_FLAGS = ("-Wl,-z,nodelete", "-Wl,-z,noexecstack", "-Wl,--no-undefined", "-Wl,-s", "-lm")
+_LINKER_FLAGS = ("-Wl,-z,nodelete", "-Wl,-z,noexecstack", "-Wl,-s", "-lm")
 _OLDEST_LIBC = "2.17"
 """Where it can be chosen: aligned_alloc and getauxval are no older."""
 _TIMEOUT_SECONDS = 600.0
@@ -96,35 +99,76 @@ def kernel_library(architecture: str = platform.machine()) -> Path:
         CompileError: TVM or a C compiler is missing, one of them refuses the sources, or there
             is no room for the result.
     """
-    _require_tvm()
+    require_tvm()
     if architecture == platform.machine():
         compiler = CCompiler.find()
     else:
         compiler = CCompiler.crossing(architecture)
-    built = _cache_directory() / _version(architecture, compiler) / LIBRARY_NAME
+    built = cache_directory() / _version(architecture, compiler) / LIBRARY_NAME
+    return built_once(
+        built, lambda directory: _build(directory, architecture, compiler), "the sparse kernels"
+    )
+
+
+def built_once(built: Path, build: Callable[[Path], Path], what: str) -> Path:
+    """A file of the cache, made if it is not there: whole or not at all, whoever else makes it.
+
+    Args:
+        built: where it is to lie.
+        build: makes it, or what it is moved from, in an empty directory.
+        what: what it is called where there is no room for it.
+
+    Raises:
+        CompileError: it cannot be made, or not be kept.
+    """
     if built.is_file():
         return built
     try:
         built.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=built.parent) as directory:
-            made = _build(Path(directory), architecture, compiler)
-            made.replace(built)  # whole or not at all, whoever else builds at the same time
+            build(Path(directory)).replace(built)
     except OSError as error:
         raise CompileError(
-            f"the sparse kernels cannot be kept in {built.parent}: {error.strerror or error}",
+            f"{what} cannot be kept in {built.parent}: {error.strerror or error}",
             hint="make room there, or name another directory in XDG_CACHE_HOME",
         ) from error
     return built
+
+
+def put_library(built: Path, place: Path) -> Path:
+    """Put a library of the cache where a lowered model wants it; an older one there goes.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        CompileError: there is no room for it.
+    """
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # another file system, or one without links
+        os.link(built, place)
+        return place
+    try:
+        shutil.copyfile(built, place)
+    except OSError as error:
+        raise CompileError(f"cannot copy {place.name}: {error}") from error
+    return place
 
 
 @cache
 def _version(architecture: str, compiler: CCompiler) -> str:
     """Digest of everything that the library is made from; asked for with every recipe."""
     sources = [Path(__file__), *_kernel_sources(), *sorted(_C_SOURCES.iterdir())]
-    return _digest(sources, architecture, compiler.command)
+    return digest_of(sources, architecture, compiler.command)
 
 
-def _require_tvm() -> None:
+def require_tvm() -> None:
+    """Whatever is compiled needs it.
+
+    Raises:
+        CompileError: it is not installed.
+    """
     if importlib.util.find_spec("tvm") is None:
         raise CompileError(
             "Apache TVM, which compiles the sparse kernels, is not installed",
@@ -132,7 +176,8 @@ def _require_tvm() -> None:
         )
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
+    """Where everything lies that is compiled once for each version of its sources."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "autosparse" / "kernels"
 
@@ -143,11 +188,11 @@ def _kernel_sources() -> list[Path]:
     return [*named, *sorted((_SOURCES / "families").glob("*.py"))]
 
 
-def _digest(paths: list[Path], *details: object) -> str:
-    """Of files, of the versions of TVM, and of whatever else matters."""
+def digest_of(paths: list[Path], *details: object) -> str:
+    """Of files, of the versions of TVM, and of whatever else matters; 16 characters."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.relative_to(_SOURCES).as_posix().encode() + path.read_bytes())
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + path.read_bytes())
     versions = [importlib.metadata.version(p) for p in ("apache-tvm", "apache-tvm-ffi")]
     digest.update(repr((versions, details)).encode())
     return digest.hexdigest()[:16]
@@ -172,9 +217,14 @@ def kernel_parts(directory: Path, architecture: str, compiler: CCompiler) -> lis
 
 def _build(directory: Path, architecture: str, compiler: CCompiler) -> Path:
     library = directory / LIBRARY_NAME
-    link = ("-shared", f"-Wl,--version-script={_C_SOURCES / 'exports.map'}", *_LINKER_FLAGS)
+    link = (*shared_flags(_C_SOURCES / "exports.map"), "-Wl,--no-undefined")
     compile_and_link(kernel_parts(directory, architecture, compiler), library, compiler, link)
     return library
+
+
+def shared_flags(exports: Path) -> tuple[str, ...]:
+    """Of the linker, for a library that shows no more than a version script names."""
+    return ("-shared", f"-Wl,--version-script={exports}", *_LINKER_FLAGS)
 
 
 def compile_and_link(
@@ -192,16 +242,27 @@ def compile_and_link(
 
 def _compiled_kernels(target: InstructionSet) -> Path:
     """The object file of one instruction set; TVM takes seconds, so it is cached on its own."""
-    name = f"{target.name}-{_digest(_kernel_sources())}.o"
-    built = _cache_directory() / "objects" / name
-    if not built.is_file():
-        built.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=built.parent) as directory:
-            made = Path(directory) / name
-            command = [sys.executable, "-m", "backends.kernels.compile_kernels", target.name]
-            _run([*command, str(made)], f"the {target.name} kernels", cwd=_SOURCES.parent.parent)
-            made.replace(built)
-    return built
+    name = f"{target.name}-{digest_of(_kernel_sources())}.o"
+
+    def build(directory: Path) -> Path:
+        made = directory / name
+        run_module(
+            "backends.kernels.compile_kernels",
+            [target.name, str(made)],
+            f"the {target.name} kernels",
+        )
+        return made
+
+    return built_once(cache_directory() / "objects" / name, build, "the sparse kernels")
+
+
+def run_module(module: str, arguments: list[str], what: str) -> None:
+    """Run a module of ours that compiles, in a process of its own.
+
+    Raises:
+        CompileError: it fails, or ends in a crash.
+    """
+    _run([sys.executable, "-m", module, *arguments], what, cwd=_PACKAGE.parent)
 
 
 def _compile_steps(target: InstructionSet, directory: Path, compiler: CCompiler) -> list[Path]:

@@ -15,7 +15,7 @@ from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
 from backends.kernels.epilogues import Epilogue, follow
 from backends.kernels.operators import DOMAIN, VERSION, SparseOperator, store_runs
-from backends.kernels.sparse_layer import KernelPlan, Number, nonzero_runs
+from backends.kernels.sparse_layer import KernelPlan, Number, all_runs, nonzero_runs
 from backends.qdq_insertion import GrowingGraph
 
 INT8_RUN = 4
@@ -143,7 +143,8 @@ def _stored_weight(
     growing: GrowingGraph, sparse: SparseNode, matrix: npt.NDArray[Number]
 ) -> dict[str, ir.Value | None]:
     layer, prefix = sparse.layer, sparse.layer.node
-    stored = store_runs(*nonzero_runs(matrix, sparse.run))
+    runs = nonzero_runs if sparse.level.sparsity else all_runs
+    stored = store_runs(*runs(matrix, sparse.run))
     shape: tuple[int, ...] = matrix.shape
     if layer.operator == "Conv":
         out, cin, height, width = layer.weight_shape

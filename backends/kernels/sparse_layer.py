@@ -116,3 +116,11 @@ def nonzero_runs(
     runs = weight.reshape(-1, run)
     positions = np.flatnonzero(runs.any(axis=1)).astype(np.int64)
     return positions, np.ascontiguousarray(runs[positions])
+
+
+def all_runs(
+    weight: npt.NDArray[Number], run: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Number]]:
+    """The same of every run, for a layer that is dense whatever zeros it happens to have."""
+    runs = np.ascontiguousarray(weight.reshape(-1, run))
+    return np.arange(len(runs), dtype=np.int64), runs

@@ -17,6 +17,7 @@ from backends.kernels.families.broadcast_int8 import (
 )
 from backends.kernels.families.convolution import convolution_fp32
 from backends.kernels.families.convolution_int8 import convolution_int8
+from backends.kernels.families.dense import dense_fp32, dense_int8
 from backends.kernels.families.permute import permute_fp32
 from backends.kernels.families.permute_int8 import permute_int8
 from backends.kernels.targets import InstructionSet
@@ -39,10 +40,12 @@ class KernelTile:
         return _FAMILIES[self.family](self.symbol(target), target, self.vectors, self.rows)
 
 
+_SIGN_BITS = {"x86_64": 0, "aarch64": -0x7F7F7F80}
+"""0x80808080 as int32 where bytes of one sign only are multiplied; see `csrc/int8.h`."""
 _Builder = Callable[[str, InstructionSet, int, int], Any]
 _FAMILIES: dict[str, _Builder] = {
     "conv_fp32": lambda symbol, target, vectors, rows: convolution_fp32(
-        symbol, target.lanes, vectors
+        symbol, target.lanes, vectors, rows
     ),
     # offsets in registers, so that one packed weight serves tiles of every width
     "linear_fp32": lambda symbol, target, vectors, rows: broadcast_fp32(
@@ -55,9 +58,15 @@ _FAMILIES: dict[str, _Builder] = {
         symbol, target.lanes, vectors, rows, _dot_for(target)
     ),
     "conv_int8": lambda symbol, target, vectors, rows: convolution_int8(
-        symbol, target.lanes, vectors, _dot_for(target)
+        symbol, target.lanes, vectors, rows, _dot_for(target)
     ),
     "permute_int8": lambda symbol, target, vectors, rows: permute_int8(symbol, vectors, rows),
+    "dense_fp32": lambda symbol, target, vectors, rows: dense_fp32(
+        symbol, target.lanes, vectors, rows
+    ),
+    "dense_int8": lambda symbol, target, vectors, rows: dense_int8(
+        symbol, target.lanes, vectors, rows, _dot_for(target), _SIGN_BITS[target.architecture]
+    ),
 }
 _AVX512 = ("avx512", "avx512-vnni")
 _NEEDED: dict[str, tuple[str, ...]] = {
@@ -88,6 +97,19 @@ TILES += tuple(
     KernelTile(family, vectors, 1)
     for family, most in (("conv_fp32", 14), ("conv_int8", 8))
     for vectors in range(1, most + 1)
+)
+# dense ones: four channels share what they load
+TILES += tuple(
+    KernelTile(family, vectors, 4)
+    for family in ("conv_fp32", "conv_int8")
+    for vectors in range(1, 7)
+)
+# dense products: as many rows as registers hold the sums of, and each smaller number for the rest
+TILES += tuple(
+    KernelTile(family, vectors, rows)
+    for family in ("dense_fp32", "dense_int8")
+    for vectors in (1, 2, 3, 4)
+    for rows in range(1, 7)
 )
 
 

@@ -107,8 +107,21 @@ AS_PUBLIC void as_layer_destroy(AsLayer *layer);
 /* Spatial size of a convolution's output. */
 AS_PUBLIC void as_layer_output_size(const AsLayer *layer, int64_t height, int64_t width, int64_t size[2]);
 
+/* Products of two fp32 tensors: `matrices` of (rows, depth) times as many (depth, columns). */
+typedef struct {
+  const float *left, *right;
+  float *output;
+  int64_t matrices, rows, depth, columns;
+} AsProduct;
+AS_PUBLIC const char *as_multiply(const AsProduct *product, const AsParallel *parallel);
+/* Of every row of fp32 numbers; `output` may be `input`. */
+AS_PUBLIC void as_softmax(const float *input, float *output, int64_t rows, int64_t columns,
+                          const AsParallel *parallel);
+
 /* Name of the instruction set that layers use here, for example "avx512-vnni". */
 AS_PUBLIC const char *as_instruction_set(void);
+/* Whether this processor has one of those that the library is compiled for. */
+AS_PUBLIC int as_has_instruction_set(const char *name);
 /* Use a lesser instruction set from now on, for tests; a sentence where it is not there. */
 AS_PUBLIC const char *as_force_instruction_set(const char *name);
 

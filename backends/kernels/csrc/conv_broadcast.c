@@ -5,25 +5,34 @@
 #include "convolution.h"
 
 enum { USUAL_VECTORS = 8, WINDOW_VECTORS = 12 };
+enum { DENSE_ROWS = 4, DENSE_VECTORS = 6 /* their sums leave room for what is loaded */ };
 enum { FIRST_CACHE = 32 * 1024 /* bytes of it for a block of input */, FEW_RUNS = 12 };
 
 static const char OUT_OF_MEMORY[] = "out of memory while packing a sparse convolution";
 
+/* Whether groups of output channels read the same planes at the same places. */
+static int is_dense(const AsLayerSpec *spec) {
+  return spec->groups == 1 && spec->outputs % DENSE_ROWS == 0 && !spec->plan.vectors &&
+         spec->runs * spec->run == spec->outputs * spec->depth;
+}
+
 static int find_kernels(const AsLayerSpec *spec, AsConvPacked *packed) {
   const AsPlan *plan = &spec->plan;
   const char *family = packed->int8 ? "conv_int8" : "conv_fp32";
+  packed->rows = is_dense(spec) ? DENSE_ROWS : 1;
   /* where there are registers to hold their sums, windows pay for larger tiles, whose taps share
    * lines of the cache */
   const int window = spec->kernel[0] * spec->kernel[1] > 1;
   int wanted =
       packed->lanes == 16 && !packed->int8 && window ? WINDOW_VECTORS : USUAL_VECTORS;
+  if (packed->rows > 1) wanted = packed->lanes == 16 ? DENSE_VECTORS : DENSE_VECTORS / 2;
   if (plan->vectors) wanted = plan->vectors;
   if (wanted > AS_CONV_VECTORS) wanted = AS_CONV_VECTORS;
-  const AsKernel *best = as_nearest_kernel(family, wanted, 1);
-  if (!best || best->rows != 1 || best->vectors > AS_CONV_VECTORS) return 0;
+  const AsKernel *best = as_nearest_kernel(family, wanted, packed->rows);
+  if (!best || best->rows != packed->rows || best->vectors > AS_CONV_VECTORS) return 0;
   packed->vectors = best->vectors;
   for (int v = best->vectors; v > 0; v--) {
-    const AsKernel *kernel = as_find_kernel(family, v, 1);
+    const AsKernel *kernel = as_find_kernel(family, v, packed->rows);
     packed->kernels[v] = kernel ? kernel : packed->kernels[v + 1];
   }
   return 1;
@@ -135,7 +144,8 @@ static const char *create(AsLayer *layer) {
   const int64_t most_blocks = as_most_blocks(spec);
   const int64_t shortest = (channels + most_blocks - 1) / most_blocks;
   const int64_t block = choose_block(spec, channels, width);
-  return as_conv_pack(spec, block < shortest ? shortest : block, &packed->weight);
+  return as_conv_pack(spec, block < shortest ? shortest : block, packed->rows,
+                      &packed->weight);
 }
 
 static void destroy(AsLayer *layer) {

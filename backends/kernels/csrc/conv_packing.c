@@ -93,21 +93,24 @@ static const char *pack_share(const AsLayerSpec *spec, const AsBroadcastLayout *
   return problem;
 }
 
-const char *as_conv_pack(const AsLayerSpec *spec, int64_t block_channels, AsConvWeight *packed) {
+const char *as_conv_pack(const AsLayerSpec *spec, int64_t block_channels, int rows,
+                         AsConvWeight *packed) {
+  packed->rows = rows;
   packed->channels = spec->channels / (spec->input_type == AS_FP32 ? 1 : 4);
   packed->block_channels = block_channels;
   packed->taps_x = spec->kernel[1];
   packed->taps = spec->kernel[0] * spec->kernel[1];
   const int64_t wanted = spec->runs / SHARE_RUNS + 1;
   int64_t count = wanted < MOST_SHARES ? wanted : MOST_SHARES;
-  if (count > spec->outputs) count = spec->outputs;
+  const int64_t groups = spec->outputs / rows; /* rows divides them */
+  if (count > groups) count = groups;
   packed->shares = as_allocate((size_t)count * sizeof *packed->shares);
   Ungrouped whole = {.positions = NULL};
   const char *problem =
       packed->shares && ungroup(spec, packed->channels, &whole) ? NULL : OUT_OF_MEMORY;
   const Depth depth = {packed->channels, block_channels};
   const AsBroadcastLayout layout = {
-      .rows = 1,
+      .rows = rows,
       .blocks = (packed->channels + block_channels - 1) / block_channels,
       .wide_offsets = 1,
       .place = place,
@@ -115,9 +118,9 @@ const char *as_conv_pack(const AsLayerSpec *spec, int64_t block_channels, AsConv
   };
   for (int64_t s = 0; !problem && s < count; s++) {
     AsConvShare *share = &packed->shares[s];
-    share->first = s * spec->outputs / count;
-    share->outputs = (s + 1) * spec->outputs / count - share->first;
-    share->begin = packed->pairs;
+    share->first = s * groups / count * rows;
+    share->outputs = (s + 1) * groups / count * rows - share->first;
+    share->begin = packed->pairs / rows;
     problem = pack_share(&whole.spec, &layout, share);
     packed->share_count = s + 1;
     packed->pairs += share->weight.pairs;
@@ -139,7 +142,8 @@ static AsConvSize *make_size(const AsLayerSpec *spec, const AsConvWeight *packed
     return NULL;
   }
   int32_t *table = malloc((size_t)(packed->taps * packed->channels) * sizeof *table);
-  size->offsets = as_allocate((size_t)(packed->pairs + 1) * sizeof *size->offsets);
+  const int64_t steps = packed->pairs / packed->rows;
+  size->offsets = as_allocate((size_t)(steps + 1) * sizeof *size->offsets);
   if (!table || !size->offsets) {
     free(table);
     as_free(size->offsets);
@@ -155,7 +159,8 @@ static AsConvSize *make_size(const AsLayerSpec *spec, const AsConvWeight *packed
   for (int64_t s = 0; s < packed->share_count; s++) {
     const int32_t *places = packed->shares[s].weight.offsets;
     int32_t *offsets = size->offsets + packed->shares[s].begin;
-    for (int64_t i = 0; i < packed->shares[s].weight.pairs; i++) offsets[i] = table[places[i]];
+    const int64_t of_share = packed->shares[s].weight.pairs / packed->rows;
+    for (int64_t i = 0; i < of_share; i++) offsets[i] = table[places[i * packed->rows]];
   }
   free(table);
   return size;

@@ -64,13 +64,14 @@ static int multiply_block(const AsConvPacked *packed, const AsConvShare *share, 
   const int number = packed->int8 ? AS_VIEW_I32 : AS_VIEW_F32;
   const AsBroadcastWeight *weight = &share->weight;
   const int64_t width = (int64_t)kernel->vectors * packed->lanes;
-  const int64_t begin = weight->block_begin[b];
-  const int64_t pairs = weight->block_begin[b + 1] - begin + 1;
+  const int64_t begin = weight->block_begin[b], rows = packed->rows;
+  const int64_t steps = (weight->block_begin[b + 1] - begin) / rows;
   const int64_t written = to->output ? (share->outputs - 1) * to->plane + width : 0;
   const AsView counts = {AS_VIEW_I32, weight->counts + b * weight->groups, weight->groups};
-  const AsView channels = {AS_VIEW_I32, weight->channels + b * weight->groups, weight->groups};
-  const AsView places = {AS_VIEW_I32, offsets + share->begin + begin, pairs};
-  const AsView values = {number, (const int32_t *)weight->values + begin, pairs};
+  const AsView channels = {AS_VIEW_I32, weight->channels + b * weight->groups * rows,
+                           weight->groups * rows};
+  const AsView places = {AS_VIEW_I32, offsets + share->begin + begin / rows, steps + 1};
+  const AsView values = {number, (const int32_t *)weight->values + begin, steps * rows + 1};
   const AsView start = {number, (const int32_t *)packed->start + share->first, share->outputs};
   const AsView sums = {number, to->sums, share->outputs * width};
   const AsView bounds = {AS_VIEW_F32, packed->bounds, AS_CONV_BOUNDS};

@@ -88,12 +88,13 @@ typedef struct AsConvSteps {
   void (*finish_int8)(const void *tile, const AsConvTarget *target, const AsEpilogue *epilogue);
 } AsConvSteps;
 
-/* The weight in shares of consecutive output channels, and its offsets for every image size. Its
- * groups are single channels: several at once would read different planes, and gain nothing. */
+/* The weight in shares of consecutive output channels, and its offsets for every image size. The
+ * groups of a sparse one are single channels: several at once would read different planes, and
+ * gain nothing. Those of a dense one read the same planes, so they share their offsets. */
 typedef struct {
   AsBroadcastWeight weight; /* its offsets are places along the depth, see as_conv_offsets */
   int64_t first, outputs;
-  int64_t begin; /* of its pairs among those of all shares */
+  int64_t begin; /* of its steps among those of all shares */
 } AsConvShare;
 
 typedef struct {
@@ -104,11 +105,13 @@ typedef struct {
 typedef struct {
   AsConvShare *shares;
   int64_t share_count, pairs;
+  int rows; /* output channels in a group */
   int64_t channels, block_channels, taps_x, taps; /* channels of elements */
   _Atomic(AsConvSize *) sizes[AS_CONV_SIZES];
 } AsConvWeight;
 
-const char *as_conv_pack(const AsLayerSpec *spec, int64_t block_channels, AsConvWeight *packed);
+const char *as_conv_pack(const AsLayerSpec *spec, int64_t block_channels, int rows,
+                         AsConvWeight *packed);
 void as_conv_release(AsConvWeight *packed);
 /* Geometry and offsets for an image size: kept ones, or new ones. NULL when out of memory; give
  * back what was got with as_conv_size_give. `problem` is set where the result is NULL. */
@@ -120,7 +123,7 @@ void as_conv_size_give(AsConvWeight *packed, AsConvSize *size);
 typedef struct {
   AsConvWeight weight;
   const AsKernel *kernels[AS_CONV_VECTORS + 1]; /* by vectors; the next larger where none is */
-  int lanes, vectors;
+  int lanes, vectors, rows;
   int int8;
   void *start;      /* of the sums: bias, or int32 with the input's zero folded in */
   AsRequantize how; /* of int8 */

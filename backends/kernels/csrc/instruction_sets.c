@@ -94,6 +94,12 @@ const AsInstructionSet *as_current_set(void) {
 
 const char *as_instruction_set(void) { return as_current_set()->name; }
 
+int as_has_instruction_set(const char *name) {
+  for (int i = 0; i < SETS; i++)
+    if (!strcmp(sets[i].name, name)) return sets[i].supported();
+  return 0;
+}
+
 const char *as_force_instruction_set(const char *name) {
   for (int i = 0; i < SETS; i++) {
     if (strcmp(sets[i].name, name)) continue;

@@ -87,6 +87,8 @@ typedef struct AsSteps {
                       const AsInt8Target *target);
   /* (rows, outputs) in place */
   void (*normalize)(const AsNorm *norm, float *values, int64_t rows);
+  /* (rows, columns) each */
+  void (*softmax)(const float *input, float *output, int64_t rows, int64_t columns);
 } AsSteps;
 
 /* Operations. Each packs at creation and frees what it packed. */
@@ -111,6 +113,25 @@ void as_norm_destroy(AsNorm *norm);
 extern const AsOperator as_linear_fp32;
 extern const AsOperator as_linear_int8;
 extern const AsOperator as_convolution;
+
+/* The runs of a weight as files hold them: each run's gap from the position of the one before, in
+ * one byte; runs of zeros only bridge what is longer. */
+typedef struct {
+  const void *values;
+  const uint8_t *gaps; /* NULL where every run is stored */
+  int64_t stored, all; /* runs in the file; runs that the weight has room for */
+  size_t run_bytes;
+} AsStoredRuns;
+
+typedef struct {
+  int64_t *positions; /* owned, as is... */
+  void *values;       /* ...what the runs that hold a non-zero consist of */
+  int64_t count;
+} AsRuns;
+
+/* NULL, or what is wrong with them; release what was made in either case: stored_runs.c */
+const char *as_runs_decode(const AsStoredRuns *stored, AsRuns *made);
+void as_runs_release(AsRuns *runs);
 
 /* A weight packed for the broadcast family: packing.c */
 typedef struct {

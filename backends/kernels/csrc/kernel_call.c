@@ -8,6 +8,7 @@
 
 enum { MOST_ARGUMENTS = 17 };
 
+#ifndef AS_INSIDE_TVM /* where it is the runtime's own */
 /* Raised when a kernel refuses its arguments, which is a fault of the caller, so of ours. The
  * caller reports it; the texts are of no use to a user. */
 void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) {
@@ -15,16 +16,18 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int
   (void)parts;
   (void)count;
 }
+#endif
 
 /* Kernels ask for a few hundred bytes at their start, last in first out: what they hold in
- * registers lies there by name. */
+ * registers lies there by name. What TVM compiles for the rest of a model may ask for more. */
 enum { WORKSPACE_BYTES = 16384, WORKSPACE_ALIGNMENT = 64 };
 static _Thread_local _Alignas(64) char workspace[WORKSPACE_BYTES];
 static _Thread_local size_t workspace_used;
 
 static void *take_workspace(int device, int id, uint64_t bytes, int code, int bits) {
   (void)device, (void)id, (void)code, (void)bits;
-  if (bytes > WORKSPACE_BYTES - WORKSPACE_ALIGNMENT - workspace_used) return NULL;
+  if (bytes > WORKSPACE_BYTES - WORKSPACE_ALIGNMENT - workspace_used)
+    return as_scratch_take((size_t)bytes);
   char *taken = workspace + workspace_used;
   workspace_used += (bytes + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
   return taken;
@@ -32,7 +35,9 @@ static void *take_workspace(int device, int id, uint64_t bytes, int code, int bi
 
 static int give_workspace(int device, int id, void *taken) {
   (void)device, (void)id;
-  if ((size_t)((char *)taken - workspace) < workspace_used)
+  if ((uintptr_t)taken - (uintptr_t)workspace >= WORKSPACE_BYTES)
+    as_scratch_give(taken);
+  else if ((size_t)((char *)taken - workspace) < workspace_used)
     workspace_used = (size_t)((char *)taken - workspace);
   return 0;
 }

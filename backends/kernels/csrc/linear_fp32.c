@@ -1,6 +1,8 @@
 /* Sparse fp32 matrix products: which family runs, and the usual plan of each. */
 #include "linear_fp32.h"
 
+#include "dense.h"
+
 /* What an untuned layer uses. Measured on Zen 5 for 384x384 to 3072x768 at 70 to 95 % zeros.
  *
  * Broadcast: 4 registers by 4 output channels are 16 sums, half of what AVX-512 and NEON have;
@@ -37,6 +39,7 @@ static int64_t usual_block_bytes(const AsLayerSpec *spec) {
 typedef struct {
   AsLinearBroadcast *broadcast;
   AsLinearPermute *permute;
+  AsDenseLayer *dense; /* alone, where there are no zeros to skip */
   int64_t permute_rows; /* up to here the permute family runs; 0 where there is none */
   int64_t lanes;
 } Packed;
@@ -73,6 +76,7 @@ static const char *create(AsLayer *layer) {
   if (!packed) return "out of memory";
   layer->packed = packed;
   packed->lanes = as_current_set()->lanes;
+  if (as_dense_possible(spec)) return as_dense_create(spec, &packed->dense);
   const int only_permute = spec->plan.family == AS_PERMUTE;
   if (spec->plan.family != AS_BROADCAST && as_linear_permute_possible(spec)) {
     const AsPlan plan = permute_plan(spec);
@@ -100,6 +104,8 @@ static AsCall rows_from(const AsLayerSpec *spec, const AsCall *call, int64_t fir
 
 static const char *run(const AsLayer *layer, const AsCall *call, const AsParallel *parallel) {
   const Packed *packed = layer->packed;
+  if (packed->dense)
+    return as_dense_run(packed->dense, call, NULL, NULL, parallel) ? NULL : "a dense layer failed";
   if (call->rows <= packed->permute_rows)
     return as_linear_permute_run(packed->permute, call, parallel);
   /* a few rows that would want a register of their own cost less by the other family */
@@ -117,6 +123,7 @@ static void destroy(AsLayer *layer) {
   if (!packed) return;
   as_linear_broadcast_destroy(packed->broadcast);
   as_linear_permute_destroy(packed->permute);
+  as_dense_destroy(packed->dense);
   as_free(packed);
 }
 

@@ -1,5 +1,5 @@
 /* Matrix products of uint8 and int8: which family computes one, and what both share. */
-#include "int8.h"
+#include "dense.h"
 
 typedef struct {
   AsRequantize how;
@@ -7,6 +7,7 @@ typedef struct {
   AsInt8Broadcast *broadcast; /* one of the two, or both */
   AsInt8Broadcast *short_tiles; /* the same weight for some rows, or NULL */
   AsInt8Permute *permute;
+  AsDenseLayer *dense; /* alone, where there are no zeros to skip */
   int64_t short_rows; /* up to which `short_tiles` runs */
 } Packed;
 
@@ -63,12 +64,16 @@ static const char *create(AsLayer *layer) {
   Packed *packed = layer->packed = as_allocate(sizeof *packed);
   if (!packed) return "out of memory";
   const char *problem = as_requantize_create(spec, AS_INT8_MORE, &packed->how, &packed->start);
-  return problem ? problem : choose(spec, packed);
+  if (problem) return problem;
+  return as_dense_possible(spec) ? as_dense_create(spec, &packed->dense) : choose(spec, packed);
 }
 
 static const char *run(const AsLayer *layer, const AsCall *call, const AsParallel *parallel) {
   const Packed *packed = layer->packed;
   const AsInt8Run given = {&layer->spec, &packed->how, packed->start, call, parallel};
+  if (packed->dense)
+    return as_dense_run(packed->dense, call, &packed->how, packed->start, parallel)
+               ? NULL : "a dense layer failed";
   const int permute = packed->permute && (!packed->broadcast || call->rows <= FEW_ROWS);
   const AsInt8Broadcast *broadcast =
       call->rows <= packed->short_rows ? packed->short_tiles : packed->broadcast;
@@ -83,6 +88,7 @@ static void destroy(AsLayer *layer) {
   as_int8_broadcast_destroy(packed->broadcast);
   as_int8_broadcast_destroy(packed->short_tiles);
   as_int8_permute_destroy(packed->permute);
+  as_dense_destroy(packed->dense);
   as_requantize_destroy(&packed->how);
   as_free(packed->start);
   as_free(packed);

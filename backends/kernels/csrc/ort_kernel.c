@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "internal.h"
+
 enum { MOST_DIMENSIONS = 8, LINEAR_DIMENSIONS = 2, CONVOLUTION_DIMENSIONS = 4, PLAN_NUMBERS = 4 };
 
 typedef struct {
@@ -62,8 +64,7 @@ static OrtStatus *read_tensor(const OrtValue *value, Tensor *tensor) {
 /* Every input but the activations: constant, so that weights are packed once. */
 typedef struct {
   Tensor tensors[ROLES];
-  int64_t *positions; /* owned */
-  void *values;       /* owned: the runs that hold a non-zero */
+  AsRuns runs;
 } Constants;
 
 static int is_constant(Role role) { return role != ROLE_INPUT && role != ROLE_RESIDUAL; }
@@ -84,7 +85,6 @@ static OrtStatus *read_constants(const Variant *variant, const OrtKernelInfo *in
   return NULL;
 }
 
-/* The runs' positions from their gaps. Runs of zeros only bridge gaps that do not fit a byte. */
 static const char *decode_runs(const Variant *variant, AsLayerSpec *spec, Constants *constants) {
   const Tensor *gaps = &constants->tensors[ROLE_GAPS];
   const Tensor *values = &constants->tensors[ROLE_VALUES];
@@ -98,29 +98,16 @@ static const char *decode_runs(const Variant *variant, AsLayerSpec *spec, Consta
       all != spec->outputs * (spec->depth / run))
     return "its runs do not fill its weight";
   const size_t bytes = (size_t)run * (variant->input_type == AS_FP32 ? 4 : 1);
-  constants->positions = malloc(((size_t)gaps->shape[0] + 1) * sizeof(int64_t));
-  constants->values = malloc((size_t)gaps->shape[0] * bytes + 1);
-  if (!constants->positions || !constants->values) return "out of memory";
-  int64_t position = -1, kept = 0;
-  for (int64_t i = 0; i < gaps->shape[0]; i++) {
-    const char *from = (const char *)values->data + (size_t)i * bytes;
-    position += ((const uint8_t *)gaps->data)[i];
-    if (!((const uint8_t *)gaps->data)[i] || position >= all)
-      return "its positions are corrupted";
-    int zero = 1;
-    for (size_t b = 0; b < bytes; b++) zero &= !from[b];
-    if (zero) continue;
-    constants->positions[kept] = position;
-    memcpy((char *)constants->values + (size_t)kept++ * bytes, from, bytes);
-  }
+  const AsStoredRuns stored = {values->data, gaps->data, gaps->shape[0], all, bytes};
+  const char *problem = as_runs_decode(&stored, &constants->runs);
   spec->run = (int32_t)run;
-  spec->runs = kept;
-  spec->positions = constants->positions;
+  spec->runs = constants->runs.count;
+  spec->positions = constants->runs.positions;
   if (variant->input_type == AS_FP32)
-    spec->fp32_values = constants->values;
+    spec->fp32_values = constants->runs.values;
   else
-    spec->int8_values = constants->values;
-  return NULL;
+    spec->int8_values = constants->runs.values;
+  return problem;
 }
 
 /* `otherwise` for roles that the variant lacks; the others were checked: single_numbers. */
@@ -268,8 +255,7 @@ OrtStatus *as_ort_create_kernel(const OrtCustomOp *op, const void *api, const Or
   if (!problem) problem = read_attributes(variant, info, &spec);
   if (!problem) problem = decode_runs(variant, &spec, &constants);
   if (!problem) problem = as_layer_create(&spec, &kernel->layer);
-  free(constants.positions);
-  free(constants.values);
+  as_runs_release(&constants.runs);
   if (problem) {
     free(kernel);
     return refused(variant, problem);

@@ -51,6 +51,7 @@ void JOINED(as_untile_int8_, AS_SET)(const int32_t *, int64_t, int64_t, const As
 void JOINED(as_finish_int8_, AS_SET)(const int32_t *, int64_t, int64_t, const AsInt8Target *);
 /* of steps_norm.c */
 void JOINED(as_normalize_, AS_SET)(const AsNorm *, float *, int64_t);
+void JOINED(as_softmax_, AS_SET)(const float *, float *, int64_t, int64_t);
 
 const AsSteps JOINED(as_steps_, AS_SET) = {
     .tile_fp32 = tile_fp32,
@@ -60,4 +61,5 @@ const AsSteps JOINED(as_steps_, AS_SET) = {
     .finish_int8 = JOINED(as_finish_int8_, AS_SET),
     .activate_fp32 = activate,
     .normalize = JOINED(as_normalize_, AS_SET),
+    .softmax = JOINED(as_softmax_, AS_SET),
 };

@@ -1,6 +1,7 @@
-/* Layer normalization of rows, compiled once for each instruction set (AS_SET names it). */
+/* Layer normalization and softmax of rows, compiled once for each instruction set (AS_SET names it). */
 #include <math.h>
 
+#include "activation.h"
 #include "internal.h"
 #include "transpose.h"
 
@@ -57,5 +58,36 @@ void JOINED(as_normalize_, AS_SET)(const AsNorm *norm, float *values, int64_t ro
     const float mean = mean_of(row, count);
     const float factor = 1 / sqrtf(variance_of(row, count, mean) + norm->epsilon);
     for (int64_t i = 0; i < count; i++) row[i] = (row[i] - mean) * factor * scale[i] + shift[i];
+  }
+}
+
+/* NaN wherever there is one: it compares as neither, and the sum of the exponentials has it. */
+static float largest_of(const float *values, int64_t count) {
+  float most = values[0];
+  int64_t i = 0;
+  if (count >= LANES) {
+    Vector lanes = at(values);
+    for (i = LANES; i + LANES <= count; i += LANES) {
+      const Vector next = at(values + i);
+      for (int l = 0; l < LANES; l++) lanes[l] = next[l] > lanes[l] ? next[l] : lanes[l];
+    }
+    for (int l = 0; l < LANES; l++) most = lanes[l] > most ? lanes[l] : most;
+  }
+  for (; i < count; i++) most = values[i] > most ? values[i] : most;
+  return most;
+}
+
+/* (rows, columns) of `output`: exp(value - largest of the row) / their sum. */
+void JOINED(as_softmax_, AS_SET)(const float *input, float *output, int64_t rows,
+                                 int64_t columns) {
+  const float log2_e = 1.44269504f;
+  for (int64_t r = 0; r < rows; r++) {
+    const float *from = input + r * columns;
+    float *to = output + r * columns;
+    const float most = largest_of(from, columns);
+    for (int64_t i = 0; i < columns; i++)
+      to[i] = exponential(at_least((from[i] - most) * log2_e, -126.0f));
+    const float inverse = 1 / (mean_of(to, columns) * (float)columns);
+    for (int64_t i = 0; i < columns; i++) to[i] *= inverse;
   }
 }

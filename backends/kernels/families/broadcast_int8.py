@@ -19,7 +19,7 @@ from tvm.script import tirx as T
 _SELECT_BYTES = "llvm.x86.avx512.pshuf.b.512"
 
 Dot = Callable[[Any, Any, Any, int], Any]
-"""(int32 sums, int32 words of four bytes, one int32 word of four int8, lanes) -> int32 sums."""
+"""(int32 sums, words of four bytes, words of four int8, lanes) -> int32 sums: registers all."""
 
 _PAIR_PRODUCTS = {
     4: "llvm.x86.sse2.pmadd.wd",
@@ -28,13 +28,8 @@ _PAIR_PRODUCTS = {
 }
 
 
-def dot_by_vnni(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
-    """One `vpdpbusd`."""
-    return _vnni(sums, words, T.broadcast(weight, lanes), lanes)
-
-
-def _vnni(sums: Any, words: Any, weights: Any, lanes: int) -> Any:
-    """Its operands are vectors of bytes since LLVM 22."""
+def dot_by_vnni(sums: Any, words: Any, weights: Any, lanes: int) -> Any:
+    """One `vpdpbusd`; its operands are vectors of bytes since LLVM 22."""
     return T.call_llvm_pure_intrin(
         T.llvm_lookup_intrinsic_id("llvm.x86.avx512.vpdpbusd.512"),
         sums,
@@ -44,7 +39,7 @@ def _vnni(sums: Any, words: Any, weights: Any, lanes: int) -> Any:
     )
 
 
-def dot_by_pairs(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
+def dot_by_pairs(sums: Any, words: Any, weights: Any, lanes: int) -> Any:
     """Even and odd bytes apart, each as pairs of int16, by two `pmaddwd`."""
     intrinsic = T.llvm_lookup_intrinsic_id(_PAIR_PRODUCTS[lanes])
     halves = f"int16x{2 * lanes}"
@@ -56,28 +51,28 @@ def dot_by_pairs(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
 
     low_bytes = T.broadcast(T.int32(0x00FF00FF), lanes)
     eight = T.broadcast(T.int16(8), 2 * lanes)
-    spread = T.reinterpret(T.broadcast(weight, lanes), dtype=halves)
-    even = T.shift_right(T.shift_left(spread, eight), eight)
-    odd = T.shift_right(spread, eight)
+    both = T.reinterpret(weights, dtype=halves)
+    even = T.shift_right(T.shift_left(both, eight), eight)
+    odd = T.shift_right(both, eight)
     odd_words = T.bitwise_and(T.shift_right(words, T.broadcast(T.int32(8), lanes)), low_bytes)
     return sums + pairs(T.bitwise_and(words, low_bytes), even) + pairs(odd_words, odd)
 
 
-def dot_by_sdot(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
+def dot_by_sdot(sums: Any, words: Any, weights: Any, lanes: int) -> Any:
     """One `sdot` of Armv8.2, for words of int8."""
     return T.call_llvm_pure_intrin(
         T.llvm_lookup_intrinsic_id("llvm.aarch64.neon.sdot.v4i32.v16i8"),
         sums,
         T.reinterpret(words, dtype="int8x16"),
-        T.reinterpret(T.broadcast(weight, lanes), dtype="int8x16"),
+        T.reinterpret(weights, dtype="int8x16"),
         dtype="int32x4",
     )
 
 
-def dot_by_bytes(sums: Any, words: Any, weight: Any, lanes: int) -> Any:
+def dot_by_bytes(sums: Any, words: Any, weights: Any, lanes: int) -> Any:
     """`smull` for each half of the words of int8: a product fits into int16, a sum of two not."""
     left = T.reinterpret(words, dtype="int8x16")
-    right = T.reinterpret(T.broadcast(weight, lanes), dtype="int8x16")
+    right = T.reinterpret(weights, dtype="int8x16")
     pairs = []
     for half in (range(8), range(8, 16)):
         lane = [T.int32(i) for i in half]
@@ -126,7 +121,7 @@ def broadcast_int8(symbol: str, lanes: int, vectors: int, rows: int, dot: Dot) -
     # the loads. `zero` is one that LLVM cannot tell: it would make four loads of it again.
     def multiplied(sums: Any, words: Any, weights: Any, weight: Any, row: Any, zero: Any) -> Any:
         if dot is not dot_by_vnni or rows % 4:
-            return dot(sums, words, weight, lanes)
+            return dot(sums, words, T.broadcast(weight, lanes), lanes)
         selection = T.broadcast(T.int32(0x03020100) + row % 4 * T.int32(0x04040404) + zero, lanes)
         spread = T.call_llvm_pure_intrin(
             T.llvm_lookup_intrinsic_id(_SELECT_BYTES),
@@ -136,7 +131,7 @@ def broadcast_int8(symbol: str, lanes: int, vectors: int, rows: int, dot: Dot) -
             T.reinterpret(selection, dtype="uint8x64"),
             dtype="uint8x64",
         )
-        return _vnni(sums, words, T.reinterpret(spread, dtype="int32x16"), lanes)
+        return dot_by_vnni(sums, words, T.reinterpret(spread, dtype="int32x16"), lanes)
 
     @T.prim_func(s_tir=True)
     def kernel(

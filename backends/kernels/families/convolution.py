@@ -1,8 +1,10 @@
 """Convolutions in fp32: the broadcast family, which also finishes what it computes.
 
-As `broadcast_fp32`, one output channel at a time, with offsets of 32 bits into padded planes. The
-last depth block adds the residual, applies the bounds of the activation and writes the output
-itself, where positions of the planes are positions of the output: sums never leave the registers.
+As `broadcast_fp32`, with offsets of 32 bits into padded planes, and one output channel at a time:
+several would read different planes. Those of a dense layer read the same ones, so `rows` of them
+share an offset and what is loaded from there. The last depth block adds the residual, applies the
+bounds of the activation and writes the output itself, where positions of the planes are positions
+of the output: sums never leave the registers.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from typing import Any
 from tvm.script import tirx as T
 
 
-def convolution_fp32(symbol: str, lanes: int, vectors: int) -> Any:
-    """One packed depth block of a sparse fp32 convolution against one tile of positions.
+def convolution_fp32(symbol: str, lanes: int, vectors: int, rows: int) -> Any:
+    """One packed depth block of an fp32 convolution against one tile of positions.
 
     Args:
         symbol: global symbol of the function.
         lanes: floats in a register.
         vectors: registers of positions in a tile.
+        rows: output channels with the same offsets: 1, or more of a dense layer.
 
     Returns:
         A `PrimFunc(counts, channels, offsets, values, bias, x, y, residual, output, bounds,
@@ -54,44 +57,54 @@ def convolution_fp32(symbol: str, lanes: int, vectors: int) -> Any:
         position = T.alloc_buffer((1,), "int32")
         position[0] = 0
         for group in T.serial(groups):
-            sums = T.alloc_buffer((width,), "float32")
+            sums = T.alloc_buffer((rows * width,), "float32")
             steps: T.let[T.int32] = counts[group]
             begin: T.let[T.int32] = position[0]
-            channel: T.let[T.int32] = channels[group]
             if first == 1:
-                for v in T.unroll(vectors):
-                    sums[T.ramp(v * lanes, 1, lanes)] = T.broadcast(bias[channel], lanes)
+                for row in T.unroll(rows):
+                    start: T.let[T.float32] = bias[channels[group * rows + row]]
+                    for v in T.unroll(vectors):
+                        sums[T.ramp(row * width + v * lanes, 1, lanes)] = T.broadcast(start, lanes)
             else:
-                for v in T.unroll(vectors):
-                    sums[T.ramp(v * lanes, 1, lanes)] = y[
-                        T.ramp(channel * stride + v * lanes, 1, lanes)
-                    ]
+                for row in T.unroll(rows):
+                    from_: T.let[T.int32] = channels[group * rows + row] * stride
+                    for v in T.unroll(vectors):
+                        sums[T.ramp(row * width + v * lanes, 1, lanes)] = y[
+                            T.ramp(from_ + v * lanes, 1, lanes)
+                        ]
             for p in T.serial(steps):
                 at: T.let[T.int32] = offsets[begin + p]
-                weight: T.let[T.float32] = values[begin + p]
-                for v in T.unroll(vectors):
-                    sums[T.ramp(v * lanes, 1, lanes)] = (
-                        sums[T.ramp(v * lanes, 1, lanes)]
-                        + T.broadcast(weight, lanes) * x[T.ramp(at + v * lanes, 1, lanes)]
-                    )
-            if last == 1:
-                out: T.let[T.int32] = channel * output_stride
-                if adds == 1:
+                for row in T.unroll(rows):
+                    weight: T.let[T.float32] = values[(begin + p) * rows + row]
                     for v in T.unroll(vectors):
-                        sums[T.ramp(v * lanes, 1, lanes)] = (
-                            sums[T.ramp(v * lanes, 1, lanes)]
-                            + residual[T.ramp(out + v * lanes, 1, lanes)]
+                        sums[T.ramp(row * width + v * lanes, 1, lanes)] = (
+                            sums[T.ramp(row * width + v * lanes, 1, lanes)]
+                            + T.broadcast(weight, lanes) * x[T.ramp(at + v * lanes, 1, lanes)]
                         )
-                for v in T.unroll(vectors):
-                    output[T.ramp(out + v * lanes, 1, lanes)] = T.min(
-                        T.broadcast(bounds[1], lanes),
-                        T.max(T.broadcast(bounds[0], lanes), sums[T.ramp(v * lanes, 1, lanes)]),
-                    )
+            if last == 1:
+                for row in T.unroll(rows):
+                    out: T.let[T.int32] = channels[group * rows + row] * output_stride
+                    if adds == 1:
+                        for v in T.unroll(vectors):
+                            sums[T.ramp(row * width + v * lanes, 1, lanes)] = (
+                                sums[T.ramp(row * width + v * lanes, 1, lanes)]
+                                + residual[T.ramp(out + v * lanes, 1, lanes)]
+                            )
+                    for v in T.unroll(vectors):
+                        output[T.ramp(out + v * lanes, 1, lanes)] = T.min(
+                            T.broadcast(bounds[1], lanes),
+                            T.max(
+                                T.broadcast(bounds[0], lanes),
+                                sums[T.ramp(row * width + v * lanes, 1, lanes)],
+                            ),
+                        )
             else:
-                for v in T.unroll(vectors):
-                    y[T.ramp(channel * stride + v * lanes, 1, lanes)] = sums[
-                        T.ramp(v * lanes, 1, lanes)
-                    ]
+                for row in T.unroll(rows):
+                    into: T.let[T.int32] = channels[group * rows + row] * stride
+                    for v in T.unroll(vectors):
+                        y[T.ramp(into + v * lanes, 1, lanes)] = sums[
+                            T.ramp(row * width + v * lanes, 1, lanes)
+                        ]
             position[0] = begin + steps
 
     return kernel

@@ -1,6 +1,7 @@
 """Convolutions in int8: the broadcast family, which also finishes what it computes.
 
-As `broadcast_int8`, one output channel at a time, with offsets of 32 bits: a convolution's planes
+As `broadcast_int8`, one output channel at a time (or several of a dense layer, which share their
+offsets, see `convolution_fp32`), with offsets of 32 bits: a convolution's planes
 lie further apart than 16 bits can count, and its tiles are cut out of them, so that an offset
 counts words of four channels from the first word of the tile. The last depth block turns the sums
 into uint8 of the next layer's grid, where positions of the planes are positions of the output:
@@ -19,13 +20,14 @@ _ROUNDING = 12582912.0
 """1.5 * 2^23: beside it, floats are integers, rounded half to even, and its low byte is zero."""
 
 
-def convolution_int8(symbol: str, lanes: int, vectors: int, dot: Dot) -> Any:
-    """One packed depth block of a sparse int8 convolution against one tile of positions.
+def convolution_int8(symbol: str, lanes: int, vectors: int, rows: int, dot: Dot) -> Any:
+    """One packed depth block of an int8 convolution against one tile of positions.
 
     Args:
         symbol: global symbol of the function.
         lanes: int32 numbers in a register.
         vectors: registers of positions in a tile.
+        rows: output channels with the same offsets: 1, or more of a dense layer.
         dot: how a word of weights meets a register of positions.
 
     Returns:
@@ -64,51 +66,61 @@ def convolution_int8(symbol: str, lanes: int, vectors: int, dot: Dot) -> Any:
         position = T.alloc_buffer((1,), "int32")
         position[0] = 0
         for group in T.serial(groups):
-            sums = T.alloc_buffer((width,), "int32")
+            sums = T.alloc_buffer((rows * width,), "int32")
             steps: T.let[T.int32] = counts[group]
             begin: T.let[T.int32] = position[0]
-            channel: T.let[T.int32] = channels[group]
             if first == 1:
-                for v in T.unroll(vectors):
-                    sums[T.ramp(v * lanes, 1, lanes)] = T.broadcast(start[channel], lanes)
+                for row in T.unroll(rows):
+                    from_: T.let[T.int32] = start[channels[group * rows + row]]
+                    for v in T.unroll(vectors):
+                        sums[T.ramp(row * width + v * lanes, 1, lanes)] = T.broadcast(from_, lanes)
             else:
-                for v in T.unroll(vectors):
-                    sums[T.ramp(v * lanes, 1, lanes)] = y[
-                        T.ramp(channel * stride + v * lanes, 1, lanes)
-                    ]
+                for row in T.unroll(rows):
+                    held: T.let[T.int32] = channels[group * rows + row] * stride
+                    for v in T.unroll(vectors):
+                        sums[T.ramp(row * width + v * lanes, 1, lanes)] = y[
+                            T.ramp(held + v * lanes, 1, lanes)
+                        ]
             for p in T.serial(steps):
                 at: T.let[T.int32] = offsets[begin + p]
-                weight: T.let[T.int32] = values[begin + p]
-                for v in T.unroll(vectors):
-                    sums[T.ramp(v * lanes, 1, lanes)] = dot(
-                        sums[T.ramp(v * lanes, 1, lanes)],
-                        x[T.ramp(at + v * lanes, 1, lanes)],
-                        weight,
-                        lanes,
-                    )
+                for row in T.unroll(rows):
+                    weight: T.let[T.int32] = values[(begin + p) * rows + row]
+                    for v in T.unroll(vectors):
+                        sums[T.ramp(row * width + v * lanes, 1, lanes)] = dot(
+                            sums[T.ramp(row * width + v * lanes, 1, lanes)],
+                            x[T.ramp(at + v * lanes, 1, lanes)],
+                            T.broadcast(weight, lanes),
+                            lanes,
+                        )
             if last == 1:
-                out: T.let[T.int32] = channel * output_stride
-                scale: T.let[T.float32] = scales[channel]
-                shift: T.let[T.float32] = shifts[channel]
-                for v in T.unroll(vectors):
-                    real = T.cast(sums[T.ramp(v * lanes, 1, lanes)], f"float32x{lanes}") * (
-                        T.broadcast(scale, lanes)
-                    ) + T.broadcast(shift, lanes)
-                    bounded = T.min(
-                        T.broadcast(bounds[1], lanes), T.max(T.broadcast(bounds[0], lanes), real)
-                    )
-                    rounded = T.max(bounded, T.broadcast(bounds[2], lanes)) + T.broadcast(
-                        T.float32(_ROUNDING), lanes
-                    )
-                    output[T.ramp(out + v * lanes, 1, lanes)] = T.cast(
-                        T.reinterpret(rounded, dtype=f"int32x{lanes}") + T.broadcast(zero, lanes),
-                        f"uint8x{lanes}",
-                    )
+                for row in T.unroll(rows):
+                    channel: T.let[T.int32] = channels[group * rows + row]
+                    out: T.let[T.int32] = channel * output_stride
+                    scale: T.let[T.float32] = scales[channel]
+                    shift: T.let[T.float32] = shifts[channel]
+                    for v in T.unroll(vectors):
+                        real = T.cast(
+                            sums[T.ramp(row * width + v * lanes, 1, lanes)], f"float32x{lanes}"
+                        ) * T.broadcast(scale, lanes) + T.broadcast(shift, lanes)
+                        bounded = T.min(
+                            T.broadcast(bounds[1], lanes),
+                            T.max(T.broadcast(bounds[0], lanes), real),
+                        )
+                        rounded = T.max(bounded, T.broadcast(bounds[2], lanes)) + T.broadcast(
+                            T.float32(_ROUNDING), lanes
+                        )
+                        output[T.ramp(out + v * lanes, 1, lanes)] = T.cast(
+                            T.reinterpret(rounded, dtype=f"int32x{lanes}")
+                            + T.broadcast(zero, lanes),
+                            f"uint8x{lanes}",
+                        )
             else:
-                for v in T.unroll(vectors):
-                    y[T.ramp(channel * stride + v * lanes, 1, lanes)] = sums[
-                        T.ramp(v * lanes, 1, lanes)
-                    ]
+                for row in T.unroll(rows):
+                    into: T.let[T.int32] = channels[group * rows + row] * stride
+                    for v in T.unroll(vectors):
+                        y[T.ramp(into + v * lanes, 1, lanes)] = sums[
+                            T.ramp(row * width + v * lanes, 1, lanes)
+                        ]
             position[0] = begin + steps
 
     return kernel
