@@ -5,7 +5,10 @@ from autosparse.registry import Registry
 
 BACKENDS: Registry[Backend] = Registry(
     "backend",
-    {"onnxruntime": "backends.onnxruntime_backend:OnnxRuntimeBackend"},
+    {
+        "onnxruntime": "backends.onnxruntime_backend:OnnxRuntimeBackend",
+        "tvm": "backends.tvm_backend:TvmBackend",
+    },
     expected=Backend,  # type: ignore[type-abstract]
     group="autosparse.backends",
 )

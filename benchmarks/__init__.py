@@ -14,6 +14,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "methods": "benchmarks.methods:MethodsBenchmark",
         "search": "benchmarks.search:SearchBenchmark",
         "models": "benchmarks.whole_models:ModelsBenchmark",
+        "tvm": "benchmarks.tvm_artifacts:TvmBenchmark",
         "workers": "benchmarks.workers:WorkersBenchmark",
         "solvers": "benchmarks.solvers:SolversBenchmark",
         "service": "benchmarks.service:ServiceBenchmark",

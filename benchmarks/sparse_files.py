@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 
 from autosparse.calibration import NO_STATISTICS, ActivationRanges, RangeObserver
-from autosparse.evaluation import LoweredModel, LoweringRequest, Target
+from autosparse.evaluation import Backend, LoweredModel, LoweringRequest, Target
 from autosparse.evaluation.backend import Array
 from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.weights import CompressedWeight
@@ -61,9 +61,11 @@ class Workload:
         capability = OnnxRuntimeBackend().capability(layer, level, Target())
         return capability.reason or Magnitude().why_not(layer, level)
 
-    def lower(self, levels: Mapping[str, Level], directory: Path) -> LoweredModel:
-        """Write the files of a level for every layer."""
-        return self._lower(levels, self._weights_at(levels), directory)
+    def lower(
+        self, levels: Mapping[str, Level], directory: Path, backend: Backend | None = None
+    ) -> LoweredModel:
+        """Write the files of a level for every layer, for ONNX Runtime or another backend."""
+        return self._lower(levels, self._weights_at(levels), directory, backend)
 
     def lower_without_kernels(self, levels: Mapping[str, Level], directory: Path) -> LoweredModel:
         """The same integers, zeros included, in a file of stock operators."""
@@ -93,10 +95,11 @@ class Workload:
         levels: Mapping[str, Level],
         weights: Mapping[str, CompressedWeight],
         directory: Path,
+        backend: Backend | None = None,
     ) -> LoweredModel:
         recipe = Recipe(model_sha256=self.graph.sha256, levels=dict(levels))
         request = LoweringRequest(self.graph, recipe, weights, self.ranges)
-        return OnnxRuntimeBackend().lower(request, directory)
+        return (backend or OnnxRuntimeBackend()).lower(request, directory)
 
     def _weights_at(self, levels: Mapping[str, Level]) -> dict[str, CompressedWeight]:
         return {

@@ -15,9 +15,12 @@ from autosparse.evaluation import LoweredModel
 from autosparse.journal import stored_safely
 from autosparse.levels import Recipe
 
-MODEL_FILE, RECIPE_FILE = "model.onnx", "recipe.yaml"
+RECIPE_FILE = "recipe.yaml"
+MODEL_FILES = ("model.onnx", "model.params")
+"""The file to open, by the backend that runs it: ONNX Runtime's, and TVM's."""
 KERNELS = "kernels/"
 """Libraries of this machine's architecture; those of a device's lie one level below."""
+_COMPILED = "model.so"
 
 
 def file_sha256(path: Path) -> str:
@@ -96,16 +99,22 @@ def delivered_model(bundle: Path, manifest: Manifest) -> LoweredModel:
     Args:
         bundle: its directory.
         manifest: its manifest, which names every file and its checksum.
+
+    Raises:
+        BundleError: there is no model among its files.
     """
-    libraries = [n for n in sorted(manifest.files) if n.startswith(KERNELS)]
-    own = [n for n in libraries if n.count("/") == 1]
+    entries = [name for name in MODEL_FILES if name in manifest.files]
+    if not entries:
+        raise BundleError("the manifest names no model", hint="copy the whole directory again")
+    libraries = [n for n in sorted(manifest.files) if n.startswith(KERNELS) or n == _COMPILED]
+    own = [n for n in libraries if n == _COMPILED or n.count("/") == 1]
     device = manifest.target.architecture
     others = [n for n in libraries if n.startswith(f"{KERNELS}{device}/")]
     if others and device == platform.machine():  # the bundle is on its device now
         own, others = others, []
     return LoweredModel(
         directory=bundle.absolute(),
-        entry=MODEL_FILE,
+        entry=entries[0],
         graph_level=Recipe.load(bundle / RECIPE_FILE).knobs.graph_level,
         library=own[0] if own else "",
         device_library=others[0] if others else "",

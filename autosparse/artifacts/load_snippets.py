@@ -1,35 +1,28 @@
-"""Code that loads a bundle in stock ONNX Runtime: Python, C++ and C#, with the real names.
+"""Code that loads a bundle: in stock ONNX Runtime, or TVM's runtime, with the real names.
 
 Names come from a model file, so each is written as an escaped literal of its language.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autosparse.artifacts.manifest import Manifest
+from autosparse.artifacts.snippet_tensors import (
+    CPP_TYPES,
+    Tensor,
+    cpp_literal,
+    input_tensors,
+    numpy_type,
+    output_names,
+)
+from autosparse.artifacts.tvm_snippets import cpp_example, python_example
 
-_SPEC = re.compile(r"(?P<name>.*): (?P<dtype>[a-z]+\d*) \(.*\)", re.DOTALL)
-_CPP_TYPES = {
-    "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t",
-    "int16": "int16_t", "int8": "int8_t", "uint8": "uint8_t", "bool": "bool",
-    "float16": "Ort::Float16_t",
-}  # fmt: skip
 _CS_TYPES = {
     "float32": "float", "float64": "double", "int64": "long", "int32": "int", "int16": "short",
     "int8": "sbyte", "uint8": "byte", "bool": "bool", "float16": "Float16",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output as the snippets need it."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,13 @@ class Snippet:
 
 
 def load_snippets(manifest: Manifest) -> tuple[Snippet, ...]:
-    """Loading code; empty for a bundle that ONNX Runtime does not run."""
+    """Loading code; empty for a bundle of a backend that we do not know."""
+    if manifest.target.backend == "tvm":
+        return (
+            Snippet("Python", "pip install apache-tvm numpy", python_example(manifest)),
+            Snippet("C++", "libtvm_runtime.so and the headers of apache-tvm-ffi",
+                    cpp_example(manifest)),
+        )  # fmt: skip
     if manifest.target.backend != "onnxruntime":
         return ()
     inputs, outputs = input_tensors(manifest), output_names(manifest)
@@ -60,29 +59,6 @@ def load_snippets(manifest: Manifest) -> tuple[Snippet, ...]:
     )  # fmt: skip
 
 
-def input_tensors(manifest: Manifest) -> tuple[Tensor, ...]:
-    """Inputs with the shapes that were measured."""
-    shapes = manifest.target.input_shapes
-    tensors = []
-    for spec in manifest.inputs:
-        # the target knows the names exactly; a name may itself look like a spelled type
-        known = [name for name in shapes if spec == name or spec.startswith(f"{name}: ")]
-        name, dtype = _name_and_dtype(spec)
-        name = max(known, key=len, default=name)
-        tensors.append(Tensor(name, dtype, shapes.get(name, (manifest.target.batch_size,))))
-    return tuple(tensors)
-
-
-def output_names(manifest: Manifest) -> tuple[str, ...]:
-    """Names of the outputs."""
-    return tuple(_name_and_dtype(spec)[0] for spec in manifest.outputs)
-
-
-def _name_and_dtype(spec: str) -> tuple[str, str]:
-    match = _SPEC.fullmatch(spec)
-    return (match["name"], match["dtype"]) if match else (spec, "float32")
-
-
 def _python(
     inputs: Sequence[Tensor], outputs: Sequence[str], threads: int, kernels: Sequence[str]
 ) -> str:
@@ -97,15 +73,11 @@ def _python(
         '    "bundle/model.onnx", options, providers=["CPUExecutionProvider"]',
         ")",
         "inputs = {  # put your data here",
-        *(f"    {t.name!a}: np.zeros({t.shape}, dtype=np.{_numpy(t.dtype)})," for t in inputs),
+        *(f"    {t.name!a}: np.zeros({t.shape}, dtype=np.{numpy_type(t.dtype)})," for t in inputs),
         "}",
         f"outputs = session.run([{', '.join(ascii(o) for o in outputs)}], inputs)",
     ]
     return "\n".join(lines)
-
-
-def _numpy(dtype: str) -> str:
-    return "bool_" if dtype == "bool" else dtype
 
 
 def _cpp(
@@ -128,7 +100,7 @@ def _cpp(
         "  std::vector<Ort::Value> inputs;",
     ]
     for i, tensor in enumerate(inputs):
-        kind = _CPP_TYPES.get(tensor.dtype, "float")
+        kind = CPP_TYPES.get(tensor.dtype, "float")
         size = " * ".join(map(str, tensor.shape)) or "1"
         dims = ", ".join(map(str, tensor.shape))
         lines += [
@@ -139,8 +111,8 @@ def _cpp(
         ]
     lines += [
         "",
-        f"  const char* input_names[] = {{{', '.join(_cpp_literal(t.name) for t in inputs)}}};",
-        f"  const char* output_names[] = {{{', '.join(_cpp_literal(o) for o in outputs)}}};",
+        f"  const char* input_names[] = {{{', '.join(cpp_literal(t.name) for t in inputs)}}};",
+        f"  const char* output_names[] = {{{', '.join(cpp_literal(o) for o in outputs)}}};",
         "  auto outputs = session.Run(Ort::RunOptions{nullptr}, input_names, inputs.data(),",
         f"                             inputs.size(), output_names, {len(outputs)});",
         "}",
@@ -172,17 +144,6 @@ def _csharp(
     names = ", ".join(_csharp_literal(o) for o in outputs)
     lines += ["};", f"using var outputs = session.Run(inputs, new[] {{ {names} }});"]
     return "\n".join(lines)
-
-
-def _cpp_literal(name: str) -> str:
-    """Octal bytes of UTF-8: three digits end by themselves, unlike hexadecimal ones."""
-    return f'"{"".join(_cpp_byte(byte) for byte in name.encode("utf-8", "replace"))}"'
-
-
-def _cpp_byte(byte: int) -> str:
-    # a question mark could begin a trigraph
-    plain = 32 <= byte < 127 and chr(byte) not in '"\\?'
-    return chr(byte) if plain else f"\\{byte:03o}"
 
 
 def _csharp_literal(name: str) -> str:

@@ -18,7 +18,7 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from autosparse.artifacts.load_snippets import input_tensors, load_snippets, output_names
+from autosparse.artifacts.load_snippets import load_snippets
 from autosparse.artifacts.report_data import ReportData
 from autosparse.artifacts.report_evidence import (
     latency_view,
@@ -31,6 +31,7 @@ from autosparse.artifacts.report_rails import counted_sentence, guard_rails_view
 from autosparse.artifacts.report_recovery import recovery_view
 from autosparse.artifacts.report_verdict import verdict_view
 from autosparse.artifacts.report_words import QualityWords, bytes_size, count, duration, short
+from autosparse.artifacts.snippet_tensors import input_tensors, output_names
 
 _TEMPLATES = "templates"
 

@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from autosparse.artifacts.bundle import MODEL_FILE, check_bundle, delivered_model
+from autosparse.artifacts.bundle import MODEL_FILES, check_bundle, delivered_model
 from autosparse.artifacts.manifest import MANIFEST_NAME
 from autosparse.cli.terminal import print_json, print_table
 from autosparse.errors import ConfigError, MeasurementError, ModelError
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _file(path: Path) -> LoweredModel:
     """A model file, or the model of a bundle with the kernels and the settings it came with."""
     directory = path.absolute().parent
-    if path.name == MODEL_FILE and (directory / MANIFEST_NAME).is_file():
+    if path.name in MODEL_FILES and (directory / MANIFEST_NAME).is_file():
         return delivered_model(directory, check_bundle(directory))
     return LoweredModel(directory, path.name)
 

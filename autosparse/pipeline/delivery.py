@@ -24,6 +24,7 @@ from autosparse.artifacts.report_data import (
     ReportData,
     TrialPoint,
 )
+from autosparse.artifacts.tvm_snippets import tvm_files
 from autosparse.datasets import halves
 from autosparse.evaluation import Comparison, Contract, Verdict
 from autosparse.model_graph.cost import layer_costs
@@ -92,6 +93,7 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         "measurements.jsonl": _raw_samples(comparison),
         "environment.json": bench.baseline.environment.model_dump_json(indent=2) + "\n",
         "report.html": render_report(report),
+        **tvm_files(manifest),
     }
     return write_bundle(job.workspace.bundle, verified.model, texts, manifest)
 

@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from autosparse.artifacts.load_snippets import Snippet, input_tensors, load_snippets
+from autosparse.artifacts.load_snippets import Snippet, load_snippets
 from autosparse.artifacts.manifest import Manifest
+from autosparse.artifacts.snippet_tensors import input_tensors
 from autosparse.evaluation import Target
 
 HOSTILE = 'a"; system("x"); //\n\\u0022\'?\N{SNOWMAN}: float32 (1)'
@@ -60,7 +61,12 @@ def test_kernel_libraries_are_registered() -> None:
 
 
 def test_another_backend_gets_no_onnxruntime_code() -> None:
-    assert load_snippets(manifest(target=Target(backend="tvm"))) == ()
+    assert load_snippets(manifest(target=Target(backend="elsewhere"))) == ()
+    for snippet in load_snippets(manifest(target=manifest().target.model_copy(
+        update={"backend": "tvm"}
+    ))):  # fmt: skip
+        assert "onnx" not in snippet.code
+        assert "model.params" in snippet.code or "AUTOSPARSE_PARAMETERS" in snippet.code
 
 
 def test_hostile_names_cannot_leave_their_literal() -> None:

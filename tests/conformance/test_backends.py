@@ -19,6 +19,7 @@ from tests.models import images
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("dense:int8", "unstructured@0.9:fp32", "2:4:fp32"),
+    "tvm": ("dense:int8", "unstructured@0.9:fp32"),
 }
 LEVELS = (
     "dense:fp32", "dense:bf16", "dense:int8", "dense:int4", "unstructured@0.9:fp32", "2:4:int8",

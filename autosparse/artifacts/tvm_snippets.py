@@ -1,0 +1,195 @@
+"""Code that runs a bundle with TVM's runtime alone: a C header, and examples in C++ and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autosparse.artifacts.manifest import Manifest
+from autosparse.artifacts.snippet_tensors import (
+    CPP_TYPES,
+    Tensor,
+    cpp_literal,
+    input_tensors,
+    numpy_type,
+    output_names,
+)
+
+HEADER_FILE, CPP_FILE, PYTHON_FILE = "model.h", "run_model.cpp", "run_model.py"
+_DLPACK = {"int": "kDLInt", "uint": "kDLUInt", "float": "kDLFloat", "bool": "kDLBool"}
+
+
+def tvm_files(manifest: Manifest) -> dict[str, str]:
+    """Name -> content of what lies beside a model for TVM; empty for other backends."""
+    if manifest.target.backend != "tvm":
+        return {}
+    return {
+        HEADER_FILE: _header(manifest),
+        CPP_FILE: cpp_example(manifest),
+        PYTHON_FILE: python_example(manifest),
+    }
+
+
+def python_example(manifest: Manifest) -> str:
+    """A script that runs one inference; it takes the bundle's directory."""
+    inputs = [
+        f"    aligned(np.zeros({t.shape}, dtype=np.{numpy_type(t.dtype)})),  # {t.name!a}"
+        for t in input_tensors(manifest)
+    ]
+    names = ", ".join(ascii(name) for name in output_names(manifest))
+    return "\n".join(
+        [
+            '"""Run the model with TVM\'s runtime alone: pip install apache-tvm numpy."""',
+            "",
+            "import ctypes",
+            "import importlib.util",
+            "import sys",
+            "from pathlib import Path",
+            "",
+            "import numpy as np",
+            "import tvm_ffi",
+            "",
+            f"THREADS = {manifest.target.threads}  # as measured",
+            "",
+            "",
+            "def aligned(array):",
+            '    """The same numbers in memory that begins on a cache line."""',
+            "    room = np.empty(array.nbytes + 64, np.uint8)",
+            "    begin = -room.ctypes.data % 64",
+            "    copy = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)",
+            "    copy[...] = array",
+            "    return tvm_ffi.from_dlpack(copy)",
+            "",
+            "",
+            'bundle = Path(sys.argv[1] if len(sys.argv) > 1 else "bundle").resolve()',
+            'tvm = Path(next(iter(importlib.util.find_spec("tvm").submodule_search_locations)))',
+            'ctypes.CDLL(str(tvm / "lib" / "libtvm_runtime.so"), ctypes.RTLD_GLOBAL)',
+            'library = tvm_ffi.load_module(str(bundle / "model.so"))',
+            'load = library.get_function("autosparse_load", True)',
+            'parameters = load(str(bundle / "model.params"), THREADS)',
+            'machine = library["vm_load_executable"]()',
+            'machine["vm_initialization"](1, 0, 2)  # processor, the first one, pooled memory',
+            "",
+            "inputs = [  # put your data here",
+            *inputs,
+            "]",
+            'made = machine["main"](parameters, *inputs)',
+            f"names = [{names}]",
+            "for name, value in zip(names, [made] if len(names) == 1 else made):",
+            "    print(name, np.from_dlpack(value))",
+            "",
+        ]
+    )
+
+
+def cpp_example(manifest: Manifest) -> str:
+    """A program that runs one inference; it takes the bundle's directory."""
+    tensors = input_tensors(manifest)
+    given = "".join(f", input{i}" for i in range(len(tensors)))
+    outputs = output_names(manifest)
+    result = (
+        "    ffi::Tensor output = made.cast<ffi::Tensor>();"
+        if len(outputs) == 1
+        else "    ffi::Tensor output = made.cast<ffi::Array<ffi::Tensor>>()[0];"
+    )
+    return "\n".join(
+        [
+            "// Runs the model with TVM's runtime alone.",
+            "// g++ -std=c++17 run_model.cpp $(tvm-ffi-config --cxxflags --ldflags --libs) -ldl",
+            "// libtvm_runtime.so must lie where the loader looks (LD_LIBRARY_PATH).",
+            "#include <dlfcn.h>",
+            "#include <tvm/ffi/container/array.h>",
+            "#include <tvm/ffi/container/tensor.h>",
+            "#include <tvm/ffi/extra/module.h>",
+            "#include <cstdio>",
+            "#include <cstdlib>",
+            "#include <cstring>",
+            "#include <string>",
+            '#include "model.h"',
+            "",
+            "namespace ffi = tvm::ffi;",
+            "",
+            "struct Aligned {",
+            "  void AllocData(DLTensor* tensor) {",
+            "    const size_t bytes = (ffi::GetDataSize(*tensor) + 63) / 64 * 64;",
+            "    tensor->data = std::memset(std::aligned_alloc(64, bytes), 0, bytes);",
+            "  }",
+            "  void FreeData(DLTensor* tensor) { std::free(tensor->data); }",
+            "};",
+            "",
+            "int main(int count, char** arguments) {",
+            '  const std::string bundle = count > 1 ? arguments[1] : "bundle";',
+            '  if (!dlopen("libtvm_runtime.so", RTLD_NOW | RTLD_GLOBAL)) {',
+            '    std::fprintf(stderr, "%s\\n", dlerror());',
+            "    return 1;",
+            "  }",
+            "  try {",
+            '    ffi::Module library = ffi::Module::LoadFromFile(bundle + "/" AUTOSPARSE_LIBRARY);',
+            '    ffi::Function load = library->GetFunction("autosparse_load", true).value();',
+            '    const std::string numbers = bundle + "/" AUTOSPARSE_PARAMETERS;',
+            "    ffi::Any parameters = load(numbers, AUTOSPARSE_THREADS);",
+            '    ffi::Function open = library->GetFunction("vm_load_executable").value();',
+            "    ffi::Module machine = open().cast<ffi::Module>();",
+            '    machine->GetFunction("vm_initialization").value()(1, 0, 2);',
+            *(
+                f"    ffi::Tensor input{i} = ffi::Tensor::FromNDAlloc(Aligned(), "
+                f"{_shape(tensor)}, {_type(tensor)}, DLDevice{{kDLCPU, 0}});"
+                for i, tensor in enumerate(tensors)
+            ),
+            "    // put your data into input0.data_ptr() and the others here",
+            f'    ffi::Any made = machine->GetFunction("main").value()(parameters{given});',
+            result,
+            "    const long long numbers_made = output.numel();",
+            '    std::printf("%s: %lld numbers\\n", autosparse_output_names[0], numbers_made);',
+            "  } catch (const ffi::Error& error) {",
+            '    std::fprintf(stderr, "%s\\n", error.what());',
+            "    return 1;",
+            "  }",
+            "}",
+            "",
+        ]
+    )
+
+
+def _header(manifest: Manifest) -> str:
+    """Names, types and shapes, for programs in C and C++."""
+    tensors, outputs = input_tensors(manifest), output_names(manifest)
+    lines = [
+        "/* What model.so takes and gives. Open model.params with its function autosparse_load",
+        " * (path, threads); main takes what that returned, then the inputs in this order. */",
+        "#ifndef AUTOSPARSE_MODEL_H",
+        "#define AUTOSPARSE_MODEL_H",
+        "",
+        "#include <stdint.h>",
+        "",
+        '#define AUTOSPARSE_LIBRARY "model.so"',
+        '#define AUTOSPARSE_PARAMETERS "model.params"',
+        f"#define AUTOSPARSE_THREADS {manifest.target.threads} /* as measured */",
+        f"#define AUTOSPARSE_INPUTS {len(tensors)}",
+        f"#define AUTOSPARSE_OUTPUTS {len(outputs)}",
+        "",
+        _names("autosparse_input_names", [tensor.name for tensor in tensors]),
+        _names("autosparse_output_names", outputs),
+    ]
+    for i, tensor in enumerate(tensors):
+        kind = CPP_TYPES.get(tensor.dtype, "float")
+        sizes = ", ".join(map(str, tensor.shape)) or "1"
+        lines += [
+            f"/* {kind} */",
+            f"static const int64_t autosparse_input_{i}_shape[] = {{{sizes}}};",
+        ]
+    return "\n".join([*lines, "", "#endif", ""])
+
+
+def _names(array: str, names: Sequence[str]) -> str:
+    literals = ", ".join(cpp_literal(name) for name in names)
+    return f"static const char *const {array}[] = {{{literals}}};"
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"ffi::Shape({{{', '.join(map(str, tensor.shape))}}})"
+
+
+def _type(tensor: Tensor) -> str:
+    kind = tensor.dtype.rstrip("0123456789")
+    bits = tensor.dtype[len(kind) :] or "8"
+    return f"DLDataType{{{_DLPACK.get(kind, 'kDLFloat')}, {bits}, 1}}"

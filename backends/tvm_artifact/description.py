@@ -1,0 +1,47 @@
+"""What an artifact says of itself: stored with its parameters, read by whoever runs it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ArtifactTensor(BaseModel):
+    """An input or output of the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    dtype: str
+    """As NumPy spells it."""
+    shape: tuple[int | str, ...]
+    """A name where any size will do; equal names stand for equal sizes."""
+
+
+class ArtifactLayer(BaseModel):
+    """A layer of the model, as the library runs it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    node: str
+    """Name of its node in the model graph."""
+    function: str
+    """Function of the library that computes it; the place in this list is its first number."""
+    precision: Literal["fp32", "int8"]
+    skips_zeros: bool
+
+
+class ArtifactDescription(BaseModel):
+    """Everything that is not code or numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    architecture: str
+    """As `platform.machine()` spells it."""
+    instruction_set: str
+    """What the processor must have, for example `avx512-vnni`."""
+    inputs: tuple[ArtifactTensor, ...]
+    outputs: tuple[ArtifactTensor, ...]
+    layers: tuple[ArtifactLayer, ...]

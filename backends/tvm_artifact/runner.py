@@ -1,0 +1,190 @@
+"""Open and run an artifact with TVM's small runtime alone: no compiler, no ONNX Runtime, no torch.
+
+The runtime's thread pool is the process's own: whoever opens an artifact with another number of
+threads changes it for all that are open.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import os
+import platform
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autosparse.errors import MeasurementError
+from autosparse.evaluation.backend import Array
+from backends.tvm_artifact.description import ArtifactDescription, ArtifactTensor
+from backends.tvm_artifact.parameter_file import read_description
+from backends.tvm_artifact.without_torch import keeping_torch_out
+
+_CPU, _FIRST_DEVICE, _POOLED = 1, 0, 2
+_ALIGNMENT = 64
+_ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
+_ELF_MACHINE_AT = 18
+_ONE_THREAD_EACH = 1
+
+Instrument = Callable[[str, bool, Sequence[Any]], None]
+"""(function, whether it is about to run, its arguments): told of every call of a graph."""
+
+
+class ArtifactRunner:
+    """One open artifact."""
+
+    def __init__(self, library: Path, parameters: Path, *, threads: int) -> None:
+        """Open it.
+
+        Args:
+            library: the compiled code.
+            parameters: its weights.
+            threads: of TVM's pool, from now on and for every open artifact.
+
+        Raises:
+            MeasurementError: a file is missing, damaged, or made for another machine.
+        """
+        self.description = described(parameters)
+        _check_machine(library, self.description)
+        ffi = _runtime()
+        try:
+            module = ffi.load_module(str(library))
+            self._parameters = module.get_function("autosparse_load", True)(
+                str(parameters), threads
+            )
+            self._machine = module["vm_load_executable"]()
+            self._machine["vm_initialization"](_CPU, _FIRST_DEVICE, _POOLED)
+            self._main = self._machine["main"]
+        except Exception as error:  # the runtime's own, and what Python makes of them
+            raise MeasurementError(
+                f"TVM cannot open {library.name}: {first_line(error)}"
+            ) from error
+        if threads > 1:
+            ffi.get_global_func("runtime.config_threadpool")(_ONE_THREAD_EACH, threads)
+        self._ffi = ffi
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One inference.
+
+        Raises:
+            MeasurementError: an input is missing, or of another type or shape.
+        """
+        given = check_inputs(self.description.inputs, inputs)
+        try:
+            made = self._main(self._parameters, *(self._tensor(array) for array in given))
+        except Exception as error:
+            raise MeasurementError(f"TVM failed: {first_line(error)}") from error
+        values = [made] if len(self.description.outputs) == 1 else list(made)
+        return {
+            output.name: np.from_dlpack(value)
+            for output, value in zip(self.description.outputs, values, strict=True)
+        }
+
+    def watch(self, instrument: Instrument) -> None:
+        """Tell of every function that the graph calls, which slows it down."""
+
+        def told(_: Any, name: str, before: bool, __: Any, *arguments: Any) -> None:
+            instrument(name, before, arguments)
+
+        self._machine["set_instrument"](self._ffi.convert(told))
+
+    def _tensor(self, array: Array) -> Any:
+        """Compiled code expects its inputs aligned."""
+        if array.ctypes.data % _ALIGNMENT or not array.flags.c_contiguous:
+            array = aligned_copy(array)
+        if not array.flags.writeable:  # which DLPack refuses, although nothing is written
+            array = aligned_copy(array)
+        return self._ffi.from_dlpack(array)
+
+
+def check_inputs(wanted: Sequence[ArtifactTensor], given: Mapping[str, Array]) -> list[Array]:
+    """The arrays in the order of the model's inputs.
+
+    Raises:
+        MeasurementError: one is missing, or of another type or shape; the message has both.
+    """
+    sizes: dict[str, int] = {}
+    found = []
+    for spec in wanted:
+        if spec.name not in given:
+            raise MeasurementError(f"the input {spec.name!r} is missing")
+        array = given[spec.name]
+        fits = array.ndim == len(spec.shape) and all(
+            size == (sizes.setdefault(dim, size) if isinstance(dim, str) and dim else dim or size)
+            for dim, size in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits or str(array.dtype) != spec.dtype:
+            raise MeasurementError(
+                f"the input {spec.name!r} is {array.dtype} {array.shape}, and the model takes "
+                f"{spec.dtype} ({', '.join(str(dim) or '?' for dim in spec.shape)})"
+            )
+        found.append(array)
+    return found
+
+
+def aligned_copy(array: Array) -> Array:
+    """A copy in memory that begins on a cache line."""
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    begin = -room.ctypes.data % _ALIGNMENT
+    copy = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def described(parameters: Path) -> ArtifactDescription:
+    """What an artifact says of itself.
+
+    Raises:
+        MeasurementError: the file is missing or damaged.
+    """
+    try:
+        return ArtifactDescription.model_validate_json(read_description(parameters))
+    except OSError as error:
+        raise MeasurementError(f"{parameters.name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise MeasurementError(f"{parameters.name} does not say what it is") from error
+
+
+def _check_machine(library: Path, description: ArtifactDescription) -> None:
+    """What the loader would say is a riddle, or nothing at all."""
+    try:
+        with library.open("rb") as file:
+            begin = file.read(_ELF_MACHINE_AT + 2)
+    except OSError as error:
+        raise MeasurementError(f"{library.name} cannot be read: {error.strerror}") from error
+    if len(begin) < _ELF_MACHINE_AT + 2 or not begin.startswith(b"\x7fELF"):
+        raise MeasurementError(f"{library.name} is no library: the file is damaged")
+    machine = struct.unpack_from("<H", begin, _ELF_MACHINE_AT)[0]
+    architecture = _ELF_MACHINES.get(machine, f"machine {machine}")
+    if architecture != platform.machine():
+        raise MeasurementError(
+            f"{library.name} is made for {architecture}, and this machine is {platform.machine()}"
+        )
+
+
+@cache
+def _runtime() -> Any:
+    """TVM's FFI, with its runtime loaded and nothing of its compiler.
+
+    Raises:
+        MeasurementError: TVM is not installed.
+    """
+    found = importlib.util.find_spec("tvm")
+    if found is None or not found.submodule_search_locations:
+        raise MeasurementError("Apache TVM is not installed (pip install 'autosparse[kernels]')")
+    os.environ.setdefault("TVM_BIND_THREADS", "0")  # whoever started us chose the cores
+    with keeping_torch_out():
+        ffi = importlib.import_module("tvm_ffi")
+    folder = Path(next(iter(found.submodule_search_locations)))
+    ctypes.CDLL(str(folder / "lib" / "libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
+    return ffi
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the trace that the runtime adds."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

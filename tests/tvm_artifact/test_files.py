@@ -1,0 +1,203 @@
+"""Files that are damaged, of another machine, or given the wrong inputs: each in a sentence."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autosparse.artifacts.bundle import delivered_model
+from autosparse.artifacts.tvm_snippets import CPP_FILE, HEADER_FILE, PYTHON_FILE, tvm_files
+from autosparse.errors import MeasurementError
+from autosparse.evaluation import LoweredModel, Target, TimingSettings
+from autosparse.levels import BASELINE, Recipe
+from backends.tvm_backend import PARAMETERS_NAME, TvmBackend
+from tests.artifacts.report_example import manifest
+from tests.lowering import Subject, request
+from tests.models import images
+from workers.messages import FileToOpen, MeasureRequest
+from workers.parcel import Parcel
+
+ELF_MACHINE = 18
+AARCH64 = 183
+INSTRUCTIONS = slice(128, 160)
+"""Of the header of the parameters."""
+Damage = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def delivered(residual: Subject, tmp_path_factory: pytest.TempPathFactory) -> LoweredModel:
+    """An artifact of the residual network; not to be written to."""
+    return TvmBackend().lower(request(residual, {}), tmp_path_factory.mktemp("artifact"))
+
+
+@pytest.fixture
+def copy(delivered: LoweredModel, tmp_path: Path) -> LoweredModel:
+    """One that may be damaged."""
+    shutil.copytree(delivered.directory, tmp_path / "copy")
+    return LoweredModel(tmp_path / "copy", delivered.entry, library=delivered.library)
+
+
+def overwrite(path: Path, at: slice, content: bytes) -> None:
+    changed = bytearray(path.read_bytes())
+    changed[at] = content
+    path.write_bytes(changed)
+
+
+def other_weights(path: Path) -> None:
+    middle = path.stat().st_size // 2
+    overwrite(path, slice(middle, middle + 4), b"\x55\x54\x53\x52")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-64])
+
+
+def another_code(path: Path) -> None:
+    overwrite(path, slice(64, 65), b"z")
+
+
+def other_instructions(path: Path) -> None:
+    overwrite(path, INSTRUCTIONS, b"avx99".ljust(32, b"\0"))
+
+
+def nonsense(path: Path) -> None:
+    path.write_bytes(b"nonsense" * 40)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (other_weights, "is damaged"),
+        (cut, "is not whole"),
+        (another_code, "belongs to another library"),
+        (other_instructions, "compiled for avx99"),
+        (nonsense, "no file of parameters"),
+        (Path.unlink, "cannot be read"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_parameters_that_do_not_fit(copy: LoweredModel, damage: Damage, said: str) -> None:
+    damage(copy.path)
+    with pytest.raises(MeasurementError, match=said):
+        TvmBackend().open(copy, threads=1)
+
+
+def test_a_library_of_another_architecture(copy: LoweredModel) -> None:
+    assert copy.library_path is not None
+    overwrite(copy.library_path, slice(ELF_MACHINE, ELF_MACHINE + 1), bytes([AARCH64]))
+    with pytest.raises(MeasurementError, match="made for aarch64"):
+        TvmBackend().open(copy, threads=1)
+
+
+def test_a_library_that_is_none(copy: LoweredModel) -> None:
+    assert copy.library_path is not None
+    copy.library_path.write_bytes(b"half a library")
+    with pytest.raises(MeasurementError, match="damaged"):
+        TvmBackend().open(copy, threads=1)
+
+
+def test_inputs_that_do_not_fit(delivered: LoweredModel) -> None:
+    runner = TvmBackend().open(delivered, threads=1)
+    with pytest.raises(MeasurementError, match="'image' is missing"):
+        runner.run({})
+    with pytest.raises(
+        MeasurementError, match=r"float32 \(1, 3, 8, 9\).*float32 \(batch, 3, 8, 8\)"
+    ):
+        runner.run({"image": np.zeros((1, 3, 8, 9), np.float32)})
+    with pytest.raises(MeasurementError, match="float64"):
+        runner.run({"image": np.zeros((1, 3, 8, 8))})
+
+
+def test_inputs_may_lie_anywhere(delivered: LoweredModel, residual: Subject) -> None:
+    runner = TvmBackend().open(delivered, threads=1)
+    given = images(2)
+    expected = runner.run({"image": given})["logits"]
+    memory = np.empty(given.nbytes + 4, np.uint8)[4:].view(np.float32).reshape(given.shape)
+    memory[...] = given
+    memory.flags.writeable = False
+    np.testing.assert_array_equal(runner.run({"image": memory})["logits"], expected)
+    turned = np.asfortranarray(given)
+    np.testing.assert_array_equal(runner.run({"image": turned})["logits"], expected)
+
+
+def test_a_parcel_holds_both_files(delivered: LoweredModel, tmp_path: Path) -> None:
+    np.savez(tmp_path / "inputs.npz", image=images(1))
+    asked = MeasureRequest(
+        files={"one": FileToOpen.of(delivered)}, inputs=tmp_path / "inputs.npz",
+        target=Target(backend="tvm"), settings=TimingSettings(),
+    )  # fmt: skip
+    moved = Parcel.of(asked).unpack(asked, tmp_path)
+    assert isinstance(moved, MeasureRequest)
+    there = moved.files["one"].to_model()
+    assert there.sha256() == delivered.sha256()
+    assert TvmBackend().open(there, threads=1).run({"image": images(1)})["logits"].shape == (1, 10)
+
+
+def test_a_bundle_names_its_model_and_its_library(delivered: LoweredModel, tmp_path: Path) -> None:
+    recipe = Recipe(model_sha256="0" * 64, levels={"stem": BASELINE})
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    found = delivered_model(tmp_path, manifest(files={PARAMETERS_NAME: "", "model.so": ""}))
+    assert (found.entry, found.library) == (PARAMETERS_NAME, "model.so")
+
+
+@pytest.fixture
+def bundle(copy: LoweredModel) -> Path:
+    """The artifact with its examples."""
+    target = Target(backend="tvm", input_shapes={"image": (1, 3, 8, 8)})
+    described = manifest(
+        target=target, inputs=("image: float32 (batch, 3, 8, 8)",),
+        outputs=("logits: float32 (batch, 10)",),
+    )  # fmt: skip
+    files = tvm_files(described)
+    assert files.keys() == {HEADER_FILE, CPP_FILE, PYTHON_FILE}
+    for name, text in files.items():
+        (copy.directory / name).write_text(text, encoding="utf-8")
+        assert text.count("\n") <= 60
+    return copy.directory
+
+
+def test_the_python_example_needs_the_runtime_alone(bundle: Path) -> None:
+    absent = "tvm", "onnxruntime", "torch", "onnx", "autosparse", "backends"
+    script = (
+        f"import importlib.util, runpy, sys\n"
+        f"found = importlib.util.find_spec('tvm')\n"
+        f"importlib.util.find_spec = lambda name: found\n"
+        f"sys.modules.update(dict.fromkeys({absent!r}))\n"
+        f"sys.argv = ['run_model.py', {str(bundle)!r}]\n"
+        f"runpy.run_path({str(bundle / PYTHON_FILE)!r})\n"
+        f"loaded = open('/proc/self/maps').read()\n"
+        f"assert 'libtvm_runtime' in loaded and 'libtvm_compiler' not in loaded\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=bundle
+    )
+    assert done.returncode == 0, done.stderr
+    assert "logits [[" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_the_cpp_example_compiles_and_runs(bundle: Path) -> None:
+    import tvm_ffi.libinfo
+
+    headers = [tvm_ffi.libinfo.find_include_path(), tvm_ffi.libinfo.find_dlpack_include_path()]
+    ffi = Path(tvm_ffi.libinfo.find_libtvm_ffi())
+    runtime = Path(next(p for p in sys.path if (Path(p) / "tvm/lib").is_dir())) / "tvm/lib"
+    program = bundle / "run_model"
+    flags = [f"-I{header}" for header in headers]
+    subprocess.run(
+        ["g++", "-std=c++17", *flags, str(bundle / CPP_FILE), "-o", str(program), str(ffi), "-ldl",
+         f"-Wl,-rpath,{ffi.parent}"],
+        check=True,
+    )  # fmt: skip
+    done = subprocess.run(
+        [str(program), str(bundle)], capture_output=True, text=True, check=False,
+        env={"LD_LIBRARY_PATH": f"{runtime}:{ffi.parent}"},
+    )  # fmt: skip
+    assert done.stdout == "logits: 10 numbers\n", done.stderr
