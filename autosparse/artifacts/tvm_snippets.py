@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import Template
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.artifacts.snippet_tensors import (
@@ -16,6 +17,56 @@ from autosparse.artifacts.snippet_tensors import (
 
 HEADER_FILE, CPP_FILE, PYTHON_FILE = "model.h", "run_model.cpp", "run_model.py"
 _DLPACK = {"int": "kDLInt", "uint": "kDLUInt", "float": "kDLFloat", "bool": "kDLBool"}
+
+_CPP_PROGRAM = Template(r"""// Runs the model with TVM's runtime alone.
+// g++ -std=c++17 run_model.cpp $$(tvm-ffi-config --cxxflags --ldflags --libs) -ldl
+// libtvm_runtime.so must lie where the loader looks (LD_LIBRARY_PATH).
+#include <dlfcn.h>
+#include <tvm/ffi/container/array.h>
+#include <tvm/ffi/container/tensor.h>
+#include <tvm/ffi/extra/module.h>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include "model.h"
+
+namespace ffi = tvm::ffi;
+
+struct Aligned {
+  void AllocData(DLTensor* tensor) {
+    const size_t bytes = (ffi::GetDataSize(*tensor) + 63) / 64 * 64;
+    tensor->data = std::memset(std::aligned_alloc(64, bytes), 0, bytes);
+  }
+  void FreeData(DLTensor* tensor) { std::free(tensor->data); }
+};
+
+int main(int count, char** arguments) {
+  const std::string bundle = count > 1 ? arguments[1] : "bundle";
+  if (!dlopen("libtvm_runtime.so", RTLD_NOW | RTLD_GLOBAL)) {
+    std::fprintf(stderr, "%s\n", dlerror());
+    return 1;
+  }
+  try {
+    ffi::Module library = ffi::Module::LoadFromFile(bundle + "/" AUTOSPARSE_LIBRARY);
+    ffi::Function load = library->GetFunction("autosparse_load", true).value();
+    const std::string numbers = bundle + "/" AUTOSPARSE_PARAMETERS;
+    ffi::Any parameters = load(numbers, AUTOSPARSE_THREADS);
+    ffi::Function open = library->GetFunction("vm_load_executable").value();
+    ffi::Module machine = open().cast<ffi::Module>();
+    machine->GetFunction("vm_initialization").value()(1, 0, 2);
+$tensors
+    // put your data into input0.data_ptr() and the others here
+    ffi::Any made = machine->GetFunction("main").value()(parameters$given);
+$result
+    const long long numbers_made = output.numel();
+    std::printf("%s: %lld numbers\n", autosparse_output_names[0], numbers_made);
+  } catch (const ffi::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
+""")
 
 
 def tvm_files(manifest: Manifest) -> dict[str, str]:
@@ -84,69 +135,17 @@ def python_example(manifest: Manifest) -> str:
 def cpp_example(manifest: Manifest) -> str:
     """A program that runs one inference; it takes the bundle's directory."""
     tensors = input_tensors(manifest)
-    given = "".join(f", input{i}" for i in range(len(tensors)))
-    outputs = output_names(manifest)
-    result = (
-        "    ffi::Tensor output = made.cast<ffi::Tensor>();"
-        if len(outputs) == 1
-        else "    ffi::Tensor output = made.cast<ffi::Array<ffi::Tensor>>()[0];"
-    )
-    return "\n".join(
-        [
-            "// Runs the model with TVM's runtime alone.",
-            "// g++ -std=c++17 run_model.cpp $(tvm-ffi-config --cxxflags --ldflags --libs) -ldl",
-            "// libtvm_runtime.so must lie where the loader looks (LD_LIBRARY_PATH).",
-            "#include <dlfcn.h>",
-            "#include <tvm/ffi/container/array.h>",
-            "#include <tvm/ffi/container/tensor.h>",
-            "#include <tvm/ffi/extra/module.h>",
-            "#include <cstdio>",
-            "#include <cstdlib>",
-            "#include <cstring>",
-            "#include <string>",
-            '#include "model.h"',
-            "",
-            "namespace ffi = tvm::ffi;",
-            "",
-            "struct Aligned {",
-            "  void AllocData(DLTensor* tensor) {",
-            "    const size_t bytes = (ffi::GetDataSize(*tensor) + 63) / 64 * 64;",
-            "    tensor->data = std::memset(std::aligned_alloc(64, bytes), 0, bytes);",
-            "  }",
-            "  void FreeData(DLTensor* tensor) { std::free(tensor->data); }",
-            "};",
-            "",
-            "int main(int count, char** arguments) {",
-            '  const std::string bundle = count > 1 ? arguments[1] : "bundle";',
-            '  if (!dlopen("libtvm_runtime.so", RTLD_NOW | RTLD_GLOBAL)) {',
-            '    std::fprintf(stderr, "%s\\n", dlerror());',
-            "    return 1;",
-            "  }",
-            "  try {",
-            '    ffi::Module library = ffi::Module::LoadFromFile(bundle + "/" AUTOSPARSE_LIBRARY);',
-            '    ffi::Function load = library->GetFunction("autosparse_load", true).value();',
-            '    const std::string numbers = bundle + "/" AUTOSPARSE_PARAMETERS;',
-            "    ffi::Any parameters = load(numbers, AUTOSPARSE_THREADS);",
-            '    ffi::Function open = library->GetFunction("vm_load_executable").value();',
-            "    ffi::Module machine = open().cast<ffi::Module>();",
-            '    machine->GetFunction("vm_initialization").value()(1, 0, 2);',
-            *(
-                f"    ffi::Tensor input{i} = ffi::Tensor::FromNDAlloc(Aligned(), "
-                f"{_shape(tensor)}, {_type(tensor)}, DLDevice{{kDLCPU, 0}});"
-                for i, tensor in enumerate(tensors)
-            ),
-            "    // put your data into input0.data_ptr() and the others here",
-            f'    ffi::Any made = machine->GetFunction("main").value()(parameters{given});',
-            result,
-            "    const long long numbers_made = output.numel();",
-            '    std::printf("%s: %lld numbers\\n", autosparse_output_names[0], numbers_made);',
-            "  } catch (const ffi::Error& error) {",
-            '    std::fprintf(stderr, "%s\\n", error.what());',
-            "    return 1;",
-            "  }",
-            "}",
-            "",
-        ]
+    made = "made.cast<ffi::Tensor>()"
+    if len(output_names(manifest)) > 1:
+        made = "made.cast<ffi::Array<ffi::Tensor>>()[0]"
+    return _CPP_PROGRAM.substitute(
+        given="".join(f", input{i}" for i in range(len(tensors))),
+        result=f"    ffi::Tensor output = {made};",
+        tensors="\n".join(
+            f"    ffi::Tensor input{i} = ffi::Tensor::FromNDAlloc(Aligned(), "
+            f"{_shape(tensor)}, {_type(tensor)}, DLDevice{{kDLCPU, 0}});"
+            for i, tensor in enumerate(tensors)
+        ),
     )
 
 

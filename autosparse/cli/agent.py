@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit", default="10m",
         help="Longest measurement, whatever the job asks for. Default: 10m.",
     )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_true", help="Print every message as a JSON document of its own."
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     signal.signal(signal.SIGTERM, _interrupt)
     with suppress(KeyboardInterrupt):
-        run_agent(settings, _print)
+        run_agent(settings, _print_document if arguments.json else _print)
     return 0
 
 
@@ -64,4 +68,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _print(line: str) -> None:
     console().print(line, markup=False)
+    sys.stdout.flush()
+
+
+def _print_document(line: str) -> None:
+    sys.stdout.write(json.dumps({"message": line}) + "\n")
     sys.stdout.flush()
