@@ -36,7 +36,7 @@ def run_starts(bench: Bench, search: Search) -> Starts:
     """
     bench.job.engines.progress.stage("feasibility", "how fast can this model get?")
     percentile = bench.job.config.percentile
-    fastest = bench.out_of_reach or _fastest(bench, search)
+    fastest = _fastest(bench, search)
     over = fastest.comparison.ratio_interval(percentile).low > bench.latency_bound
     bench.job.engines.progress.stage("starts", "what anyone would try first")
     for number, recipe in enumerate([fastest.recipe, plain_int8(bench), *_uniform(search)]):
@@ -54,10 +54,25 @@ def run_starts(bench: Bench, search: Search) -> Starts:
 
 
 def _fastest(bench: Bench, search: Search) -> Fastest:
+    """Found by descent; where the early verdict has found it, measured with its own weights."""
     environment = bench.baseline.environment.id
     journal = Journal(bench.job.workspace.descent, MeasuredTrial)
     descent = Descent(bench.job, bench.table, bench.ranges, environment, journal, bench.raw.records)
+    if bench.out_of_reach is not None:
+        recipe = _in_space(search.space, bench.out_of_reach.recipe)
+        measured = descent.measure([recipe])
+        if recipe.id in measured:
+            return Fastest(recipe, measured[recipe.id])
     return find_fastest(descent, search.space, search.predictor, bench.latency_bound)
+
+
+def _in_space(space: RecipeSpace, recipe: Recipe) -> Recipe:
+    """The recipe; where the table refused a level after its pilot, the layer's fastest one."""
+    point: dict[str, int] = {}
+    for name, member in space.layers.items():
+        wanted, options = recipe.levels[name], member.levels
+        point[member.group] = options.index(wanted) if wanted in options else len(options) - 1
+    return space.recipe(point)
 
 
 def _uniform(search: Search) -> list[Recipe]:

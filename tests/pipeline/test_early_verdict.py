@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
+from autosparse.calibration import LayerStatistics
+from autosparse.errors import CandidateError
 from autosparse.evaluation import Verdict
+from autosparse.levels import Level
+from autosparse.levels.weights import CompressedWeight
+from autosparse.methods.alps import Alps
+from autosparse.model_graph import Layer
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.optimize import Result
 from tests.fakes.fake_lane import FakeLane
@@ -65,6 +72,28 @@ def test_a_budget_within_reach_is_met(tmp_path: Path) -> None:
     planted = SparseWorld.make(tmp_path)
     assert run(planted, "20%").verdict is Verdict.MET
     assert not was_told(planted.progress)
+
+
+def test_a_level_that_cannot_be_made_after_all_is_replaced_in_the_offer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pilot has other weights: what its method fails at shows only later."""
+    planted = SparseWorld.make(tmp_path)
+    compress = Alps.compress
+
+    def failing(
+        self: Alps, layer: Layer, weight: Tensor, level: Level, statistics: LayerStatistics
+    ) -> CompressedWeight:
+        if layer.name == planted.world.layers[0]:
+            raise CandidateError("its Hessian cannot be factored")
+        return compress(self, layer, weight, level, statistics)
+
+    monkeypatch.setattr(Alps, "compress", failing)
+    result = run(planted, "10%")
+    assert result.verdict is Verdict.LATENCY_INFEASIBLE
+    assert result.manifest.fastest is not None
+    # int8 in the one, 40 us, and 16 us in the others
+    assert result.manifest.fastest.latency_ratio == pytest.approx(0.24)
 
 
 class CountingLane(FakeLane):
