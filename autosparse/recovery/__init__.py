@@ -19,6 +19,7 @@ RECOVERIES: Registry[Recovery] = Registry(
     {
         "fine_tune": "autosparse.recovery.fine_tune:FineTune",
         "gradual": "autosparse.recovery.gradual:Gradual",
+        "activating": "autosparse.recovery.activating:Activating",
         "sr_ste": "autosparse.recovery.sr_ste:SrSte",
         "bdwp": "autosparse.recovery.bdwp:Bdwp",
         "progressive_gradient_flow": (

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from autosparse.levels import Dense, Pattern
 from autosparse.recovery.recovery import Moment, Recovery
@@ -65,8 +66,12 @@ class Gradual(Recovery):
         part = ramp(moment.progress, 0.0, self.config.ramp_end)
         for layer in layers:
             if not layer.state("every_zero_is_there"):
-                layer.remask((layer.raw * layer.mask).abs(), gradual_pattern(layer.pattern, part))
+                layer.remask(self.scores(layer), gradual_pattern(layer.pattern, part))
                 layer.state("every_zero_is_there").fill_(last)
+
+    def scores(self, layer: TrainedLayer) -> Tensor:
+        """What is kept first, (output channels, K): the largest weights; what is zero stays so."""
+        return (layer.raw * layer.mask).abs()
 
     def at_target(self, progress: float) -> bool:
         """Behind the ramp."""

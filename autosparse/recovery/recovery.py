@@ -69,6 +69,9 @@ class Recovery:
         """The weight that is multiplied with, (output channels, K): the gradient comes with it."""
         return layer.raw * layer.mask
 
+    def watch(self, layer: TrainedLayer, values: Tensor) -> None:
+        """See what a layer computes for a batch in training, before its activation."""
+
     def backward_weight(self, layer: TrainedLayer) -> Tensor | None:
         """What gradients are multiplied with on their way back, (output channels, K), contiguous.
 

@@ -108,6 +108,8 @@ class Student(nn.Module):
             behind = layer.behind_node()
             if behind is not None:
                 hooks.setdefault(layer.layer.output, []).append(behind)
+            if self.training and layer.is_sparse:
+                hooks.setdefault(layer.layer.output, []).append(partial(self._watched, layer))
         for name, grid in self._rounded.items():
             hooks.setdefault(name, []).append(partial(on_grid, grid=grid))
         together: dict[str, Hook] = {name: _in_turn(own) for name, own in hooks.items()}
@@ -116,6 +118,11 @@ class Student(nn.Module):
                 self._graph[0], constants, (dict(inputs), observers, together), tie_weights=False
             )
         return answer
+
+    def _watched(self, layer: TrainedLayer, values: Tensor) -> Tensor:
+        """Let the recovery see what a layer computes."""
+        self.recovery.watch(layer, values)
+        return values
 
     def insert_norms(self, batches: Sequence[Batch]) -> None:
         """Give every convolution a batch norm that changes nothing on these rows.

@@ -25,6 +25,7 @@ _UNSTRUCTURED = ("unstructured@0.8:fp32", "unstructured@0.5:int8")
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "fine_tune": _EVERY,
     "gradual": _EVERY,
+    "activating": _EVERY,
     "sr_ste": _EVERY,
     "bdwp": ("2:4:fp32",),
     "progressive_gradient_flow": _EVERY,

@@ -13,6 +13,7 @@ import torch
 from autosparse.levels import Level
 from autosparse.model_graph import ModelGraph
 from autosparse.recovery import RECOVERIES, Moment
+from autosparse.recovery.activating import Activating, waking_scores
 from autosparse.recovery.cast import Cast, adaptive_l1_decay
 from autosparse.recovery.fine_tune import FineTune
 from autosparse.recovery.gradient_annealing import GradientAnnealing, soft_threshold
@@ -24,7 +25,8 @@ from autosparse.recovery.sr_ste import (
     sparse_refined_gradient,
     straight_through,
 )
-from tests.recovery.lessons import one_layer, trained
+from tests.models import images
+from tests.recovery.lessons import one_layer, student_of, trained
 
 WEIGHT = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.1, -0.2, 4.0, -0.3]])
 MASK = torch.tensor([[True, False, False, True], [False, False, True, True]])
@@ -207,3 +209,38 @@ def test_factors_share_out_zeros_and_do_not_undo_them() -> None:
         layer.state("factor").data.fill_(factor)
     recovery.after_step(layers, Moment(1, 0.1, 0.1), torch.optim.SGD([layers[0].raw]))
     assert [float(layer.state("factor").detach()) for layer in layers] == [-1.5, 0.0, 1.5]
+
+
+def test_waking_scores_by_hand() -> None:
+    """The first output is dead on every row, the second one never."""
+    found = waking_scores(WEIGHT, torch.tensor([1.0, 0.0]), 0.5)
+    assert torch.allclose(found, torch.tensor([[4.5, 0.5, 0.75, 3.0], [0.1, 0.2, 4.0, 0.3]]))
+
+
+@pytest.mark.checks("activating")
+def test_fewer_outputs_are_dead_than_with_zeros_by_size() -> None:
+    """Inputs are positive, weights fall on both sides of 0, and biases hold outputs down."""
+    rows = torch.rand(64, 16, generator=torch.Generator().manual_seed(8))
+
+    def dead(recovery: Gradual) -> float:
+        layer = one_layer(recovery, "unstructured@0.8:fp32")
+        optimizer = torch.optim.SGD([layer.raw])
+        for step in range(8, 88, 8):
+            recovery.watch(layer, rows @ (layer.raw * layer.mask).detach().T - 0.5)
+            recovery.after_step([layer], Moment(step, step / 80, 0.1), optimizer)
+        outputs = rows @ (layer.raw * layer.mask).detach().T - 0.5
+        return float((outputs <= 0).float().mean())
+
+    assert dead(Activating()) < dead(Gradual()) - 0.05
+
+
+def test_training_batches_are_watched_and_others_are_not(residual: ModelGraph) -> None:
+    recovery = Activating()
+    student = student_of(residual, "unstructured@0.5:fp32", recovery)
+    batch = {"image": torch.tensor(images(8))}
+    student.eval()
+    student(batch, 0.1)
+    assert not any(layer.state("dead").any() for layer in student.sparse_layers)
+    student.train()
+    student(batch, 0.1)
+    assert all(layer.state("dead").any() for layer in student.sparse_layers)
