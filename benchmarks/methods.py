@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -31,6 +31,7 @@ BARS: dict[str, dict[str, float]] = {
 }
 _COMPARED = ("2:4:fp32", "unstructured@0.90:fp32")
 _CONTROL = "fine_tune"
+_QUICK_STEPS = 150
 # 97.5th percentile of Student's t, by degrees of freedom
 _T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78}
 
@@ -49,6 +50,8 @@ class Scale:
     validation: int
     has_bars: bool
     """Whether the trainings are those that the bars are meant for."""
+    compared: tuple[str, ...] = ()
+    """Recoveries to compare, and nothing else is done; empty for the bars and all of them."""
 
 
 FULL = Scale(("resnet20", "resnet56"), 900.0, 1000, 3, 50_000, 5000, has_bars=True)
@@ -62,9 +65,9 @@ class MethodsBenchmark:
 
     def rows(self, request: Request) -> Iterator[Row]:
         """Measure model after model; what fails is a row, and the next one runs."""
-        scale = QUICK if request.quick else FULL
+        scale = chosen_scale(request.quick, request.models)
         environment = read_environment().id
-        for model in request.models or scale.models:
+        for model in scale.models:
             make = partial(_model_rows, request, scale, environment, model)
             yield from guarded_rows(request, environment, model, make)
 
@@ -110,7 +113,7 @@ class Bout:
             return self._drops([self.lab.train(levels, weights, method, p) for p in plans])
 
         theirs = drops(_CONTROL)
-        for name in RECOVERIES.names():
+        for name in self.scale.compared or RECOVERIES.names():
             if name == _CONTROL or RECOVERIES.load(name).why_not(levels):
                 continue
             mine = drops(name)
@@ -126,14 +129,25 @@ class Bout:
         return [100 * (self.lab.dense - t.accuracy) for t in trained]
 
 
+def chosen_scale(quick: bool, asked: Sequence[str]) -> Scale:
+    """How much is measured of what was asked for: models, recoveries, or both by their names."""
+    scale = QUICK if quick else FULL
+    compared = tuple(name for name in asked if name in RECOVERIES.names())
+    models = tuple(name for name in asked if name not in compared) or scale.models
+    steps = scale.steps or _QUICK_STEPS if compared else scale.steps
+    return replace(scale, models=models, compared=compared, steps=steps)
+
+
 def _model_rows(request: Request, scale: Scale, environment: str, model: str) -> Iterator[Row]:
     request.say(f"{model}: data and calibration")
     directory = request.directory / model
     lab = RecoveryLab(request.assets, model, scale.rows, scale.validation, directory)
-    request.say(f"{model}: dense control")
-    control = tuple(lab.train({}, {}, _CONTROL, plan) for plan in timed_plans(scale))
+    control: tuple[Trained, ...] = ()
+    if not scale.compared:
+        request.say(f"{model}: dense control")
+        control = tuple(lab.train({}, {}, _CONTROL, plan) for plan in timed_plans(scale))
     bout = Bout(model, lab, scale, environment, control)
-    for spelling in BARS:
+    for spelling in () if scale.compared else BARS:
         make = partial(_one, bout, spelling)
         yield from guarded_rows(request, environment, f"{model}: {spelling}", make)
     if scale.steps:

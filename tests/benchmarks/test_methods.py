@@ -8,7 +8,15 @@ import pytest
 
 from autosparse.levels import Level
 from benchmarks.benchmark import Request
-from benchmarks.methods import BARS, FULL, QUICK, MethodsBenchmark, interval_text, timed_plans
+from benchmarks.methods import (
+    BARS,
+    FULL,
+    QUICK,
+    MethodsBenchmark,
+    chosen_scale,
+    interval_text,
+    timed_plans,
+)
 
 
 def test_every_bar_is_a_level_of_every_model() -> None:
@@ -35,3 +43,13 @@ def test_without_the_assets_the_rows_are_skipped(tmp_path: Path, *, quick: bool)
     assert [row.what for row in rows] == list(scale.models)
     assert all(row.note.startswith("skipped: there is no models/") for row in rows)
     assert all(row.holds is None for row in rows)
+
+
+def test_recoveries_are_compared_by_name() -> None:
+    scale = chosen_scale(False, ("resnet20", "gsm", "st3"))
+    assert (scale.models, scale.compared) == (("resnet20",), ("gsm", "st3"))
+    assert scale.steps == FULL.steps
+    quick = chosen_scale(True, ("gsm",))
+    assert (quick.models, quick.compared) == (QUICK.models, ("gsm",))
+    assert quick.steps > 0
+    assert chosen_scale(False, ()) == FULL
