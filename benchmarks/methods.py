@@ -51,7 +51,7 @@ class Scale:
     has_bars: bool
     """Whether the trainings are those that the bars are meant for."""
     compared: tuple[str, ...] = ()
-    """Recoveries to compare, and nothing else is done; empty for the bars and all of them."""
+    """Recoveries that are compared, and nothing else is done; empty for the bars and all."""
 
 
 FULL = Scale(("resnet20", "resnet56"), 900.0, 1000, 3, 50_000, 5000, has_bars=True)
