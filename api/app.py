@@ -8,9 +8,21 @@ from fastapi import FastAPI
 
 from api.gatekeeping import Gatekeeper
 from api.problem_answers import PROBLEM_ANSWERS, answer_with_problems
-from api.routes import deliveries, jobs, operations, pages, schedules, uploads, webhooks
+from api.routes import (
+    deliveries,
+    jobs,
+    operations,
+    pages,
+    pending_uploads,
+    schedules,
+    uploads,
+    webhooks,
+)
 from api.service import Service
 
+_PARTS = (
+    uploads, pending_uploads, jobs, deliveries, schedules, webhooks, operations, pages,
+)  # fmt: skip
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _DESCRIPTION = """\
 Give a trained model and a latency budget on a named device; get the most accurate model that
@@ -32,7 +44,7 @@ def create_app(service: Service) -> FastAPI:
     )  # fmt: skip
     app.state.service = service
     answer_with_problems(app)
-    for part in (uploads, jobs, deliveries, schedules, webhooks, operations, pages):
+    for part in _PARTS:
         app.include_router(part.router, responses=PROBLEM_ANSWERS)
     app.add_middleware(
         Gatekeeper,

@@ -70,6 +70,10 @@ class FileStore:
         with stored_safely(self.root):
             return made.replace(place)
 
+    def pending(self, id_: str) -> Path:
+        """Where an upload lies that arrives in pieces."""
+        return self.root / "incoming" / id_
+
     def incoming(self) -> Path:
         """A new path for something that is being received or unpacked."""
         return self.root / "incoming" / new_id("in")

@@ -65,7 +65,7 @@ class Gatekeeper:
             refused = RequestError("a page of another site may not use this server")
             await problem_response(refused)(scope, receive, send)
             return
-        if scope["method"] == "POST" and scope["path"] in _UPLOADS:
+        if _is_upload(scope):
             await self._app(scope, receive, send)
             return
         body = await self._whole_body(receive)
@@ -106,6 +106,13 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _is_own(origin: bytes | None, host: str) -> bool:
     """Whether a request comes from a page of this server, or from no page at all."""
     return origin is None or origin.decode("latin-1").partition("://")[2] == host
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Whether the body is a file, or a part of one: those have limits of their own."""
+    if scope["method"] == "PATCH":
+        return bool(scope["path"].startswith("/v1/uploads/"))
+    return bool(scope["method"] == "POST" and scope["path"] in _UPLOADS)
 
 
 def _without_port(host: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 
 from api.jobs import forget_job, is_needed
 from api.service import Service
-from api.tables import DeliveryRow, JobRow
+from api.tables import DeliveryRow, JobRow, PendingRow
 from autosparse.client.records import ENDED
 
 _log = logging.getLogger("autosparse.retention")
@@ -44,6 +44,9 @@ class Retention:
         )
         with service.database.writing() as session:
             session.execute(delete(DeliveryRow).where(told))
+            for row in session.scalars(select(PendingRow)):
+                if not service.files.pending(row.id).is_file():  # swept
+                    session.delete(row)
         if service.settings.keep_days is None:
             return 0
         return self._remove_jobs(now - service.settings.keep_days * _DAY_SECONDS)

@@ -58,6 +58,19 @@ class UploadRow(Base):
     """What the intake found in it."""
 
 
+class PendingRow(Base):
+    """An upload that arrives in pieces."""
+
+    __tablename__ = "pending_uploads"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    owner: Mapped[str] = mapped_column(_ID, ForeignKey("keys.id"), index=True)
+    kind: Mapped[str] = mapped_column(_KIND)
+    name: Mapped[str] = mapped_column(_NAME)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created: Mapped[float]
+
+
 class TargetRow(Base):
     """A stored target file."""
 

@@ -16,7 +16,7 @@ from api.file_store import Received, remove
 from api.keys import Caller
 from api.service import Service
 from api.settings import ServerSettings
-from api.tables import JobUploadRow, ScheduleNeedRow, TargetRow, UploadRow
+from api.tables import JobUploadRow, PendingRow, ScheduleNeedRow, TargetRow, UploadRow
 from autosparse.client.records import DatasetInfo, ModelInfo, TargetInfo
 from autosparse.errors import (
     ConfigError,
@@ -67,7 +67,7 @@ def check_room(service: Service, owner: str, announced: int) -> None:
         QuotaError: how much it has.
     """
     with service.database.reading() as session:
-        _check_room(session, service, owner, announced)
+        check_room_left(session, service, owner, announced)
 
 
 def store_upload(
@@ -91,7 +91,7 @@ def store_upload(
         )  # fmt: skip
         with service.database.writing() as session:
             service.database.hold(session, received.sha256)
-            _check_room(session, service, caller.id, received.size_bytes)
+            check_room_left(session, service, caller.id, received.size_bytes)
             if unpacked.is_dir():
                 service.files.keep_model(unpacked, received.sha256)
             else:
@@ -203,12 +203,20 @@ def describe_target(row: TargetRow) -> TargetInfo:
     return TargetInfo(id=row.id, name=row.name, created=row.created, document=row.document)
 
 
-def _check_room(session: Session, service: Service, owner: str, size: int) -> None:
-    stored = session.scalar(select(func.sum(UploadRow.size_bytes)).where(UploadRow.owner == owner))
-    if (stored or 0) + size > service.settings.max_stored_bytes:
+def check_room_left(session: Session, service: Service, owner: str, size: int) -> None:
+    """Refuse so many more bytes where the key may not store them, too.
+
+    Raises:
+        QuotaError: how much it has; what is announced and on its way counts.
+    """
+    sums = (
+        select(func.sum(table.size_bytes)).where(table.owner == owner)
+        for table in (UploadRow, PendingRow)
+    )
+    stored = sum(session.scalar(each) or 0 for each in sums)
+    if stored + size > service.settings.max_stored_bytes:
         raise QuotaError(
-            f"the key stores {stored or 0} bytes, and may store "
-            f"{service.settings.max_stored_bytes}",
+            f"the key stores {stored} bytes, and may store {service.settings.max_stored_bytes}",
             hint="delete models and datasets that no job needs any more",
         )
 

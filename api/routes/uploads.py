@@ -18,12 +18,13 @@ from autosparse.errors import RequestError
 router = APIRouter(prefix="/v1")
 Upload = ModelInfo | DatasetInfo
 Name = Annotated[str, Query(description="For people; never part of a path.")]
-_BYTES: dict[str, Any] = {
+BYTES: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
+"""For the API's document: the body is a file."""
 
 
 def _routes(kind: uploads.UploadKind, file: str) -> APIRouter:
@@ -37,7 +38,7 @@ def _routes(kind: uploads.UploadKind, file: str) -> APIRouter:
     routes = APIRouter(prefix=f"/{plural}", tags=[plural])
 
     @routes.post(
-        "", status_code=201, openapi_extra=_BYTES, response_model=kind.record,
+        "", status_code=201, openapi_extra=BYTES, response_model=kind.record,
         summary=f"Upload a {kind.name}", description=f"Upload {file} as the body of the request.",
     )  # fmt: skip
     async def upload(

@@ -14,6 +14,7 @@ from typing import Any, Self
 import yaml
 
 from autosparse.client.http import Transport
+from autosparse.client.pieces import LARGE_BYTES, send_in_pieces
 from autosparse.client.records import (
     ENDED,
     ArtifactInfo,
@@ -83,7 +84,7 @@ class Client:
         Raises:
             ModelError: the intake refuses it; the message says why.
         """
-        return ModelInfo.model_validate(self._upload("/v1/models", Path(path), name))
+        return ModelInfo.model_validate(self._upload("model", Path(path), name))
 
     def upload_dataset(self, path: Path | str, name: str | None = None) -> DatasetInfo:
         """Upload an npz file.
@@ -91,7 +92,7 @@ class Client:
         Raises:
             DataError: it is no npz of plain arrays.
         """
-        return DatasetInfo.model_validate(self._upload("/v1/datasets", Path(path), name))
+        return DatasetInfo.model_validate(self._upload("dataset", Path(path), name))
 
     def store_target(self, document: Mapping[str, Any]) -> TargetInfo:
         """Store a target: the fields of a target file."""
@@ -314,10 +315,12 @@ class Client:
             raise ConfigError(f"{given} is no target file: it holds no fields")
         return self.store_target(document).id
 
-    def _upload(self, route: str, path: Path, name: str | None) -> Any:
+    def _upload(self, kind: str, path: Path, name: str | None) -> Any:
         try:
             with path.open("rb") as file:
-                return self._transport.upload(route, name or path.name, file)
+                if path.stat().st_size >= LARGE_BYTES:
+                    return send_in_pieces(self._transport, kind, name or path.name, file)
+                return self._transport.upload(f"/v1/{kind}s", name or path.name, file)
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -97,6 +97,14 @@ class Transport:
 
         return self._patiently(once)
 
+    def piece(self, path: str, offset: int, content: Iterator[bytes]) -> Any:
+        """Send a piece of an upload, once: whoever sends it asks what arrived, and goes on."""
+        with self._translated():
+            headers = {"Upload-Offset": str(offset)}
+            answer = self._http.patch(path, content=content, headers=headers)
+            _check(answer)
+            return answer.json()
+
     def download(self, path: str, file: IO[bytes]) -> None:
         """Write the body of an answer to a file; what broke off is gone on with."""
 

@@ -117,6 +117,35 @@ class DatasetInfo(Record):
     """What is in it."""
 
 
+class UploadProgress(Record):
+    """An upload that arrives in pieces."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "upl_0Cs8Yh4rEw2FkJt6LzQx9b",
+                    "kind": "dataset",
+                    "name": "train.npz",
+                    "size_bytes": 5_368_709_120,
+                    "received_bytes": 1_073_741_824,
+                }
+            ]
+        }
+    )
+
+    id: str
+    """Begins with `upl_`."""
+    kind: str
+    """model or dataset."""
+    name: str = ""
+    """As announced; for people."""
+    size_bytes: int
+    """Size of the whole file."""
+    received_bytes: int
+    """What has arrived: the next piece goes on there."""
+
+
 class TargetInfo(Record):
     """A stored target file."""
 

@@ -100,7 +100,7 @@ def listening(service: Service) -> Iterator[str]:
     server = uvicorn.Server(config)
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.listen()
+        listener.listen()  # who comes before the server is there waits for it
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

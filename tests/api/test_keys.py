@@ -87,9 +87,11 @@ def test_another_keys_ids_lead_nowhere(live: LiveService, fields: dict[str, Any]
     atlas = {"kind": "refresh_atlas", "cron": "0 3 * * *", "request": {"model": fields["model"]}}
     schedule = live.http.post("/v1/schedules", json=atlas).json()["id"]
     hook = live.http.post("/v1/webhooks", json={"url": "https://example.com/"}).json()["id"]
+    large = {"kind": "dataset", "size_bytes": 5}
+    pending = live.http.post("/v1/uploads", json=large).json()["id"]
     ids = {
         "target_id": target, "job_id": job, "name": "manifest.json", "schedule_id": schedule,
-        "webhook_id": hook,
+        "webhook_id": hook, "pending_id": pending,
     }  # fmt: skip
     other = live.new_key()
     tried = 0

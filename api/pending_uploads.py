@@ -1,0 +1,185 @@
+"""Uploads in pieces, for files that take longer than a connection lasts.
+
+What has arrived is what lies on the disk: a piece that broke off counts as far as it came, and the
+next one goes on there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal
+
+from anyio import to_thread
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from api.database import new_id
+from api.file_store import Received, too_large
+from api.keys import Caller
+from api.service import Service
+from api.tables import PendingRow
+from api.uploads import KINDS, check_name, check_room_left, store_upload
+from autosparse.artifacts.bundle import file_sha256
+from autosparse.client.records import DatasetInfo, ModelInfo, UploadProgress
+from autosparse.errors import ConflictError, NotFoundError
+from autosparse.journal import stored_safely
+
+
+class PendingRequest(BaseModel):
+    """What is going to be uploaded."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [{"kind": "dataset", "name": "train.npz", "size_bytes": 5_368_709_120}]
+        },
+    )  # fmt: skip
+
+    kind: Literal["model", "dataset"]
+    """A model, or a dataset."""
+    size_bytes: int = Field(gt=0)
+    """Size of the whole file."""
+    name: str = ""
+    """For people; never part of a path."""
+
+
+def begin(service: Service, caller: Caller, asked: PendingRequest) -> UploadProgress:
+    """Announce an upload.
+
+    Raises:
+        TooLargeError: more than one may have.
+        QuotaError: more than the key has room for, other announced uploads counted.
+    """
+    check_name(asked.name)
+    limit = KINDS[asked.kind].most_bytes(service.settings)
+    if asked.size_bytes > limit:
+        raise too_large("the upload", limit)
+    row = PendingRow(
+        id=new_id("upl"), owner=caller.id, kind=asked.kind, name=asked.name,
+        size_bytes=asked.size_bytes, created=time.time(),
+    )  # fmt: skip
+    with service.database.writing() as session:
+        service.database.hold(session, caller.id)
+        check_room_left(session, service, caller.id, asked.size_bytes)
+        session.add(row)
+        with stored_safely(service.files.root):
+            service.files.pending(row.id).touch(mode=0o600)
+    return _progress(service, row)
+
+
+def progress(service: Service, caller: Caller, id_: str) -> UploadProgress:
+    """How far an upload is.
+
+    Raises:
+        NotFoundError: there is no such upload of the caller's, any more.
+    """
+    with service.database.reading() as session:
+        return _progress(service, _find(session, service, caller, id_))
+
+
+async def receive(
+    service: Service, caller: Caller, id_: str, offset: int, pieces: AsyncIterator[bytes]
+) -> UploadProgress:
+    """Go on with an upload; what arrives is kept, even where the connection breaks.
+
+    Raises:
+        NotFoundError: there is no such upload of the caller's, any more.
+        ConflictError: it is not there that it goes on, or another piece is arriving.
+        TooLargeError: more than was announced; what was announced is kept.
+    """
+
+    def found() -> PendingRow:
+        with service.database.reading() as session:
+            return _find(session, service, caller, id_)
+
+    row = await to_thread.run_sync(found)
+    path = service.files.pending(id_)
+    with _alone(path) as file:
+        received = file.seek(0, 2)
+        if received != offset:
+            raise ConflictError(
+                f"{received} bytes have arrived, so it goes on there, and not at {offset}",
+                hint=f"GET /v1/uploads/{id_} tells received_bytes",
+            )
+        async for piece in pieces:
+            left = row.size_bytes - received
+            await to_thread.run_sync(file.write, piece[:left])
+            received += min(len(piece), left)
+            if len(piece) > left:
+                raise too_large("what arrives", row.size_bytes)
+    return _progress(service, row)
+
+
+def finish(service: Service, caller: Caller, id_: str) -> ModelInfo | DatasetInfo:
+    """Look into an upload that has arrived, and keep it. What is refused is removed.
+
+    Raises:
+        NotFoundError: there is no such upload of the caller's, any more.
+        ConflictError: it has not arrived as a whole.
+        UserInputError: what the intake has against it.
+    """
+    path = service.files.pending(id_)
+    with service.database.reading() as session:
+        row = _find(session, service, caller, id_)
+    told = _progress(service, row)
+    if told.received_bytes < told.size_bytes:
+        raise ConflictError(
+            f"{told.received_bytes} of {told.size_bytes} bytes have arrived",
+            hint=f"send the rest: PATCH /v1/uploads/{id_}",
+        )
+    with _alone(path):
+        arrived = service.files.incoming()
+        path.replace(arrived)
+    with service.database.writing() as session:
+        session.delete(_row(session, caller, id_))
+    received = Received(arrived, file_sha256(arrived), row.size_bytes)
+    return store_upload(service, caller, KINDS[row.kind], row.name, received)
+
+
+def give_up(service: Service, caller: Caller, id_: str) -> None:
+    """Forget what has arrived.
+
+    Raises:
+        NotFoundError: there is no such upload of the caller's.
+    """
+    with service.database.writing() as session:
+        session.delete(_row(session, caller, id_))
+    service.files.pending(id_).unlink(missing_ok=True)
+
+
+def _row(session: Session, caller: Caller, id_: str) -> PendingRow:
+    row = session.get(PendingRow, id_)
+    if row is None or row.owner != caller.id:
+        raise NotFoundError(f"there is no upload {id_}", hint="begin anew: POST /v1/uploads")
+    return row
+
+
+def _find(session: Session, service: Service, caller: Caller, id_: str) -> PendingRow:
+    row = _row(session, caller, id_)
+    if not service.files.pending(id_).is_file():  # it was left alone for too long
+        raise NotFoundError(f"there is no upload {id_}", hint="begin anew: POST /v1/uploads")
+    return row
+
+
+def _progress(service: Service, row: PendingRow) -> UploadProgress:
+    return UploadProgress(
+        id=row.id, kind=row.kind, name=row.name, size_bytes=row.size_bytes,
+        received_bytes=service.files.pending(row.id).stat().st_size,
+    )  # fmt: skip
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[IO[bytes]]:
+    """The file to append to, while nobody else does."""
+    with stored_safely(path), path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                "another piece of it is arriving", hint="wait until its connection has ended"
+            ) from error
+        yield file

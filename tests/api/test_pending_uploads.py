@@ -1,0 +1,196 @@
+"""Uploads in pieces: what arrived is kept, and goes on there."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from api.inspection import Inspector
+from api.retention import Retention
+from autosparse import Client
+from autosparse.client import client as client_module
+from autosparse.client import pieces
+from autosparse.client.http import Transport
+from autosparse.errors import DataError, ServiceError
+from tests.api.live_service import LiveService, listening, live_service, rows_file
+
+
+def begin(live: LiveService, content: bytes, kind: str = "dataset", **headers: str) -> Any:
+    asked = {"kind": kind, "name": "rows.npz", "size_bytes": len(content)}
+    return live.http.post("/v1/uploads", json=asked, headers=headers)
+
+
+def send(live: LiveService, path: str, offset: int, content: bytes, **headers: str) -> Any:
+    told = {"Upload-Offset": str(offset), **headers}
+    return live.http.patch(path, content=content, headers=told)
+
+
+def left_over(live: LiveService) -> list[Path]:
+    return list((live.service.files.root / "incoming").iterdir())
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    return rows_file(tmp_path / "rows.npz")
+
+
+def test_pieces_become_a_dataset(live: LiveService, content: bytes) -> None:
+    made = begin(live, content)
+    assert made.status_code == 201
+    path, half = made.headers["location"], len(content) // 2
+    assert send(live, path, 0, content[:half]).json()["received_bytes"] == half
+    assert live.http.get(path).json()["received_bytes"] == half
+    early = live.http.post(f"{path}:finish")
+    assert early.status_code == 409
+    assert str(half) in early.json()["detail"]
+    assert send(live, path, 0, content).status_code == 409
+    assert send(live, path, half, content[half:]).json()["received_bytes"] == len(content)
+    done = live.http.post(f"{path}:finish")
+    assert done.status_code == 201, done.text
+    assert done.headers["location"] == f"/v1/datasets/{done.json()['id']}"
+    assert done.json()["sha256"] == hashlib.sha256(content).hexdigest()
+    assert live.http.get(done.headers["location"]).json() == done.json()
+    assert live.http.get(path).status_code == 404
+    assert left_over(live) == []
+
+
+def test_more_than_was_announced_is_refused(live: LiveService, content: bytes) -> None:
+    path = begin(live, content).headers["location"]
+    assert send(live, path, 0, content + b"x").status_code == 413
+    assert live.http.get(path).json()["received_bytes"] == len(content)
+    assert live.http.post(f"{path}:finish").status_code == 201
+
+
+def test_what_the_intake_refuses_is_gone(live: LiveService) -> None:
+    path = begin(live, b"nothing").headers["location"]
+    send(live, path, 0, b"nothing")
+    refused = live.http.post(f"{path}:finish")
+    assert refused.status_code == 422
+    assert live.http.get(path).status_code == 404
+    assert left_over(live) == []
+
+
+def test_given_up_it_is_forgotten(live: LiveService, content: bytes) -> None:
+    path = begin(live, content).headers["location"]
+    send(live, path, 0, content[:10])
+    other = live.new_key()
+    assert live.http.delete(path, headers=other).status_code == 404
+    assert send(live, path, 10, b"x", **other).status_code == 404
+    assert live.http.delete(path).status_code == 204
+    assert live.http.get(path).status_code == 404
+    assert left_over(live) == []
+
+
+def test_left_alone_it_is_forgotten(live: LiveService, content: bytes) -> None:
+    path = begin(live, content).headers["location"]
+    (pending,) = left_over(live)
+    pending.unlink()  # as the sweep does with what is a day old
+    assert live.http.get(path).status_code == 404
+    Retention(live.service).tick()
+    assert live.http.delete(path).status_code == 404
+
+
+def test_what_is_on_its_way_counts(tmp_path: Path, inspector: Inspector, content: bytes) -> None:
+    size = len(content)
+    with live_service(tmp_path / "home", inspector, max_stored_bytes=size + 10) as live:
+        path = begin(live, content).headers["location"]
+        assert begin(live, content).status_code == 429
+        assert begin(live, content, **live.new_key()).status_code == 201
+        assert live.upload("datasets", content).status_code == 429
+        send(live, path, 0, content)
+        assert live.http.post(f"{path}:finish").status_code == 201
+    with live_service(tmp_path / "small", inspector, max_dataset_bytes=size - 1) as live:
+        assert begin(live, content).status_code == 413
+        assert left_over(live) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "target"}, {"size_bytes": 0}, {"name": "\x00"}, {"size_bytes": "many"}]
+)
+def test_what_is_wrong_is_refused(live: LiveService, wrong: dict[str, Any]) -> None:
+    asked = {"kind": "dataset", "size_bytes": 5, **wrong}
+    assert live.http.post("/v1/uploads", json=asked).status_code == 422
+
+
+def test_of_a_piece_that_breaks_off_what_arrived_is_kept(live: LiveService, content: bytes) -> None:
+    path = begin(live, content).headers["location"]
+    head = (
+        f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {live.key}\r\n"
+        f"Content-Length: {len(content)}\r\nUpload-Offset: 0\r\n\r\n"
+    )
+    with listening(live.service) as url:
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as connection:
+            connection.sendall(head.encode() + content[:400])
+        end = time.monotonic() + 60
+        while live.http.get(path).json()["received_bytes"] < 400:
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.02)
+    assert send(live, path, 400, content[400:]).status_code == 200
+    assert live.http.post(f"{path}:finish").status_code == 201
+
+
+@pytest.fixture
+def small(monkeypatch: Any) -> None:
+    """Every file is a large one, and a piece is a thousand bytes."""
+    monkeypatch.setattr(client_module, "LARGE_BYTES", 1)
+    monkeypatch.setattr(pieces, "_PIECE", 1000)
+    monkeypatch.setattr(Transport, "wait", lambda *_: None)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_client_goes_on_where_it_was(
+    live: LiveService, content: bytes, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Every third piece is lost on its way, and of every third the answer is."""
+    sent: list[int] = []
+    real = Transport.piece
+
+    def flaky(self: Transport, path: str, offset: int, part: Iterator[bytes]) -> Any:
+        sent.append(offset)
+        if len(sent) % 3 == 1:
+            raise ServiceError("lost")
+        answer = real(self, path, offset, part)
+        if len(sent) % 3 == 2:
+            raise ServiceError("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(Transport, "piece", flaky)
+    with listening(live.service) as url, Client(url, live.key, tries=1) as client:
+        made = client.upload_dataset(tmp_path / "rows.npz")
+    assert made.sha256 == hashlib.sha256(content).hexdigest()
+    assert len(sent) > len(content) / 1000
+    assert len(set(sent)) == -(-len(content) // 1000), "each piece begins where one ended"
+
+
+@pytest.mark.usefixtures("small")
+def test_the_client_gives_up_at_last(
+    live: LiveService, content: bytes, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def lost(*_: Any) -> None:
+        raise ServiceError("lost")
+
+    monkeypatch.setattr(Transport, "piece", lost)
+    with (
+        listening(live.service) as url,
+        Client(url, live.key, tries=1) as client,
+        pytest.raises(ServiceError, match="lost"),
+    ):
+        client.upload_dataset(tmp_path / "rows.npz")
+
+
+@pytest.mark.usefixtures("small")
+def test_the_client_tells_what_the_intake_says(live: LiveService, tmp_path: Path) -> None:
+    (tmp_path / "no.npz").write_bytes(b"nothing")
+    with (
+        listening(live.service) as url,
+        Client(url, live.key, tries=1) as client,
+        pytest.raises(DataError, match="npz"),
+    ):
+        client.upload_dataset(tmp_path / "no.npz")
