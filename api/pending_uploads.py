@@ -107,7 +107,7 @@ async def receive(
             )
         async for piece in pieces:
             left = row.size_bytes - received
-            await to_thread.run_sync(file.write, piece[:left])
+            await to_thread.run_sync(_write, file, piece[:left])
             received += min(len(piece), left)
             if len(piece) > left:
                 raise too_large("what arrives", row.size_bytes)
@@ -172,10 +172,17 @@ def _progress(service: Service, row: PendingRow) -> UploadProgress:
     )  # fmt: skip
 
 
+def _write(file: IO[bytes], piece: bytes) -> None:
+    """All of it, and at once: what has arrived is what others can see of the file."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
 @contextmanager
 def _alone(path: Path) -> Iterator[IO[bytes]]:
     """The file to append to, while nobody else does."""
-    with stored_safely(path), path.open("r+b") as file:
+    with stored_safely(path), path.open("r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
