@@ -37,7 +37,8 @@ class Tab:
             self.complaints.append(message.text)
 
 
-@pytest.fixture(scope="session")
+# its event loop runs in this thread: no test of another module may find it there
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     program = next(filter(None, map(shutil.which, NAMES)), None)
