@@ -27,6 +27,8 @@ from autosparse.recovery.student import Student
 from autosparse.recovery.training import CurvePoint, Outcome, Training
 from autosparse.recovery.training_data import TrainingData
 
+# Time for the means, as a share of one training's.
+_FOR_MEANS = 0.2
 Weights = Mapping[str, CompressedWeight]
 Watch = Callable[[CurvePoint], None]
 
@@ -100,7 +102,7 @@ class _Averaging:
     def run(self) -> Outcome:
         """All rounds; what is given back is the last one's."""
         recovery = self.subject.recovery
-        weights = {} if recovery.start == "dense" else self.subject.weights
+        weights = self._first_weights()
         curve: list[CurvePoint] = []
         files: list[Path] = []
         done: list[Outcome] = []
@@ -114,6 +116,13 @@ class _Averaging:
             done[-1], curve=tuple(curve), before=done[0].before, steps=curve[-1].step,
             seconds=curve[-1].seconds,
         )  # fmt: skip
+
+    def _first_weights(self) -> Weights:
+        """Those of the subject; from dense weights, those of layers without zeros only."""
+        given, levels = self.subject.weights, self.subject.levels
+        if self.subject.recovery.start == "compressed":
+            return given
+        return {name: weight for name, weight in given.items() if levels[name].sparsity == 0}
 
     def _in_round(self, number: int, weights: Weights) -> Subject:
         """The zeros of a round are those of the level, or on the way there, at fixed places."""
@@ -152,9 +161,11 @@ class _Averaging:
         """One training: its share of the whole, on the rows in an order of its own."""
         shares = self.subject.recovery.rounds * self.subject.recovery.members
         whole = self.plan
+        spent = curve[-1].seconds if curve else 0.0
         plan = whole.model_copy(
             update={
-                "seconds": whole.seconds / shares,
+                # the means take some of the time, too
+                "seconds": max(whole.seconds - spent, 1.0) / (shares - order + _FOR_MEANS),
                 "steps": None if whole.steps is None else max(whole.steps // shares, 1),
                 "evaluations": max(whole.evaluations // shares, 2),
             }
