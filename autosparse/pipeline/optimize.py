@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autosparse.artifacts.manifest import Manifest
@@ -10,15 +10,17 @@ from autosparse.datasets import Dataset
 from autosparse.evaluation import Verdict
 from autosparse.pipeline.atlas_losers import check_atlas, without_losers
 from autosparse.pipeline.baseline import Baseline, measure_baseline
+from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.bench_building import build_bench
 from autosparse.pipeline.calibrate import calibrate
 from autosparse.pipeline.conclusion import conclude
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.delivery import deliver
+from autosparse.pipeline.essential_sparsity import essential_sparsity
 from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.ledger import Ledger
-from autosparse.pipeline.parity import check_parity
+from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.recipe_space import resolve_space
 from autosparse.pipeline.recover import recover
@@ -78,7 +80,7 @@ def answer(
     choices = without_losers(job, choices)
     calibration = calibrate(job, choices)
     bench = build_bench(job, baseline, choices, calibration, parity)
-    bench = replace(bench, notes=(*notes, *bench.notes))
+    bench = replace(bench, notes=(*notes, *bench.notes, *_essential(bench, parity)))
     search = Search(bench, resolve_space(bench), Ledger(job.workspace.study))
     starts = run_starts(bench, search)
     if not starts.infeasible:
@@ -87,3 +89,17 @@ def answer(
     found = conclude(bench, search, starts, recovered)
     manifest = deliver(bench, found)
     return Result(found.verdict, str(job.workspace.bundle), manifest)
+
+
+def _essential(bench: Bench, parity: Parity) -> Iterator[str]:
+    """Tell how many zeros the model bears by magnitude alone, where torch can run it."""
+    if not parity.holds or not bench.job.graph.layers:
+        return
+    job = bench.job
+    knee = essential_sparsity(job.graph, bench.few, job.evaluation_batch)
+    if knee:
+        yield (
+            f"pruned by magnitude alone, the model bears about {100 * knee:.0f} % zeros in every "
+            "layer before its answers move away fast: beyond that, look closely at what methods "
+            "and training made up for"
+        )

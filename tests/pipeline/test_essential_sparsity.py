@@ -1,0 +1,39 @@
+"""The knee: zeros that magnitude alone can make before the answers move away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autosparse.datasets import Dataset
+from autosparse.model_graph import load_model
+from autosparse.pipeline.essential_sparsity import essential_sparsity, knee
+from tests.models import Net
+
+
+def test_a_knee_by_hand() -> None:
+    """Two thirds of the way at a tenth of the height: farthest below the chord."""
+    assert knee((0.3, 0.6, 0.9), (0.05, 0.1, 1.0)) == 0.6
+    assert knee((0.3, 0.6, 0.9), (0.9, 0.95, 1.0)) == 0.0
+    assert knee((0.3, 0.6, 0.9), (0.0, 0.0, 0.0)) == 0.0
+    assert knee((0.3, 0.6, 0.9), (0.0, float("nan"), 1.0)) == 0.0
+    # what falls again is no way back
+    assert knee((0.3, 0.6, 0.9), (0.8, 0.1, 1.0)) == 0.0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_planted_share_of_small_weights_is_found_on_any_rows(tmp_path: Path, seed: int) -> None:
+    """Six weights in ten are next to nothing."""
+    net = Net(seed=5)
+    value = net.input("x", "batch", 40)
+    for index in range(2):
+        weight = net.rng.standard_normal((40, 40))
+        small = net.rng.permutation(1600).reshape(40, 40) < 960
+        weight = np.where(small, 1e-3 * weight, np.sign(weight) * (1 + np.abs(weight)))
+        value = net.node("Gemm", value, net.constant(f"w{index}", weight.astype(np.float32)),
+                         name=f"fc{index}", to="y" if index else "")  # fmt: skip
+    graph = load_model(net.save(tmp_path / "net.onnx", "y"))
+    rows = np.random.default_rng(seed).standard_normal((50, 40)).astype(np.float32)
+    assert essential_sparsity(graph, Dataset({"x": rows}), 32) == pytest.approx(0.6)
