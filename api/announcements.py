@@ -14,11 +14,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.database import new_id
-from api.tables import DeliveryRow, WebhookRow
+from api.tables import DeliveryRow, KeyRow, WebhookRow
 
 
 def announce(session: Session, owner: str, kind: str, data: Mapping[str, Any]) -> None:
-    """Have everybody told who wants to know of it, once what the session does is stored."""
+    """Have everybody told who wants to know of it, once what the session does is stored.
+
+    A key that was revoked is told nothing more.
+    """
+    if session.get_one(KeyRow, owner).revoked is not None:
+        return
     for webhook in session.scalars(select(WebhookRow).where(WebhookRow.owner == owner)):
         if not webhook.kinds or kind in webhook.kinds:
             session.add(new_delivery(webhook, kind, data))

@@ -37,6 +37,7 @@ def check_url(url: str, allowed: Sequence[Network]) -> SplitResult:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # as the lookup does
     except ValueError as error:
         raise ConfigError(f"{url!r} is no URL: {error}", hint=_HINT) from error
     plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= _LONGEST_URL

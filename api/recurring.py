@@ -31,6 +31,10 @@ def recurring(name: str, work: Callable[[], object], seconds: float) -> Iterator
                 work()
             except (OperationalError, StorageError) as error:
                 _log.warning("%s: tried again later: %s", name, error)
+            except Exception:
+                # Everything must be caught here: nobody would notice a thread that ended, and a
+                # bug that one schedule or one webhook meets must not stop all the others for good.
+                _log.exception("%s: failed, and is tried again later", name)
             stop.wait(seconds)
 
     thread = threading.Thread(target=again, name=name)

@@ -17,8 +17,9 @@ from sqlalchemy import select
 
 from api import webhooks
 from api.deliverer import RETRY_SECONDS, Deliverer, signature
-from api.keys import Caller, make_key
+from api.keys import Caller, make_key, revoke_key
 from api.outbound import check_url, post
+from api.recurring import recurring
 from api.service import Service
 from api.tables import DeliveryRow
 from api.webhooks import WebhookRequest
@@ -88,7 +89,7 @@ NO_URLS = [
     "ftp://example.com/", "file:///etc/passwd", "http:///x", "example.com", "", "http://a b/",
     "http://user:secret@example.com/", "http://example.com/#x", "http://example.com:99999/",
     "http://example.com/\r\nX: y", "http://[::1", "gopher://x/", "http://exämple.com/",
-    "http://example.com/" + "x" * 3000,
+    "http://example.com/" + "x" * 3000, "http://a..b/", f"http://{'x' * 70}.example/",
 ]  # fmt: skip
 
 
@@ -183,6 +184,16 @@ def test_a_regression_is_an_event_and_a_call(world: ScheduleWorld, receiver: Rec
     assert kinds == {
         worse: ["state", "state", "regression", "state"], fine: ["state", "state", "state"],
     }  # fmt: skip
+
+
+def test_a_revoked_key_is_told_nothing_more(world: ScheduleWorld, receiver: Receiver) -> None:
+    hook(world, receiver.url)
+    world.make()
+    world.tick(1.0)
+    revoke_key(world.queue.database, world.caller.id)
+    world.do(regressions=["it is slower"])
+    assert deliver(world) == 0
+    assert deliveries(world.service) == []
 
 
 def test_a_run_that_is_refused_is_told(world: ScheduleWorld, receiver: Receiver) -> None:
@@ -294,3 +305,18 @@ def test_over_http(live: LiveService) -> None:
     assert live.http.delete(path).status_code == 204
     assert live.http.get(path).status_code == 404
     assert deliveries(live.service) == []
+
+
+def test_what_recurs_survives_a_bug(caplog: pytest.LogCaptureFixture) -> None:
+    done = threading.Event()
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ZeroDivisionError
+        done.set()
+
+    with recurring("test", work, 0.01):
+        assert done.wait(60)
+    assert caplog.text.count("failed, and is tried again") == 2
