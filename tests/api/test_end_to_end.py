@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from autosparse import Client
 from tests.api.receiver import receiving
@@ -60,6 +63,12 @@ def test_two_commands_end_with_a_verified_bundle(served: Served) -> None:
         "verify", "fetched", "--model", "model.onnx", "--validation", "validation.npz"
     )
     assert verified.returncode == 0, verified.stderr
+    # any tool that reads Optuna's journals, optuna-dashboard for one, reads a served job's study
+    journal = served.directory / f"autosparse-service/jobs/{job}/out/job/study.journal"
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    (study,) = optuna.get_all_study_summaries(storage)
+    with Client(served.url, served.key) as client:
+        assert study.n_trials == len(client.trials(job)) >= 2
     listed = json.loads(served.command("jobs", "--json").stdout)
     assert [(found["id"], found["verdict"]) for found in listed] == [(job, "met")]
     assert served.stop() == 0
