@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 from onnx_ir.passes import common as ir_passes
@@ -23,12 +24,14 @@ from autosparse.evaluation import (
     Target,
 )
 from autosparse.evaluation.backend import Array, NodeTime
+from autosparse.evaluation.simulation import NodeWork
 from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from backends.executed_graph import executed_layers
 from backends.kernels.custom_ops import SparseLowering
 from backends.kernels.support import why_not_sparse
 from backends.layouts import layout_changes
+from backends.node_work import WorkCounter
 from backends.qdq_insertion import GrowingGraph, activation_grids, insert_qdq, set_bias
 from backends.qdq_plan import bare_conversions, calibrated_tensors, plan_qdq
 from backends.weights4 import use_4_bits, why_not_4_bits
@@ -193,13 +196,44 @@ class OnnxRuntimeBackend:
         """Mean kernel time of every node over `runs` inferences, after a few to warm up."""
         with tempfile.TemporaryDirectory() as directory:
             options = _options(threads, model.graph_level)
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(directory) / "profile")
-            runner = _open_file(model, options)
-            for _ in range(_WARMUP_RUNS + runs):
-                runner.run(inputs)
-            trace = json.loads(Path(runner.end_profiling()).read_text(encoding="utf-8"))
-        return _mean_node_times(trace)
+            return _mean_node_times(_traced(model, options, directory, inputs, _WARMUP_RUNS + runs))
+
+    def node_work(self, model: LoweredModel, inputs: Mapping[str, Array]) -> Sequence[NodeWork]:
+        """Multiplications and bytes of every node that the runtime executes here."""
+        with tempfile.TemporaryDirectory() as directory:
+            optimized = Path(directory) / "optimized.onnx"
+            options = _options(1, model.graph_level)
+            options.optimized_model_filepath = str(optimized)
+            trace = _traced(model, options, directory, inputs, 1)
+            counter = WorkCounter(onnx.load(str(optimized)))
+        return [counter.work(node, event["args"]) for node, event in _node_events(trace)]
+
+
+def _traced(
+    model: LoweredModel,
+    options: ort.SessionOptions,
+    directory: str,
+    inputs: Mapping[str, Array],
+    runs: int,
+) -> list[dict[str, Any]]:
+    """The events that the runtime's profiler saw; its file goes to the directory."""
+    options.enable_profiling = True
+    options.profile_file_prefix = str(Path(directory) / "profile")
+    runner = _open_file(model, options)
+    for _ in range(runs):
+        runner.run(inputs)
+    trace: list[dict[str, Any]] = json.loads(
+        Path(runner.end_profiling()).read_text(encoding="utf-8")
+    )
+    return trace
+
+
+def _node_events(trace: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Node -> what was seen of one run of it, in the order of running."""
+    for event in trace:
+        name = str(event.get("name", ""))
+        if event.get("cat") == "Node" and name.endswith(_KERNEL_TIME):
+            yield name.removesuffix(_KERNEL_TIME), event
 
 
 def _mean_node_times(trace: list[dict[str, Any]]) -> list[NodeTime]:
@@ -208,11 +242,9 @@ def _mean_node_times(trace: list[dict[str, Any]]) -> list[NodeTime]:
     The trace holds whole microseconds, which are too coarse to take a median of.
     """
     durations: dict[tuple[str, str], list[float]] = {}
-    for event in trace:
-        name = str(event.get("name", ""))
-        if event.get("cat") == "Node" and name.endswith(_KERNEL_TIME):
-            key = (name.removesuffix(_KERNEL_TIME), str(event["args"]["op_name"]))
-            durations.setdefault(key, []).append(float(event["dur"]))
+    for node, event in _node_events(trace):
+        key = (node, str(event["args"]["op_name"]))
+        durations.setdefault(key, []).append(float(event["dur"]))
     times = []
     for (node, operator), taken in durations.items():
         ordered = sorted(taken[_WARMUP_RUNS:])

@@ -15,6 +15,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "search": "benchmarks.search:SearchBenchmark",
         "models": "benchmarks.whole_models:ModelsBenchmark",
         "tvm": "benchmarks.tvm_artifacts:TvmBenchmark",
+        "simulation": "benchmarks.simulation:SimulationBenchmark",
         "workers": "benchmarks.workers:WorkersBenchmark",
         "solvers": "benchmarks.solvers:SolversBenchmark",
         "service": "benchmarks.service:ServiceBenchmark",

@@ -18,6 +18,7 @@ from autosparse import errors
 from autosparse.cli.catalog import seed_row
 from autosparse.cli.main import COMMANDS
 from autosparse.evaluation.metrics import BUILT_IN
+from autosparse.evaluation.simulation import Device, device_names
 from autosparse.methods import METHODS
 from autosparse.pipeline.config import JobConfig, ProfileConfig
 from autosparse.recovery import RECOVERIES
@@ -204,6 +205,12 @@ def _errors() -> str:
     return _table(("error", "raised", "exit code", "does a retry help"), rows)
 
 
+def _devices() -> str:
+    devices = [Device.load(name) for name in device_names()]
+    rows = ((f"`sim://{d.name}`", d.summary, d.architecture, d.source) for d in devices)
+    return _table(("target", "device", "architecture", "where its numbers come from"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "configuration": _configuration,
     "methods": _methods,
@@ -214,6 +221,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "spaces": _spaces,
     "metrics": _metrics,
     "errors": _errors,
+    "devices": _devices,
     **{f"flags {command}": partial(_flags, command) for command in COMMANDS},
 }
 

@@ -1,4 +1,4 @@
-"""Which lane measures on a target: this machine's, or an agent's."""
+"""Which lane measures on a target: this machine's, an agent's, or one that only simulates."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autosparse.evaluation import Target
-from autosparse.evaluation.address import AgentAddress
+from autosparse.evaluation.address import SIMULATION_SCHEME, AgentAddress
+from autosparse.evaluation.simulation import SIMULATED, Device
+from backends import BACKENDS
 from workers.agent_key import read_key
 from workers.agent_lane import AgentLane
 from workers.asking_lane import AskingLane
 from workers.isolated_lane import IsolatedLane
+from workers.simulated_lane import SimulatedLane
 
 
-def lane_of(target: Target, tell: Callable[[str], None]) -> AskingLane:
+def lane_of(target: Target, tell: Callable[[str], None]) -> AskingLane | SimulatedLane:
     """The lane of a target. It connects when it is first asked.
 
     Args:
@@ -21,9 +24,13 @@ def lane_of(target: Target, tell: Callable[[str], None]) -> AskingLane:
         tell: told in a sentence when an agent does not answer.
 
     Raises:
-        ConfigError: there is no key for the target's agent.
+        ConfigError: there is no key for the target's agent, or no device of that name.
     """
     if not target.address:
         return IsolatedLane()
+    if target.is_simulated:
+        tell(f"{SIMULATED}: nothing is measured; an analytic model of {target.address} tells time")
+        device = Device.load(target.address.removeprefix(SIMULATION_SCHEME))
+        return SimulatedLane(device, BACKENDS.load(target.backend))
     key = read_key(Path(target.key_file) if target.key_file else None)
     return AgentLane(AgentAddress.parse(target.address), key, tell)

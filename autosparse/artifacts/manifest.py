@@ -88,6 +88,8 @@ class Manifest(_Record):
     """Where it was measured."""
     environment: str
     """Id of the environment in `environment.json`."""
+    simulated: bool = False
+    """Whether no latency in here was measured: all of them come from an analytic model."""
     model: GivenFile
     """The model as it came."""
     data: dict[str, GivenFile]

@@ -29,7 +29,7 @@ from autosparse.artifacts.report_front import FrontSource, front_view
 from autosparse.artifacts.report_layers import correction_views, layers_view
 from autosparse.artifacts.report_rails import counted_sentence, guard_rails_view
 from autosparse.artifacts.report_recovery import recovery_view
-from autosparse.artifacts.report_verdict import verdict_view
+from autosparse.artifacts.report_verdict import NOT_MEASURED, verdict_view
 from autosparse.artifacts.report_words import QualityWords, bytes_size, count, duration, short
 from autosparse.artifacts.snippet_tensors import input_tensors, output_names
 
@@ -96,6 +96,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "model_name": short(PurePath(manifest.model.path).name or manifest.model.path),
         "quality_words": QualityWords(manifest.quality.metric),
         "verdict": verdict_view(data),
+        "not_measured": NOT_MEASURED if manifest.target.is_simulated else "",
         "front": front_view(
             FrontSource(data.trials, manifest.contract, manifest.quality.metric, manifest.recipe_id)
         ),

@@ -21,17 +21,28 @@ from autosparse.artifacts.report_words import (
     share_range,
 )
 from autosparse.evaluation import Evidence, Verdict
+from autosparse.evaluation.simulation import SIMULATED
 
 _TITLES = {
     Verdict.MET: "Met",
     Verdict.LATENCY_INFEASIBLE: "Latency infeasible",
     Verdict.NOT_FOUND: "Not found within the limits",
+    Verdict.SIMULATED: "Not measured",
 }
 _TONES = {
     Verdict.MET: "good",
     Verdict.LATENCY_INFEASIBLE: "bad",
     Verdict.NOT_FOUND: "warn",
+    Verdict.SIMULATED: "warn",
 }
+_HELD = (Verdict.MET, Verdict.SIMULATED)
+SIMULATED_MARK = f"{SIMULATED}: "
+"""Before whatever tells a latency that was not measured."""
+NOT_MEASURED = (
+    f"Every latency in this report is {SIMULATED}: it comes from an analytic model of the device, "
+    "which says what is worth trying and proves nothing. Verify the bundle on the device: "
+    "autosparse verify BUNDLE --target rpc://HOST:PORT."
+)
 
 
 @dataclass(frozen=True)
@@ -85,15 +96,16 @@ def verdict_view(data: ReportData) -> VerdictView:
     """Word the verdict and both halves of the contract."""
     manifest = data.manifest
     quality = QualityWords(manifest.quality.metric)
+    mark = SIMULATED_MARK if manifest.target.is_simulated else ""
     return VerdictView(
-        title=_TITLES[manifest.verdict],
+        title=mark + _TITLES[manifest.verdict],
         tone=_TONES[manifest.verdict],
-        sentence=_sentence(data, quality),
+        sentence=mark + _sentence(data, quality),
         explanation=_explanation(data, quality),
         figures=_figures(data, quality),
         clauses=_clauses(data, quality),
         judged=_judged(manifest),
-        offers=() if manifest.verdict is Verdict.MET else _offers(manifest, quality),
+        offers=() if manifest.verdict in _HELD else _offers(manifest, quality),
     )
 
 
@@ -128,7 +140,7 @@ def _sentence(data: ReportData, quality: QualityWords) -> str:
     asked = (
         f"budget {budget_words(contract)} and at most {max_drop_words(contract.max_drop, quality)}"
     )
-    if manifest.verdict is Verdict.MET:
+    if manifest.verdict in _HELD:
         return f"{_delivered(data, quality)}; {asked}: met"
     if manifest.verdict is Verdict.NOT_FOUND:
         return f"{_delivered(data, quality)}; {asked}: not met"
@@ -170,6 +182,8 @@ def _explanation(data: ReportData, quality: QualityWords) -> str:
             f"{plural(search.trials, 'trial')} and {duration(search.seconds)}. Delivered is the "
             "nearest one; more trials or time may find a better one."
         )
+    if manifest.verdict is Verdict.SIMULATED:
+        return NOT_MEASURED
     return (
         "The exported file was opened in a fresh process, measured against the original in "
         "alternating rounds, and evaluated on rows that no choice was made on."

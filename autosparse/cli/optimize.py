@@ -11,6 +11,7 @@ from autosparse.artifacts.manifest import Manifest
 from autosparse.cli.flags import add_config_flags, given_fields
 from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json, print_table
 from autosparse.evaluation import Verdict
+from autosparse.evaluation.simulation import SIMULATED
 from autosparse.pipeline.config import read_config
 from autosparse.pipeline.dry_run import DryRun, run_dry
 from autosparse.pipeline.job import target_of
@@ -80,8 +81,16 @@ def verdict_sentence(manifest: Manifest) -> str:
         f"{latency.ratio:.1%} of the baseline), {manifest.quality.metric} drop {drop}"
     )
     asked = f"budget {contract.budget}, max drop {contract.max_drop}"
+    if manifest.verdict is Verdict.SIMULATED:
+        return f"{SIMULATED}, NOT MEASURED: {found}; {asked}."
+    if manifest.target.is_simulated:
+        return f"{SIMULATED}, NOT MEASURED: {_failure(manifest, found, asked)}"
     if manifest.verdict is Verdict.MET:
         return f"MET: {found}; {asked}."
+    return _failure(manifest, found, asked)
+
+
+def _failure(manifest: Manifest, found: str, asked: str) -> str:
     if manifest.verdict is Verdict.LATENCY_INFEASIBLE and manifest.fastest is not None:
         return (
             f"LATENCY-INFEASIBLE: the fastest recipe takes "

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json
+from autosparse.evaluation.simulation import SIMULATED
 from workers.local import verify
 
 
@@ -15,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="The original model, if it was moved.")
     parser.add_argument("--validation", type=Path, help="The validation file, if it was moved.")
     parser.add_argument(
-        "--target", help="Target file, or rpc://HOST:PORT of an agent. Without it: the bundle's."
+        "--target",
+        help="Target file, rpc://HOST:PORT of an agent, or sim://NAME. Without it: the bundle's.",
     )
     parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
@@ -41,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "verdict": found.verdict,
                 "holds": verified.holds,
+                "simulated": found.target.is_simulated,
                 "latency_ratio": verified.evidence.latency_ratio,
                 "latency_ratio_interval": interval.model_dump(),
                 "latency_seconds": verified.comparison.candidate.percentile_seconds(percentile),
@@ -50,8 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return found.verdict.exit_code
     drop = drop_text(verified.quality.drop, verified.quality.metric)
+    mark = f"{SIMULATED}, NOT MEASURED: " if found.target.is_simulated else ""
     console().print(
-        f"{'HOLDS' if verified.holds else 'DOES NOT HOLD'}: "
+        f"{mark}{'HOLDS' if verified.holds else 'DOES NOT HOLD'}: "
         f"{verified.evidence.latency_ratio:.1%} of the baseline's {percentile} "
         f"(95 % interval {interval.low:.1%} to {interval.high:.1%}), "
         f"{verified.quality.metric} drop {drop}; budget {verified.contract.budget}, "

@@ -1,4 +1,7 @@
-"""Where a target is that is not this machine: `rpc://HOST:PORT`, an agent that measures there."""
+"""Where a target is that is not this machine.
+
+`rpc://HOST:PORT` is an agent that measures there; `sim://NAME` a device that is only simulated.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from dataclasses import dataclass
 from autosparse.errors import ConfigError
 
 AGENT_SCHEME = "rpc://"
+SIMULATION_SCHEME = "sim://"
 _PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})")
 _LARGEST_PORT = 65535
+_DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,21 @@ class AgentAddress:
         """`HOST:PORT`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def checked_address(text: str) -> str:
+    """The address in its usual form.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not text.startswith(SIMULATION_SCHEME):
+        return f"{AGENT_SCHEME}{AgentAddress.parse(text)}"
+    if not _DEVICE.fullmatch(text.removeprefix(SIMULATION_SCHEME)):
+        raise ConfigError(
+            f"{text!r} names no device to simulate", hint="write sim://NAME, for example sim://s4"
+        )
+    return text
 
 
 def is_address(text: str) -> bool:

@@ -20,11 +20,14 @@ class Verdict(StrEnum):
     """The fastest recipe, measured, misses the budget."""
     NOT_FOUND = "not-found-within-limits"
     """The budget can be met, but not within max_drop in the trials and time given."""
+    SIMULATED = "simulated"
+    """The contract holds on a device that is only simulated: no latency was measured."""
 
     @property
     def exit_code(self) -> int:
         """Exit code of the command line."""
-        return {"met": 0, "latency-infeasible": 3, "not-found-within-limits": 4}[self.value]
+        codes = {"met": 0, "latency-infeasible": 3, "not-found-within-limits": 4, "simulated": 4}
+        return codes[self.value]
 
 
 class Contract(BaseModel):

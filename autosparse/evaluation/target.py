@@ -10,7 +10,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autosparse.errors import ConfigError, first_problem
-from autosparse.evaluation.address import AGENT_SCHEME, AgentAddress
+from autosparse.evaluation.address import (
+    AGENT_SCHEME,
+    SIMULATION_SCHEME,
+    checked_address,
+)
 from autosparse.evaluation.environment import Environment
 from autosparse.model_graph import ModelGraph
 from autosparse.tensor_spec import TensorSpec
@@ -38,7 +42,8 @@ class Target(BaseModel):
     input_shapes: dict[str, tuple[Annotated[int, Field(ge=1)], ...]] = Field(default_factory=dict)
     """Full shape of every input, the batch included; filled in from the model where it is fixed."""
     address: str = ""
-    """Where an agent measures: rpc://HOST:PORT. Without it, this machine does."""
+    """Where an agent measures: rpc://HOST:PORT; or sim://NAME, where nothing is measured and an
+    analytic model takes its place. Without it, this machine measures."""
     architecture: Annotated[str, Field(pattern=r"^[a-z0-9_]{0,20}$")] = ""
     """Architecture of the device, which our kernels are compiled for. Without it: the agent's
     answer, or this machine's."""
@@ -47,17 +52,22 @@ class Target(BaseModel):
 
     @field_validator("address")
     @classmethod
-    def _is_an_agent(cls, value: str) -> str:
-        return f"{AGENT_SCHEME}{AgentAddress.parse(value)}" if value else ""
+    def _is_one(cls, value: str) -> str:
+        return checked_address(value) if value else ""
 
     @model_validator(mode="after")
     def _a_key_needs_an_agent(self) -> Self:
-        if self.key_file and not self.address:
+        if self.key_file and not self.address.startswith(AGENT_SCHEME):
             raise ConfigError(
-                "the target has a key_file and no address",
+                "the target has a key_file and no agent's address",
                 hint="add address: rpc://HOST:PORT of the agent that the key is for",
             )
         return self
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether no latency of this target was ever measured."""
+        return self.address.startswith(SIMULATION_SCHEME)
 
     @classmethod
     def at(cls, address: str, like: Target) -> Target:
@@ -66,7 +76,11 @@ class Target(BaseModel):
         Raises:
             ConfigError: no address.
         """
-        named = f"agent {address.removeprefix(AGENT_SCHEME)}"
+        named = (
+            f"SIMULATED {address.removeprefix(SIMULATION_SCHEME)}"
+            if address.startswith(SIMULATION_SCHEME)
+            else f"agent {address.removeprefix(AGENT_SCHEME)}"
+        )
         return cls.model_validate(
             {**like.model_dump(), "name": named, "address": address, "key_file": ""}
         )

@@ -49,11 +49,12 @@ def conclude(
         if attempt is not None:
             notes.append(_why_it_failed(attempt))
     if verified is not None:
-        verdict = Verdict.MET
+        # exit code 0 is for what was measured
+        verdict = Verdict.SIMULATED if bench.job.target.is_simulated else Verdict.MET
     else:
         verdict = Verdict.LATENCY_INFEASIBLE if starts.infeasible else Verdict.NOT_FOUND
         verified = _best_effort(bench, search, notes)
-    met = verdict is Verdict.MET
+    met = verdict in (Verdict.MET, Verdict.SIMULATED)
     if met and verified.recipe.id in trials:
         notes.extend(_faster_alike(trials[verified.recipe.id], search.trials))
     return Answer(

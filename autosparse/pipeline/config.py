@@ -36,7 +36,8 @@ class TargetedModel(BaseModel):
     model: Path
     """ONNX file."""
     target: str | None = None
-    """Target file (.yaml), or rpc://HOST:PORT of an agent; without it, this machine."""
+    """Target file (.yaml), rpc://HOST:PORT of an agent, or sim://NAME of a device that is only
+    simulated; without it, this machine."""
     backend: str = "onnxruntime"
     """Backend that runs the model."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -159,6 +159,7 @@ def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
         contract=verified.contract,
         target=job.target,
         environment=baseline.environment.id,
+        simulated=job.target.is_simulated,
         model=GivenFile(path=str(config.model), sha256=job.graph.sha256),
         data={
             role: GivenFile(path=str(path), sha256=file_sha256(path), rows=rows)

@@ -26,17 +26,20 @@ class Verification:
 
     manifest: Manifest
     verified: Verified
+    target: Target
+    """Where it was verified."""
 
     @property
     def verdict(self) -> Verdict:
-        """`met` where the file holds the contract here.
+        """`met` where the file holds the contract here; `simulated` where nothing was measured.
 
         Else what the bundle says of itself, or that it does not hold any more.
         """
         if self.verified.holds:
-            return Verdict.MET
+            return Verdict.SIMULATED if self.target.is_simulated else Verdict.MET
         delivered = self.manifest.verdict
-        return Verdict.NOT_FOUND if delivered is Verdict.MET else delivered
+        promised = delivered in (Verdict.MET, Verdict.SIMULATED)
+        return Verdict.NOT_FOUND if promised else delivered
 
 
 def run_verify(
@@ -83,7 +86,7 @@ def run_verify(
         delivered = delivered_model(bundle, manifest)
         job.engines.progress.stage("verify", str(bundle))
         verified = verify_model(job, baseline.contract, recipe, delivered)
-    return Verification(manifest, verified)
+    return Verification(manifest, verified, asked)
 
 
 def _target(made_for: Target, asked: str | None) -> Target:

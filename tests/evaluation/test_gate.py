@@ -155,8 +155,14 @@ def test_whatever_is_ranked_keeps_the_contract(
 
 @pytest.mark.parametrize(
     ("verdict", "code"),
-    [(Verdict.MET, 0), (Verdict.LATENCY_INFEASIBLE, 3), (Verdict.NOT_FOUND, 4)],
+    [
+        (Verdict.MET, 0),
+        (Verdict.LATENCY_INFEASIBLE, 3),
+        (Verdict.NOT_FOUND, 4),
+        (Verdict.SIMULATED, 4),
+    ],
 )
 def test_every_verdict_has_its_exit_code(verdict: Verdict, code: int) -> None:
     assert verdict.exit_code == code
-    assert len(Verdict) == 3
+    assert len(Verdict) == 4
+    assert [v for v in Verdict if v.exit_code == 0] == [Verdict.MET]

@@ -160,7 +160,7 @@ def test_a_target_file_names_the_key_and_never_holds_it(tmp_path: Path) -> None:
     target = Target.load(path)
     assert AgentAddress.parse(target.address) == AgentAddress("::1", 9190)
     path.write_text("key_file: agent.key\n")
-    with pytest.raises(ConfigError, match="a key_file and no address"):
+    with pytest.raises(ConfigError, match="a key_file and no agent's address"):
         Target.load(path)
 
 
