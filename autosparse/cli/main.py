@@ -32,6 +32,7 @@ COMMANDS = {
     ),
     "resolve": Command("autosparse.cli.resolve", "answer another budget from what a job measured"),
     "verify": Command("autosparse.cli.verify", "measure and evaluate a delivered bundle again"),
+    "export": Command("autosparse.cli.export", "write a delivered model as .ort files for phones"),
     "agent": Command("autosparse.cli.agent", "measure on this device for jobs that run elsewhere"),
     "benchmark": Command("autosparse.cli.benchmark", "time model files against each other"),
     "methods": Command("autosparse.cli.catalog", "list what makes levels, and what trains them"),

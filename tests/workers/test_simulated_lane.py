@@ -141,6 +141,9 @@ def test_a_whole_job_says_simulated_wherever_it_speaks(
     assert capsys.readouterr().out.startswith("SIMULATED, NOT MEASURED: HOLDS")
     assert run(["verify", str(bundle), "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["simulated"] is True
+    exported = tmp_path / "ort"
+    assert run(["export", str(bundle), "--output-dir", str(exported)]) == 0
+    assert {path.name for path in exported.iterdir()} == {"model.ort"}
 
 
 def test_an_unknown_device_is_told_before_anything_else(
