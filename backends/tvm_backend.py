@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autosparse.calibration import ActivationGrid, ActivationRanges
+from autosparse.errors import CompileError
 from autosparse.evaluation import (
     Capability,
     ExecutedLayer,
@@ -52,7 +53,7 @@ class TvmBackend:
         """fp32 and INT8, dense or sparse, of what the kernels know."""
         if level.precision not in (Precision.FP32, Precision.INT8):
             return Capability.no(f"{layer.name}: TVM has no {level} {layer.operator} of ours")
-        missing = why_no_kernels()
+        missing = why_no_kernels() or _why_not_for(target.architecture)
         if missing:
             return Capability.no(f"{layer.name}: {missing}")
         if level.precision is Precision.INT8:
@@ -85,14 +86,21 @@ class TvmBackend:
 
     def lower(self, request: LoweringRequest, directory: Path) -> LoweredModel:
         """Write `model.so` and `model.params`."""
+        other_machine = _why_not_for(request.architecture)
+        if other_machine:
+            raise CompileError(
+                other_machine, hint="build there, or take --backend onnxruntime for that device"
+            )
         graph = artifact_graph(request)
-        built = build_library(graph.model, {})
+        sizes = _fixed_sizes(request)
+        built = build_library(graph.model, sizes)
         description = ArtifactDescription(
             architecture=platform.machine(),
             instruction_set=built.instruction_set,
             inputs=tuple(_tensor(spec) for spec in request.graph.inputs),
             outputs=tuple(_tensor(spec) for spec in request.graph.outputs),
             layers=tuple(graph.described),
+            fixed_sizes=sizes,
         )
         directory.mkdir(parents=True, exist_ok=True)
         put_library(built.path, directory / LIBRARY_NAME)
@@ -167,6 +175,26 @@ class _CallTimes:
 def _open(model: LoweredModel, threads: int) -> ArtifactRunner:
     library = model.library_path or model.directory / LIBRARY_NAME
     return ArtifactRunner(library, model.path, threads=threads)
+
+
+def _why_not_for(architecture: str) -> str:
+    """Why no artifact is made for a device; empty where one is."""
+    if architecture in ("", platform.machine()):
+        return ""
+    return f"artifacts for TVM are made for {platform.machine()} here, not for {architecture}"
+
+
+def _fixed_sizes(request: LoweringRequest) -> dict[str, int]:
+    """Sizes of the free dimensions on the target; none where one is not known or has no name."""
+    sizes: dict[str, int] = {}
+    for spec in request.graph.inputs:
+        given = request.input_shapes.get(spec.name, ())
+        if len(given) != len(spec.shape):
+            return {}
+        for dim, size in zip(spec.shape, given, strict=True):
+            if dim == "" or (isinstance(dim, str) and sizes.setdefault(dim, size) != size):
+                return {}
+    return sizes
 
 
 def _integer_layers(graph: ModelGraph, levels: Mapping[str, Level]) -> dict[str, Layer]:

@@ -30,6 +30,8 @@ class Workload:
     graph: ModelGraph
     ranges: ActivationRanges
     original: LoweredModel
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of the inputs that were given."""
     _weights: dict[tuple[str, str], CompressedWeight] = field(default_factory=dict)
 
     @classmethod
@@ -41,7 +43,8 @@ class Workload:
         observer = RangeObserver()
         for name in tensors:
             observer.observe(name, seen[name].astype("float32"))
-        return cls(graph, observer.ranges(), LoweredModel(path.parent, path.name))
+        shapes = {name: array.shape for name, array in inputs.items()}
+        return cls(graph, observer.ranges(), LoweredModel(path.parent, path.name), shapes)
 
     def levels_at(self, level: Level, dense: Level) -> dict[str, Level]:
         """`level` for every layer where it can win, `dense` for the others.
@@ -98,7 +101,9 @@ class Workload:
         backend: Backend | None = None,
     ) -> LoweredModel:
         recipe = Recipe(model_sha256=self.graph.sha256, levels=dict(levels))
-        request = LoweringRequest(self.graph, recipe, weights, self.ranges)
+        request = LoweringRequest(
+            self.graph, recipe, weights, self.ranges, input_shapes=self.input_shapes
+        )
         return (backend or OnnxRuntimeBackend()).lower(request, directory)
 
     def _weights_at(self, levels: Mapping[str, Level]) -> dict[str, CompressedWeight]:

@@ -50,6 +50,13 @@ def _name_and_dtype(spec: str) -> tuple[str, str]:
     return (match["name"], match["dtype"]) if match else (spec, "float32")
 
 
+def has_named_sizes(manifest: Manifest) -> bool:
+    """Whether sizes of the inputs are free, and every free one has a name."""
+    spelled = [spec.rpartition("(")[2].rstrip(")") for spec in manifest.inputs]
+    sizes = [size.strip() for dims in spelled for size in dims.split(",")]
+    return "?" not in sizes and any(size and not size.isdecimal() for size in sizes)
+
+
 def numpy_type(dtype: str) -> str:
     """An element type as an attribute of NumPy."""
     return "bool_" if dtype == "bool" else dtype

@@ -10,6 +10,7 @@ from autosparse.artifacts.snippet_tensors import (
     CPP_TYPES,
     Tensor,
     cpp_literal,
+    has_named_sizes,
     input_tensors,
     numpy_type,
     output_names,
@@ -57,7 +58,7 @@ int main(int count, char** arguments) {
     machine->GetFunction("vm_initialization").value()(1, 0, 2);
 $tensors
     // put your data into input0.data_ptr() and the others here
-    ffi::Any made = machine->GetFunction("main").value()(parameters$given);
+    ffi::Any made = machine->GetFunction("$entry").value()(parameters$given);
 $result
     const long long numbers_made = output.numel();
     std::printf("%s: %lld numbers\n", autosparse_output_names[0], numbers_made);
@@ -123,7 +124,7 @@ def python_example(manifest: Manifest) -> str:
             "inputs = [  # put your data here",
             *inputs,
             "]",
-            'made = machine["main"](parameters, *inputs)',
+            f'made = machine["{_entry(manifest)}"](parameters, *inputs)  # "main" takes any size',
             f"names = [{names}]",
             "for name, value in zip(names, [made] if len(names) == 1 else made):",
             "    print(name, np.from_dlpack(value))",
@@ -139,6 +140,7 @@ def cpp_example(manifest: Manifest) -> str:
     if len(output_names(manifest)) > 1:
         made = "made.cast<ffi::Array<ffi::Tensor>>()[0]"
     return _CPP_PROGRAM.substitute(
+        entry=_entry(manifest),
         given="".join(f", input{i}" for i in range(len(tensors))),
         result=f"    ffi::Tensor output = {made};",
         tensors="\n".join(
@@ -147,6 +149,11 @@ def cpp_example(manifest: Manifest) -> str:
             for i, tensor in enumerate(tensors)
         ),
     )
+
+
+def _entry(manifest: Manifest) -> str:
+    """The function for the sizes that were measured."""
+    return "main_fixed" if has_named_sizes(manifest) else "main"
 
 
 def _header(manifest: Manifest) -> str:

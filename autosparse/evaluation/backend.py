@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -60,6 +60,9 @@ class LoweringRequest:
     ranges: ActivationRanges
     architecture: str = ""
     """Of the device that runs the files, beside this machine; empty where they are the same."""
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shapes of one inference on the target, where they are known: what a backend may prepare
+    for. The files must run other sizes of free dimensions too."""
 
 
 @dataclass(frozen=True)

@@ -183,8 +183,9 @@ class AtlasBuilder:
             model_sha256=model.graph.sha256,
             levels={la.name: levels.get(la.name, DENSE_LEVELS[0]) for la in model.graph.layers},
         )
+        target = model.target
         request = LoweringRequest(
-            model.graph, recipe, weights, self.ranges, model.target.architecture
+            model.graph, recipe, weights, self.ranges, target.architecture, target.input_shapes
         )
         uniform = model.engines.backend.lower(request, model.scratch / "uniform")
         executed = model.engines.backend.executed_layers(uniform, model.graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,13 +118,18 @@ class Job:
         """What lowers recipes and runs files, apart from the rest of the job."""
         return Workshop(
             self.graph, self.backend, self.workspace.scratches, self.evaluation_batch,
-            self.recovered, self.architecture,
+            self.recovered, self.architecture, self.input_shapes,
         )  # fmt: skip
 
     @property
     def architecture(self) -> str:
         """Of the device that runs the files; empty for this machine's."""
         return self.target.architecture
+
+    @property
+    def input_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of one inference on the target."""
+        return self.target.input_shapes
 
     @property
     def recovered(self) -> Path:

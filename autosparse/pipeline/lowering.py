@@ -87,7 +87,9 @@ def lower_layers(
         levels={la.name: levels.get(la.name, BASELINE) for la in place.graph.layers},
         knobs=knobs or Knobs(),
     )
-    request = LoweringRequest(place.graph, recipe, weights, ranges, place.architecture)
+    request = LoweringRequest(
+        place.graph, recipe, weights, ranges, place.architecture, place.input_shapes
+    )
     return place.backend.lower(request, place.scratch(name))
 
 
@@ -115,7 +117,9 @@ def lower_recipe(
         if recipe.recovered is None
         else RecoveredWeights(place.recovered).load(recipe.recovered)
     )
-    request = LoweringRequest(place.graph, recipe, weights, ranges, place.architecture)
+    request = LoweringRequest(
+        place.graph, recipe, weights, ranges, place.architecture, place.input_shapes
+    )
     return place.backend.lower(request, place.scratch(name))
 
 

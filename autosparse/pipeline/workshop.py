@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,10 @@ class Place(Protocol):
     def architecture(self) -> str:
         """Of the device that runs the files; empty for this machine's."""
 
+    @property
+    def input_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of one inference on the target."""
+
     def scratch(self, name: str) -> Path:
         """An empty directory for files that are made again when they are needed again."""
 
@@ -53,6 +58,8 @@ class Workshop:
     """Where the weights of recovered recipes lie, for whoever sees the job's files."""
     architecture: str = ""
     """Of the device that runs the files; empty for this machine's."""
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of one inference on the target."""
 
     def at(self, files: Path) -> Workshop:
         """The same with scratch directories elsewhere: two processes must not share them."""

@@ -46,6 +46,17 @@ class _Product(Structure):
     ]  # fmt: skip
 
 
+class _Grid(Structure):
+    _fields_ = [("step", c_float), ("zero", c_int32)]
+
+
+class _Sum(Structure):
+    _fields_ = [
+        ("left", c_void_p), ("right", c_void_p), ("output", c_void_p), ("count", c_int64),
+        ("left_grid", _Grid), ("right_grid", _Grid), ("grid", _Grid), ("low", c_float),
+    ]  # fmt: skip
+
+
 class _Call(Structure):
     _fields_ = [
         ("input", c_void_p), ("residual", c_void_p), ("output", c_void_p), ("rows", c_int64),
@@ -86,6 +97,12 @@ class KernelLibrary:
             c_void_p, c_void_p, c_int64, c_int64, POINTER(_Parallel),
         ]  # fmt: skip
         self._library.as_softmax.restype = None
+        self._library.as_quantize.argtypes = [
+            c_void_p, c_void_p, c_int64, _Grid, POINTER(_Parallel),
+        ]  # fmt: skip
+        self._library.as_quantize.restype = None
+        self._library.as_add.argtypes = [POINTER(_Sum), POINTER(_Parallel)]
+        self._library.as_add.restype = None
         self._library.as_instruction_set.restype = c_char_p
         self._library.as_force_instruction_set.argtypes = [c_char_p]
         self._library.as_force_instruction_set.restype = c_char_p
@@ -126,6 +143,27 @@ class KernelLibrary:
         problem = self._library.as_multiply(ctypes.byref(product), ctypes.byref(_SERIAL))
         if problem:
             raise CompileError(problem.decode())
+        return output
+
+    def quantize(self, x: Array, step: float, zero: int) -> Array:
+        """Contiguous float32 on a grid of uint8."""
+        output = np.empty(x.shape, np.uint8)
+        self._library.as_quantize(
+            x.ctypes.data, output.ctypes.data, x.size, _Grid(step, zero), ctypes.byref(_SERIAL)
+        )
+        return output
+
+    def add(
+        self, left: Array, left_grid: tuple[float, int], right: Array,
+        right_grid: tuple[float, int], grid: tuple[float, int], low: float,
+    ) -> Array:  # fmt: skip
+        """The sum of two contiguous uint8 tensors of one shape, at least `low`, on a grid."""
+        output = np.empty(left.shape, np.uint8)
+        given = _Sum(
+            left.ctypes.data, right.ctypes.data, output.ctypes.data, left.size,
+            _Grid(*left_grid), _Grid(*right_grid), _Grid(*grid), low,
+        )  # fmt: skip
+        self._library.as_add(ctypes.byref(given), ctypes.byref(_SERIAL))
         return output
 
     def softmax(self, x: Array) -> Array:

@@ -315,5 +315,5 @@ def _run(command: list[str], what: str, cwd: Path | None = None) -> None:
         raise CompileError(f"cannot compile {what}: {error}") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        reason = next((line for line in lines if "error" in line.lower()), lines[-1])
+        reason = next((line for line in lines if "error:" in line.lower()), lines[-1])
         raise CompileError(f"cannot compile {what} (exit code {done.returncode}): {reason}")

@@ -48,7 +48,7 @@ def build_library(model: ir.Model, sizes: Mapping[str, int]) -> BuiltLibrary:
 
     Args:
         model: the graph, without weights.
-        sizes: name of a free dimension -> the one size that it is compiled for.
+        sizes: name of a free dimension -> its size in a second entry; empty for none.
 
     Raises:
         CompileError: TVM or the C compiler is missing, or refuses the graph.

@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+ENTRY, FIXED_ENTRY = "main", "main_fixed"
+"""Functions of the library: for any sizes of free dimensions, and for those of the target."""
+
 
 class ArtifactTensor(BaseModel):
     """An input or output of the model."""
@@ -45,3 +48,5 @@ class ArtifactDescription(BaseModel):
     inputs: tuple[ArtifactTensor, ...]
     outputs: tuple[ArtifactTensor, ...]
     layers: tuple[ArtifactLayer, ...]
+    fixed_sizes: dict[str, int] = {}
+    """Free dimension -> its size in the library's second entry; empty where there is none."""

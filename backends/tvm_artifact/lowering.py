@@ -34,6 +34,7 @@ from backends.kernels.sparse_layer import (
 from backends.qdq_insertion import GrowingGraph, activation_grids, insert_qdq
 from backends.qdq_plan import plan_qdq
 from backends.tvm_artifact.description import ArtifactLayer
+from backends.tvm_artifact.integer_nodes import replace_node, take_integer_nodes
 from backends.tvm_artifact.parameter_file import StoredLayer
 
 Array = npt.NDArray[Any]
@@ -50,12 +51,17 @@ _IMAGE_WEIGHT = 4
 
 def why_not_int8(layer: Layer) -> str:
     """Why no int8 kernel runs a layer; empty where one does."""
-    if layer.operator == "Conv" and len(layer.weight_shape) != _IMAGE_WEIGHT:
+    if not _is_flat_or_image(layer):
         return f"{layer.name}: the int8 kernels know two-dimensional convolutions only"
     inner = layer.weight_shape[1] if layer.operator == "Conv" else layer.reduction
     if inner % INT8_RUN:
         return f"{layer.name}: the int8 kernels read {INT8_RUN} inputs at once, and it has {inner}"
     return ""
+
+
+def _is_flat_or_image(layer: Layer) -> bool:
+    """Whether it is a matrix product or a convolution of images."""
+    return layer.operator != "Conv" or len(layer.weight_shape) == _IMAGE_WEIGHT
 
 
 @dataclass
@@ -90,6 +96,7 @@ def artifact_graph(request: LoweringRequest) -> ArtifactGraph:
     plan = plan_qdq(model.graph, integer)
     grids = activation_grids(plan, request.ranges, ACTIVATION_TYPE)
     insert_qdq(growing, plan, integer, request.weights, grids)
+    _tell_shapes(model.graph)
     for layer in integer.values():
         made.use_int8(layer)
     ir_passes.RemoveUnusedNodesPass()(model)
@@ -98,9 +105,21 @@ def artifact_graph(request: LoweringRequest) -> ArtifactGraph:
         operator = made.operators.get(str(node.name))
         if operator is not None:
             _take_layer(graph, node, operator)
+    take_integer_nodes(model.graph)
     ir_passes.RemoveUnusedNodesPass()(model)
     _take_constants(graph)
     return graph
+
+
+def _tell_shapes(graph: ir.Graph) -> None:
+    """Rounding changes no shape, which the inserted nodes do not say."""
+    for node in graph:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            source, result = node.inputs[0], node.outputs[0]
+            # a rounded tensor has the type of its zero point, a real one that of its step
+            typed = node.inputs[-1 if node.op_type == "QuantizeLinear" else 1]
+            if result.shape is None and source is not None and typed is not None:
+                result.shape, result.type = source.shape, typed.type
 
 
 class _Kernels:
@@ -117,11 +136,13 @@ class _Kernels:
 
     def use_fp32(self, layer: Layer) -> None:
         """A layer at an fp32 level; one that no kernel knows stays what it is, with its weight."""
-        operator = use_fp32_kernel(self._growing, self._nodes[layer.node], self._node(layer))
+        operator = None
+        if _is_flat_or_image(layer):
+            operator = use_fp32_kernel(self._growing, self._nodes[layer.node], self._node(layer))
         if operator is not None:
             self.operators[layer.node] = operator
         elif layer.name in self._request.weights:
-            raise CompileError(f"{layer.name}: the kernels do not know its padding")
+            raise CompileError(f"{layer.name}: the kernels do not know such a convolution")
 
     def use_int8(self, layer: Layer) -> None:
         """A layer between its DequantizeLinear and what follows it."""
@@ -169,26 +190,11 @@ def _take_layer(graph: ArtifactGraph, node: ir.Node, operator: SparseOperator) -
     given = [inputs["x"], *([inputs["residual"]] if operator.adds else [])]
     graph.layers.append(stored)
     graph.described.append(described)
-    _replace(graph.model.graph, node, LAYER, given, attributes)
-
-
-def _replace(
-    graph: ir.Graph,
-    node: ir.Node,
-    operator: str,
-    inputs: list[ir.Value | None],
-    attributes: dict[str, Any],
-) -> None:
     made = ir.Node(
-        DOMAIN, operator, inputs, ir.convenience.convert_attributes(attributes),
+        DOMAIN, LAYER, given, ir.convenience.convert_attributes(attributes),
         name=node.name, num_outputs=1,
     )  # fmt: skip
-    old, new = node.outputs[0], made.outputs[0]
-    new.shape, new.type = old.shape, old.type
-    graph.insert_after(node, made)
-    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-    new.name, old.name = old.name, f"{old.name}_replaced"
-    graph.remove(node, safe=True)
+    replace_node(graph.model.graph, node, made)
 
 
 def _stored_layer(
@@ -280,6 +286,8 @@ def _take_constants(graph: ArtifactGraph) -> None:
         if value in outputs or value.is_graph_input() or not value.uses():
             continue
         numbers = tensor.numpy()
+        if numbers.dtype.kind != "f":  # a type that NumPy has no name for
+            continue
         attributes: dict[str, Any] = {
             "index": len(graph.constants), "shape": numbers.shape, "dtype": str(numbers.dtype),
         }  # fmt: skip

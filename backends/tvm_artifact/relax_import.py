@@ -16,10 +16,13 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
+from backends.tvm_artifact.description import FIXED_ENTRY
+from backends.tvm_artifact.integer_nodes import QUANTIZE, SUM
 from backends.tvm_artifact.lowering import CONSTANT, LAYER
 
 PARAMETERS = "parameters"
 """First input of the main function: what the library's `autosparse_load` returned."""
+_GRID_FUNCTIONS = {QUANTIZE: "autosparse_quantize", SUM: "autosparse_add_uint8"}
 _LEAST_RANK = 2
 """Of the operands of a matrix product."""
 
@@ -29,15 +32,37 @@ def import_graph(model: onnx.ModelProto, sizes: Mapping[str, int]) -> tvm.IRModu
 
     Args:
         model: the graph, without weights.
-        sizes: name of a free dimension -> its size, for those that the code is compiled for; the
-            others stay free.
+        sizes: name of a free dimension -> its size on the target; may be empty.
 
     Returns:
-        A module whose function `main` takes the parameters, then the inputs of the model.
+        A module whose function `main` takes the parameters, then the inputs of the model, of any
+        size; and where sizes are given, a second one for those alone. Its memory is planned when
+        it is compiled, and no size is computed while it runs.
     """
-    importer = _Importer(model, sizes)
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    return importer.from_onnx(model.graph, opset)
+    importer = _Importer(model, {})
+    module = importer.from_onnx(model.graph, opset)
+    if not sizes:
+        return module
+    fixed = _Importer(model, sizes)
+    fixed.bb = _UnderAnotherName(importer.bb, FIXED_ENTRY)
+    return fixed.from_onnx(model.graph, opset)
+
+
+class _UnderAnotherName:
+    """The builder of a module, for an importer that calls its function `main`."""
+
+    def __init__(self, builder: relax.BlockBuilder, name: str) -> None:
+        self._builder = builder
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._builder, attribute)
+
+    def function(self, name: str, **fields: Any) -> Any:
+        """Begin the function."""
+        del name
+        return self._builder.function(self._name, **fields)
 
 
 class _Importer(ONNXGraphImporter):  # type: ignore[misc]
@@ -45,6 +70,7 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
 
     def __init__(self, model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
         self._sizes: dict[str, Any] = dict(sizes)
+        """Of dimensions that have a name: a number, or a variable where it stays free."""
         self._parameters = relax.Var(PARAMETERS, relax.ObjectType())
         shapes = {value.name: self._shape_of(value, new=True) for value in model.graph.input}
         self._known = {
@@ -73,7 +99,7 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         return sizes
 
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
-        ours = (LAYER, CONSTANT)
+        ours = (LAYER, CONSTANT, *_GRID_FUNCTIONS)
         others = onnx.GraphProto(node=[node for node in graph.node if node.op_type not in ours])
         super()._check_for_unsupported_ops(others)
 
@@ -89,6 +115,10 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
             return self._layer(given, attrs)
         if op_name == CONSTANT:
             return self._constant(attrs)
+        if op_name in _GRID_FUNCTIONS:
+            numbers = [tirx.const(number, "float64") for number in attrs["numbers"]]
+            type_ = relax.TensorType(given[0].ty.shape, "uint8")
+            return self._call(_GRID_FUNCTIONS[op_name], [*given, *numbers], type_)
         if op_name == "MatMul" and _multiplies(*given):
             return self._product(*given)
         if op_name == "Softmax" and _is_last(given[0], attrs.get("axis", -1)):

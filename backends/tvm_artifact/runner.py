@@ -21,7 +21,12 @@ import numpy as np
 
 from autosparse.errors import MeasurementError
 from autosparse.evaluation.backend import Array
-from backends.tvm_artifact.description import ArtifactDescription, ArtifactTensor
+from backends.tvm_artifact.description import (
+    ENTRY,
+    FIXED_ENTRY,
+    ArtifactDescription,
+    ArtifactTensor,
+)
 from backends.tvm_artifact.parameter_file import read_description
 from backends.tvm_artifact.without_torch import keeping_torch_out
 
@@ -59,7 +64,9 @@ class ArtifactRunner:
             )
             self._machine = module["vm_load_executable"]()
             self._machine["vm_initialization"](_CPU, _FIRST_DEVICE, _POOLED)
-            self._main = self._machine["main"]
+            fixed = self.description.fixed_sizes
+            self._main = self._machine[ENTRY]
+            self._fixed = self._machine[FIXED_ENTRY] if fixed else self._main
         except Exception as error:  # the runtime's own, and what Python makes of them
             raise MeasurementError(
                 f"TVM cannot open {library.name}: {first_line(error)}"
@@ -74,9 +81,10 @@ class ArtifactRunner:
         Raises:
             MeasurementError: an input is missing, or of another type or shape.
         """
-        given = check_inputs(self.description.inputs, inputs)
+        given, sizes = check_inputs(self.description.inputs, inputs)
+        entry = self._fixed if sizes == self.description.fixed_sizes else self._main
         try:
-            made = self._main(self._parameters, *(self._tensor(array) for array in given))
+            made = entry(self._parameters, *(self._tensor(array) for array in given))
         except Exception as error:
             raise MeasurementError(f"TVM failed: {first_line(error)}") from error
         values = [made] if len(self.description.outputs) == 1 else list(made)
@@ -102,8 +110,10 @@ class ArtifactRunner:
         return self._ffi.from_dlpack(array)
 
 
-def check_inputs(wanted: Sequence[ArtifactTensor], given: Mapping[str, Array]) -> list[Array]:
-    """The arrays in the order of the model's inputs.
+def check_inputs(
+    wanted: Sequence[ArtifactTensor], given: Mapping[str, Array]
+) -> tuple[list[Array], dict[str, int]]:
+    """The arrays in the order of the model's inputs, and the sizes of its free dimensions.
 
     Raises:
         MeasurementError: one is missing, or of another type or shape; the message has both.
@@ -124,7 +134,7 @@ def check_inputs(wanted: Sequence[ArtifactTensor], given: Mapping[str, Array]) -
                 f"{spec.dtype} ({', '.join(str(dim) or '?' for dim in spec.shape)})"
             )
         found.append(array)
-    return found
+    return found, sizes
 
 
 def aligned_copy(array: Array) -> Array:

@@ -112,3 +112,16 @@ def test_softmax(forced: KernelLibrary, columns: int) -> None:
     found = forced.softmax(x)
     assert np.isnan(found[2]).all()
     assert np.isfinite(found[3:]).all()
+
+
+def test_rounding_and_sums_of_grids(forced: KernelLibrary) -> None:
+    random = np.random.default_rng(0)
+    x = (random.standard_normal(1000) * 4).astype(np.float32)
+    x[:4] = 0.125, -0.125, 1e9, -1e9  # ties go to even, and what is too large saturates
+    expected = np.clip(np.rint(x / np.float32(0.25)) + 7, 0, 255)
+    np.testing.assert_array_equal(forced.quantize(x, 0.25, 7), expected)
+    left, right = random.integers(0, 256, (2, 777), dtype=np.uint8)
+    for low in (-np.inf, 0.0):
+        found = forced.add(left, (0.5, 3), right, (0.125, 200), (0.25, 90), low)
+        real = np.maximum((left - 3.0) * 0.5 + (right - 200.0) * 0.125, low)
+        np.testing.assert_array_equal(found, np.clip(np.rint(real / 0.25) + 90, 0, 255))

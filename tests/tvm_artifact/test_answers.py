@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ from autosparse.evaluation import LoweredModel, LoweringRequest, Target
 from autosparse.evaluation.backend import Runner
 from autosparse.levels import BASELINE, Level
 from backends.onnxruntime_backend import OnnxRuntimeBackend
+from backends.tvm_artifact.lowering import CONSTANT, artifact_graph
 from backends.tvm_artifact.runner import ArtifactRunner
 from backends.tvm_backend import TvmBackend
 from tests.lowering import Subject, request, subject
 from tests.models import Array, Floats, Net, images
 
+AT_HOME = platform.machine()
 SPARSE, INT8 = Level.parse("unstructured@0.9:fp32"), Level.parse("dense:int8")
 BLOCKS = Level.parse("block1x4@0.75:int8")
 
@@ -71,6 +75,10 @@ def test_every_layer_runs_on_our_kernels_and_answers_agree(
     ours = [name for name in ran if name.startswith(("autosparse_linear", "autosparse_conv"))]
     assert len(ours) == len(residual.graph.layers)
     assert not any("conv2d" in name or "matmul" in name for name in set(ran) - set(ours))
+    if level == INT8:  # two blocks end in a sum that layers read as integers
+        assert "autosparse_add_uint8" in ran
+        assert "autosparse_quantize" in ran
+        assert not any(name.startswith("quantize") for name in ran)
     integer = sum(name.endswith("int8") for name in ours)
     assert integer == sum(
         asked.recipe.levels[la.name].precision == INT8.precision for la in residual.graph.layers
@@ -110,19 +118,24 @@ def attention_inputs(batch: int, sequence: int) -> dict[str, Array]:
 def test_attention_runs_on_our_kernels_at_any_length(
     attention_subject: Subject, tmp_path: Path
 ) -> None:
-    lowered = TvmBackend().lower(request(attention_subject, {}), tmp_path)
-    runner = opened(lowered)
-    dense = OnnxRuntimeBackend().lower(request(attention_subject, {}), tmp_path / "ort")
+    plain = request(attention_subject, {})
+    shapes = {"x": (1, 6, 8), "mask": (1, 1, 6)}
+    runner = opened(TvmBackend().lower(replace(plain, input_shapes=shapes), tmp_path / "tvm"))
+    assert runner.description.fixed_sizes == {"batch": 1, "sequence": 6}
+    dense = OnnxRuntimeBackend().lower(plain, tmp_path / "ort")
     theirs = OnnxRuntimeBackend().open(dense, threads=1)
-    for batch, sequence in ((1, 1), (2, 5), (3, 70)):
+    for batch, sequence in ((1, 1), (1, 6), (2, 5), (3, 70)):
         inputs = attention_inputs(batch, sequence)
         expected = answer(theirs, inputs, "y")
         found = answer(runner, inputs, "y")
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    ran = calls(runner, attention_inputs(1, 4))
-    assert ran.count("autosparse_linear_fp32") == 3
-    assert ran.count("autosparse_matmul") == 2
-    assert ran.count("autosparse_softmax") == 1
+    for sequence in (6, 7):
+        ran = calls(runner, attention_inputs(1, sequence))
+        assert ran.count("autosparse_linear_fp32") == 3
+        assert ran.count("autosparse_matmul") == 2
+        assert ran.count("autosparse_softmax") == 1
+        # nothing is computed about sizes where they are the target's
+        assert ("vm.builtin.make_shape" in ran) == (sequence != 6)
     wrong = {"x": np.zeros((2, 4, 8), np.float32), "mask": np.zeros((2, 1, 3), np.float32)}
     with pytest.raises(MeasurementError, match="mask"):
         runner.run(wrong)
@@ -155,3 +168,28 @@ def test_layers_that_the_int8_kernels_cannot_read_are_named(
     assert "it has 3" in found.reason
     with pytest.raises(CompileError, match="stem"):
         TvmBackend().lower(request(residual, {"stem": INT8}), tmp_path)
+
+
+def test_convolutions_that_are_no_images_are_left_to_tvm(tmp_path: Path) -> None:
+    net = Net()
+    signal = net.input("signal", "batch", 4, 16)
+    weight = net.weight("filter.weight", 6, 4, 3)
+    net.node("Conv", signal, weight, name="filter", to="y", kernel_shape=[3], pads=[1, 1])
+    random = np.random.default_rng(0).standard_normal((2, 4, 16)).astype(np.float32)
+    what = subject(net.save(tmp_path / "signal.onnx", "y"), {"signal": random})
+    graph = artifact_graph(request(what, {}))
+    assert [node.op_type for node in graph.model.graph if node.op_type != CONSTANT] == ["Conv"]
+    assert len(graph.constants) == 1
+    with pytest.raises(CompileError, match="filter"):
+        artifact_graph(request(what, {"filter": SPARSE}))
+
+
+def test_another_architecture_is_refused(residual: Subject, tmp_path: Path) -> None:
+    layer = residual.graph.layer("stem")
+    device = Target(backend="tvm", architecture="aarch64" if AT_HOME != "aarch64" else "x86_64")
+    found = TvmBackend().capability(layer, BASELINE, device)
+    assert not found.runs
+    assert device.architecture in found.reason
+    asked = replace(request(residual, {}), architecture=device.architecture)
+    with pytest.raises(CompileError, match=device.architecture):
+        TvmBackend().lower(asked, tmp_path)

@@ -146,15 +146,31 @@ def test_a_bundle_names_its_model_and_its_library(delivered: LoweredModel, tmp_p
     assert (found.entry, found.library) == (PARAMETERS_NAME, "model.so")
 
 
+def examples(image: str) -> dict[str, str]:
+    target = Target(backend="tvm", input_shapes={"image": (1, 3, 8, 8)})
+    return tvm_files(
+        manifest(target=target, inputs=(image,), outputs=("logits: float32 (batch, 10)",))
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "entry"),
+    [
+        ("image: float32 (batch, 3, 8, 8)", "main_fixed"),
+        ("image: float32 (1, 3, 8, 8)", "main"),
+        ("image: float32 (?, 3, 8, 8)", "main"),
+    ],
+)
+def test_examples_call_the_entry_of_the_shapes_that_were_measured(image: str, entry: str) -> None:
+    files = examples(image)
+    assert f'machine["{entry}"]' in files[PYTHON_FILE]
+    assert f'GetFunction("{entry}")' in files[CPP_FILE]
+
+
 @pytest.fixture
 def bundle(copy: LoweredModel) -> Path:
     """The artifact with its examples."""
-    target = Target(backend="tvm", input_shapes={"image": (1, 3, 8, 8)})
-    described = manifest(
-        target=target, inputs=("image: float32 (batch, 3, 8, 8)",),
-        outputs=("logits: float32 (batch, 10)",),
-    )  # fmt: skip
-    files = tvm_files(described)
+    files = examples("image: float32 (1, 3, 8, 8)")
     assert files.keys() == {HEADER_FILE, CPP_FILE, PYTHON_FILE}
     for name, text in files.items():
         (copy.directory / name).write_text(text, encoding="utf-8")

@@ -114,6 +114,22 @@ typedef struct {
   int64_t matrices, rows, depth, columns;
 } AsProduct;
 AS_PUBLIC const char *as_multiply(const AsProduct *product, const AsParallel *parallel);
+/* uint8 x stands for (x - zero) * step. */
+typedef struct {
+  float step;
+  int32_t zero;
+} AsGrid;
+AS_PUBLIC void as_quantize(const float *input, uint8_t *output, int64_t count, AsGrid grid,
+                           const AsParallel *parallel);
+/* The sum of two tensors, at least `low`, each on a grid of its own. */
+typedef struct {
+  const uint8_t *left, *right;
+  uint8_t *output;
+  int64_t count;
+  AsGrid left_grid, right_grid, grid;
+  float low; /* 0 for Relu, else minus infinity */
+} AsSum;
+AS_PUBLIC void as_add(const AsSum *sum, const AsParallel *parallel);
 /* Of every row of fp32 numbers; `output` may be `input`. */
 AS_PUBLIC void as_softmax(const float *input, float *output, int64_t rows, int64_t columns,
                           const AsParallel *parallel);

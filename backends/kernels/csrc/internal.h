@@ -89,6 +89,9 @@ typedef struct AsSteps {
   void (*normalize)(const AsNorm *norm, float *values, int64_t rows);
   /* (rows, columns) each */
   void (*softmax)(const float *input, float *output, int64_t rows, int64_t columns);
+  void (*quantize)(const float *values, int64_t count, float inverse_step, int zero,
+                   uint8_t *output);
+  void (*add)(const AsSum *sum, int64_t from, int64_t to);
 } AsSteps;
 
 /* Operations. Each packs at creation and frees what it packed. */

@@ -52,6 +52,9 @@ void JOINED(as_finish_int8_, AS_SET)(const int32_t *, int64_t, int64_t, const As
 /* of steps_norm.c */
 void JOINED(as_normalize_, AS_SET)(const AsNorm *, float *, int64_t);
 void JOINED(as_softmax_, AS_SET)(const float *, float *, int64_t, int64_t);
+/* of steps_int8.c again */
+void JOINED(as_quantize_, AS_SET)(const float *, int64_t, float, int, uint8_t *);
+void JOINED(as_add_, AS_SET)(const AsSum *, int64_t, int64_t);
 
 const AsSteps JOINED(as_steps_, AS_SET) = {
     .tile_fp32 = tile_fp32,
@@ -62,4 +65,6 @@ const AsSteps JOINED(as_steps_, AS_SET) = {
     .activate_fp32 = activate,
     .normalize = JOINED(as_normalize_, AS_SET),
     .softmax = JOINED(as_softmax_, AS_SET),
+    .quantize = JOINED(as_quantize_, AS_SET),
+    .add = JOINED(as_add_, AS_SET),
 };

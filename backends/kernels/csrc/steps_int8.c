@@ -267,3 +267,22 @@ void JOINED(as_untile_int8_, AS_SET)(const int32_t *tile, int64_t width, int64_t
     }
   }
 }
+
+void JOINED(as_quantize_, AS_SET)(const float *values, int64_t count, float inverse_step, int zero,
+                                  uint8_t *output) {
+  quantize(values, count, inverse_step, zero, output);
+}
+
+/* Elements [from, to). A strip of sums stays in the first cache until it is rounded. */
+void JOINED(as_add_, AS_SET)(const AsSum *sum, int64_t from, int64_t to) {
+  float values[STRIP];
+  const float a = sum->left_grid.step, b = sum->right_grid.step;
+  const float shift = -a * (float)sum->left_grid.zero - b * (float)sum->right_grid.zero;
+  for (int64_t i = from; i < to; i += STRIP) {
+    const int64_t count = smaller(STRIP, to - i);
+    const uint8_t *restrict left = sum->left + i, *restrict right = sum->right + i;
+    for (int64_t j = 0; j < count; j++)
+      values[j] = at_least((float)left[j] * a + ((float)right[j] * b + shift), sum->low);
+    quantize(values, count, 1 / sum->grid.step, sum->grid.zero, sum->output + i);
+  }
+}

@@ -1,4 +1,4 @@
-/* What is computed of two tensors, or of one, without a weight: attention needs both. */
+/* What is computed of two tensors, or of one, without a weight: attention and residuals need it. */
 #include <string.h>
 
 #include "dense.h"
@@ -98,4 +98,42 @@ void as_softmax(const float *input, float *output, int64_t rows, int64_t columns
   Rows all = {input, output, rows, columns, (TASK_VALUES - 1) / columns + 1};
   const int64_t tasks = (rows + all.task_rows - 1) / all.task_rows;
   parallel->run(parallel->context, some_rows, (size_t)tasks, &all);
+}
+
+enum { TASK_BYTES = 65536 /* fewer are not worth a thread */ };
+
+typedef struct {
+  const float *input;
+  uint8_t *output;
+  int64_t count;
+  AsGrid grid;
+} Rounding;
+
+static int64_t end_of(int64_t task, int64_t count) {
+  return (task + 1) * TASK_BYTES < count ? (task + 1) * TASK_BYTES : count;
+}
+
+static void quantize_some(void *data, size_t index) {
+  const Rounding *all = data;
+  const int64_t from = (int64_t)index * TASK_BYTES;
+  as_current_set()->steps->quantize(all->input + from, end_of((int64_t)index, all->count) - from,
+                                    1 / all->grid.step, all->grid.zero, all->output + from);
+}
+
+void as_quantize(const float *input, uint8_t *output, int64_t count, AsGrid grid,
+                 const AsParallel *parallel) {
+  Rounding all = {input, output, count, grid};
+  parallel->run(parallel->context, quantize_some,
+                (size_t)((count + TASK_BYTES - 1) / TASK_BYTES), &all);
+}
+
+static void add_some(void *data, size_t index) {
+  const AsSum *sum = data;
+  as_current_set()->steps->add(sum, (int64_t)index * TASK_BYTES,
+                               end_of((int64_t)index, sum->count));
+}
+
+void as_add(const AsSum *sum, const AsParallel *parallel) {
+  parallel->run(parallel->context, add_some,
+                (size_t)((sum->count + TASK_BYTES - 1) / TASK_BYTES), (void *)sum);
 }

@@ -12,7 +12,7 @@
 
 #define EXPORTED(name) AS_PUBLIC int __tvm_ffi_##name
 
-enum { MOST_ARGUMENTS = 8, MOST_THREADS = 1024 };
+enum { MOST_ARGUMENTS = 16, MOST_THREADS = 1024 };
 enum { LINEAR_RANK = 1 /* at least */, CONVOLUTION_RANK = 4 };
 
 static int refuse(const char *sentence) {
@@ -153,6 +153,57 @@ static int run_softmax(const Parameters *parameters, const TVMFFIAny *arguments,
   return 0;
 }
 
+static int is_uint8(const DLTensor *tensor) {
+  return tensor && tensor->dtype.code == kDLUInt && tensor->dtype.bits == 8;
+}
+
+/* False where a number is missing. */
+static int read_numbers(const TVMFFIAny *arguments, double *numbers, int count) {
+  for (int i = 0; i < count; i++) {
+    if (arguments[i].type_index != kTVMFFIFloat) return 0;
+    numbers[i] = arguments[i].v_float64;
+  }
+  return 1;
+}
+
+static AsGrid grid_of(const double *numbers) {
+  return (AsGrid){(float)numbers[0], (int32_t)numbers[1]};
+}
+
+/* (input, step, zero, output) */
+static int run_quantize(const Parameters *parameters, const TVMFFIAny *arguments, int32_t count) {
+  const DLTensor *input = count == 4 ? tensor_of(arguments) : NULL;
+  const DLTensor *output = count == 4 ? tensor_of(arguments + 3) : NULL;
+  double numbers[2];
+  if (!is_fp32(input) || !is_uint8(output) || !read_numbers(arguments + 1, numbers, 2) ||
+      elements_of(input) != elements_of(output))
+    return refuse("a tensor is rounded to one of its size");
+  const AsParallel parallel = threads_of(parameters);
+  as_quantize(data_of(input), data_of(output), elements_of(input), grid_of(numbers), &parallel);
+  return 0;
+}
+
+/* (left, right, steps and zeros of left, right and output, least value, output) */
+static int run_sum(const Parameters *parameters, const TVMFFIAny *arguments, int32_t count) {
+  enum { NUMBERS = 7, ARGUMENTS = NUMBERS + 3 };
+  const DLTensor *tensors[3] = {NULL};
+  double numbers[NUMBERS];
+  for (int i = 0; count == ARGUMENTS && i < 3; i++)
+    tensors[i] = tensor_of(arguments + (i < 2 ? i : ARGUMENTS - 1));
+  for (int i = 0; i < 3; i++)
+    if (!is_uint8(tensors[i]) || elements_of(tensors[i]) != elements_of(tensors[0]))
+      return refuse("a sum takes tensors of one size");
+  if (!read_numbers(arguments + 2, numbers, NUMBERS)) return refuse("a sum takes three grids");
+  const AsSum sum = {
+      .left = data_of(tensors[0]), .right = data_of(tensors[1]), .output = data_of(tensors[2]),
+      .count = elements_of(tensors[0]), .left_grid = grid_of(numbers),
+      .right_grid = grid_of(numbers + 2), .grid = grid_of(numbers + 4), .low = (float)numbers[6],
+  };
+  const AsParallel parallel = threads_of(parameters);
+  as_add(&sum, &parallel);
+  return 0;
+}
+
 static void forget_view(DLManagedTensor *view) {
   TVMFFIObjectDecRef(view->manager_ctx);
   free(view);
@@ -177,7 +228,7 @@ static int view_tensor(const Parameters *parameters, int64_t index, TVMFFIObject
 }
 
 /* What a call asks the parameters for; layers and tensors by their number. */
-typedef enum { A_LAYER, A_TENSOR, A_PRODUCT, A_SOFTMAX } Request;
+typedef enum { A_LAYER, A_TENSOR, A_PRODUCT, A_SOFTMAX, A_QUANTIZE, A_SUM } Request;
 
 /* The parameters themselves, called: (request, number, then what the request takes). */
 static int use_parameters(void *self, const TVMFFIAny *arguments, int32_t count,
@@ -190,6 +241,8 @@ static int use_parameters(void *self, const TVMFFIAny *arguments, int32_t count,
   count -= 2;
   if (request == A_PRODUCT) return run_product(parameters, arguments, count);
   if (request == A_SOFTMAX) return run_softmax(parameters, arguments, count);
+  if (request == A_QUANTIZE) return run_quantize(parameters, arguments, count);
+  if (request == A_SUM) return run_sum(parameters, arguments, count);
   if (request == A_LAYER && number >= 0 && number < parameters->layer_count && count >= 2)
     return run_layer(parameters, number, arguments, count);
   if (request == A_TENSOR && number >= 0 && number < parameters->tensor_count &&
@@ -233,6 +286,8 @@ FUNCTION(autosparse_convolution_int8, A_LAYER, 1)
 FUNCTION(autosparse_tensor, A_TENSOR, 1)
 FUNCTION(autosparse_matmul, A_PRODUCT, 0)
 FUNCTION(autosparse_softmax, A_SOFTMAX, 0)
+FUNCTION(autosparse_quantize, A_QUANTIZE, 0)
+FUNCTION(autosparse_add_uint8, A_SUM, 0)
 
 static void release(void *self) {
   as_parameters_release(self);
