@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import struct
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -58,7 +59,7 @@ class ArtifactRunner:
         _check_machine(library, self.description)
         ffi = _runtime()
         try:
-            module = ffi.load_module(str(library))
+            module = _loaded(ffi, library)
             self._parameters = module.get_function("autosparse_load", True)(
                 str(parameters), threads
             )
@@ -108,6 +109,18 @@ class ArtifactRunner:
         if not array.flags.writeable:  # which DLPack refuses, although nothing is written
             array = aligned_copy(array)
         return self._ffi.from_dlpack(array)
+
+
+def _loaded(ffi: Any, library: Path) -> Any:
+    """The library under a name of its own.
+
+    The system's loader takes a name that it has seen for the file that it knows, and candidates
+    replace each other at one path.
+    """
+    with tempfile.TemporaryDirectory(prefix="autosparse-") as place:
+        link = Path(place) / library.name
+        link.symlink_to(library.absolute())
+        return ffi.load_module(str(link))
 
 
 def check_inputs(

@@ -193,3 +193,20 @@ def test_another_architecture_is_refused(residual: Subject, tmp_path: Path) -> N
     asked = replace(request(residual, {}), architecture=device.architecture)
     with pytest.raises(CompileError, match=device.architecture):
         TvmBackend().lower(asked, tmp_path)
+
+
+def test_a_candidate_at_the_path_of_one_that_is_open_is_itself(
+    residual: Subject, tmp_path: Path
+) -> None:
+    """Candidates replace each other in one directory; the system's loader goes by names."""
+    backend = TvmBackend()
+    layers = [layer.name for layer in residual.graph.layers if layer.name != "stem"]
+    dense = backend.lower(request(residual, {}), tmp_path / "same")
+    still_open = backend.open(dense, threads=1)
+    integer = backend.lower(request(residual, dict.fromkeys(layers, INT8)), tmp_path / "same")
+    answers = backend.open(integer, threads=1).run(residual.inputs)
+    alone = backend.lower(request(residual, dict.fromkeys(layers, INT8)), tmp_path / "alone")
+    expected = backend.open(alone, threads=1).run(residual.inputs)
+    for name, answer in answers.items():
+        assert np.array_equal(answer, expected[name])
+        assert np.allclose(still_open.run(residual.inputs)[name], residual.dense[name], atol=1e-4)
