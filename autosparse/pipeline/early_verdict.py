@@ -78,7 +78,9 @@ def _fastest(
     seconds = baseline.contract.baseline_seconds
     predictor = untrained_predictor(job, cells, space, seconds)
     journal = Journal(builder.table.directory / "early_verdict.jsonl", MeasuredTrial)
-    descent = Descent(job, builder.pilots.weights, builder.ranges, baseline.environment.id, journal)
+    descent = Descent(
+        job, builder.pilots.weights(), builder.ranges, baseline.environment.id, journal
+    )
     try:
         return find_fastest(descent, space, predictor, bound)
     except CandidateError as error:  # the search finds out, more patiently

@@ -72,7 +72,11 @@ class Pilots:
         self._knobs = knobs
         self._journal = Journal(directory / "pilots.jsonl", Cell)
         self._known = {(c.layer, c.level): c for c in self._journal.records}
-        self.weights = PlainWeights(job, calibration)
+        self._calibration = calibration
+
+    def weights(self) -> PlainWeights:
+        """What pilots are made of; whoever asks decides how long they stay in memory."""
+        return PlainWeights(self._job, self._calibration)
 
     def cells(self, choices: Sequence[Choice]) -> dict[str, Cell]:
         """Layer -> what its pilot showed, for choices of one level that the search may make.
@@ -98,7 +102,8 @@ class Pilots:
     def _run(self, choices: Sequence[Choice]) -> list[Cell]:
         job, level = self._job, _plain(choices[0].level)
         asked = [Choice(c.layer, level, c.runs, c.searched, c.reason) for c in choices]
-        weights = {c.layer.name: self.weights.weight(c.layer.name, level) for c in asked}
+        plain = self.weights()
+        weights = {c.layer.name: plain.weight(c.layer.name, level) for c in asked}
         levels = dict.fromkeys(weights, level)
         try:
             model = lower_layers(job, levels, weights, self._ranges, self._knobs, "pilot")
