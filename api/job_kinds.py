@@ -23,9 +23,10 @@ from api.kind_requests import (
     job_named,
     read_reverify,
 )
+from api.ownership import owned_row
 from api.service import Service
 from api.tables import JobRow
-from autosparse.errors import ConfigError, ConflictError, NotFoundError
+from autosparse.errors import ConfigError, ConflictError
 from autosparse.pipeline.config import JobConfig, read_profile_config
 from autosparse.pipeline.resolve import ResolveConfig, read_resolve_config
 
@@ -124,9 +125,7 @@ def _delivered(service: Service, caller: Caller, id_: str, lack: str) -> JobRow:
         ConflictError: it delivered nothing, or has not ended.
     """
     with service.database.reading() as session:
-        row = session.get(JobRow, id_)
-    if row is None or row.owner != caller.id:
-        raise NotFoundError(f"there is no job {id_}", hint="list yours: GET /v1/jobs")
+        row = owned_row(session, JobRow, caller, id_, "job")
     if row.manifest is None or row.state != "finished":
         raise ConflictError(f"the job {id_} {lack}", hint="wait until it has finished")
     return row

@@ -14,6 +14,7 @@ from api.job_kinds import SEARCH, job_config
 from api.job_ledger import add_event, best_record, locked, move
 from api.job_request import MAY_CHANGE, check_names, label_of
 from api.keys import Caller
+from api.ownership import owned_row
 from api.service import Service
 from api.submission import check_quota
 from api.tables import JobRow, JobUploadRow, ScheduleNeedRow, TrialRow
@@ -44,10 +45,7 @@ def find_job(session: Session, caller: Caller, id_: str) -> JobRow:
     Raises:
         NotFoundError: there is none, or it is another's: the answer does not tell which.
     """
-    row = session.get(JobRow, id_)
-    if row is None or row.owner != caller.id:
-        raise NotFoundError(f"there is no job {id_}", hint="list yours: GET /v1/jobs")
-    return row
+    return owned_row(session, JobRow, caller, id_, "job")
 
 
 def cancel_job(service: Service, caller: Caller, id_: str) -> JobInfo:

@@ -20,13 +20,16 @@ from sqlalchemy.orm import Session
 from api.database import new_id
 from api.file_store import Received, too_large
 from api.keys import Caller
+from api.ownership import missing, owned_row
 from api.service import Service
 from api.tables import PendingRow
 from api.uploads import KINDS, check_name, check_room_left, store_upload
 from autosparse.artifacts.bundle import file_sha256
 from autosparse.client.records import DatasetInfo, ModelInfo, UploadProgress
-from autosparse.errors import ConflictError, NotFoundError
+from autosparse.errors import ConflictError
 from autosparse.journal import stored_safely
+
+_BEGIN_ANEW = "begin anew: POST /v1/uploads"
 
 
 class PendingRequest(BaseModel):
@@ -152,16 +155,13 @@ def give_up(service: Service, caller: Caller, id_: str) -> None:
 
 
 def _row(session: Session, caller: Caller, id_: str) -> PendingRow:
-    row = session.get(PendingRow, id_)
-    if row is None or row.owner != caller.id:
-        raise NotFoundError(f"there is no upload {id_}", hint="begin anew: POST /v1/uploads")
-    return row
+    return owned_row(session, PendingRow, caller, id_, "upload", _BEGIN_ANEW)
 
 
 def _find(session: Session, service: Service, caller: Caller, id_: str) -> PendingRow:
     row = _row(session, caller, id_)
     if not service.files.pending(id_).is_file():  # it was left alone for too long
-        raise NotFoundError(f"there is no upload {id_}", hint="begin anew: POST /v1/uploads")
+        raise missing("upload", id_, _BEGIN_ANEW)
     return row
 
 

@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 from api.cron import Cron
 from api.database import new_id
 from api.keys import Caller
+from api.ownership import owned_row
 from api.run_history import difference
 from api.service import Service
 from api.submission import check_request, check_there
 from api.tables import JobRow, RunRow, ScheduleNeedRow, ScheduleRow
 from api.uploads import check_name
 from autosparse.client.schedule_records import Missed, Overlap, RunInfo, ScheduleInfo, ScheduleKind
-from autosparse.errors import ConfigError, ConflictError, NotFoundError, QuotaError
+from autosparse.errors import ConfigError, ConflictError, QuotaError
 
 OPEN_RUNS = ("due", "starting", "started")
 """States of a run that has not ended."""
@@ -201,10 +202,7 @@ def find_schedule(session: Session, caller: Caller, id_: str) -> ScheduleRow:
     Raises:
         NotFoundError: there is none, or it is another's: the answer does not tell which.
     """
-    row = session.get(ScheduleRow, id_)
-    if row is None or row.owner != caller.id:
-        raise NotFoundError(f"there is no schedule {id_}", hint="list yours: GET /v1/schedules")
-    return row
+    return owned_row(session, ScheduleRow, caller, id_, "schedule")
 
 
 def held_schedule(session: Session, caller: Caller, id_: str) -> ScheduleRow:

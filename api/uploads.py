@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from api.database import new_id
 from api.file_store import Received, remove
 from api.keys import Caller
+from api.ownership import missing, owned_row
 from api.service import Service
 from api.settings import ServerSettings
 from api.tables import JobUploadRow, PendingRow, ScheduleNeedRow, TargetRow, UploadRow
@@ -21,7 +22,6 @@ from autosparse.client.records import DatasetInfo, ModelInfo, TargetInfo
 from autosparse.errors import (
     ConfigError,
     ConflictError,
-    NotFoundError,
     QuotaError,
     first_problem,
 )
@@ -138,11 +138,9 @@ def find_upload(session: Session, caller: Caller, kind: UploadKind, id_: str) ->
     Raises:
         NotFoundError: there is none, or it is another's: the answer does not tell which.
     """
-    row = session.get(UploadRow, id_)
-    if row is None or row.owner != caller.id or row.kind != kind.name:
-        raise NotFoundError(
-            f"there is no {kind.name} {id_}", hint=f"list yours: GET /v1/{kind.name}s"
-        )
+    row = owned_row(session, UploadRow, caller, id_, kind.name)
+    if row.kind != kind.name:
+        raise missing(kind.name, id_)
     return row
 
 
@@ -152,10 +150,7 @@ def find_target(session: Session, caller: Caller, id_: str) -> TargetRow:
     Raises:
         NotFoundError: there is none, or it is another's.
     """
-    row = session.get(TargetRow, id_)
-    if row is None or row.owner != caller.id:
-        raise NotFoundError(f"there is no target {id_}", hint="list yours: GET /v1/targets")
-    return row
+    return owned_row(session, TargetRow, caller, id_, "target")
 
 
 def delete_upload(service: Service, caller: Caller, kind: UploadKind, id_: str) -> None:

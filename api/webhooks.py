@@ -14,6 +14,7 @@ from api.announcements import new_delivery
 from api.database import new_id
 from api.keys import Caller
 from api.outbound import check_url
+from api.ownership import owned_row
 from api.service import Service
 from api.tables import DeliveryRow, WebhookRow
 from autosparse.client.webhook_records import (
@@ -22,7 +23,7 @@ from autosparse.client.webhook_records import (
     WebhookInfo,
     WebhookKind,
 )
-from autosparse.errors import NotFoundError, QuotaError
+from autosparse.errors import QuotaError
 
 _MOST_WEBHOOKS = 20
 _SECRET_PREFIX = "whsec_"  # as Standard Webhooks spells it
@@ -96,10 +97,7 @@ def find_webhook(session: Session, caller: Caller, id_: str) -> WebhookRow:
     Raises:
         NotFoundError: there is none, or it is another's: the answer does not tell which.
     """
-    row = session.get(WebhookRow, id_)
-    if row is None or row.owner != caller.id:
-        raise NotFoundError(f"there is no webhook {id_}", hint="list yours: GET /v1/webhooks")
-    return row
+    return owned_row(session, WebhookRow, caller, id_, "webhook")
 
 
 def describe_webhook(row: WebhookRow) -> WebhookInfo:

@@ -19,8 +19,7 @@ from backends import BACKENDS
 from benchmarks.benchmark import Request
 from benchmarks.guarded import guarded_rows
 from benchmarks.rows import Row, ratio_of
-from benchmarks.sparse_files import Workload
-from benchmarks.whole_model_sources import MODELS
+from benchmarks.whole_model_sources import open_model
 from workers.isolated_lane import IsolatedLane
 from workers.simulated_lane import SimulatedLane
 
@@ -62,12 +61,8 @@ class SimulationRun:
     def model_rows(self, name: str) -> Iterator[Row]:
         """The files of one model."""
         self.layers.clear()
-        directory = self.request.directory / name
-        (directory / "given").mkdir(parents=True)
-        model = MODELS[name](self.request.assets, directory / "given")
-        work = Workload.load(model.onnx, model.one_inference)
-        inputs = directory / "inputs.npz"
-        np.savez(inputs, **model.one_inference)  # type: ignore[arg-type]
+        opened = open_model(self.request, name)
+        work, directory, inputs = opened.work, opened.directory, opened.inputs
         for text in _LEVELS:
             self.request.say(f"{name}: {text}")
             level = Level.parse(text)

@@ -1,4 +1,4 @@
-"""The models of the `models` benchmark: two built here, three that the `job` benchmark knows."""
+"""The models of benchmarks of whole files: two built here, three that the `job` benchmark knows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 
 from autosparse.datasets import Dataset
 from autosparse.evaluation.backend import Array
+from benchmarks.benchmark import Request
 from benchmarks.cifar_models import resnet
-from benchmarks.model_files import ModelBuilder, ModelRequest, Sizes
+from benchmarks.model_files import ModelBuilder, ModelRequest, Sizes, UnavailableError
 from benchmarks.random_networks import IMAGE_CHANNELS, IMAGE_SIZE, mobilenet_v1, resnet50
+from benchmarks.sparse_files import Workload
 from benchmarks.transformer_models import minilm
 
 # ranges only: latency does not depend on what the activations are
@@ -61,3 +63,32 @@ MODELS: Mapping[str, Source] = {
     "resnet56": partial(_given, partial(resnet, depth=56)),
     "resnet20": partial(_given, partial(resnet, depth=20)),
 }
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model of one run, loaded, in a directory of its own."""
+
+    given: WholeModel
+    work: Workload
+    inputs: Path
+    """One inference's inputs."""
+    directory: Path
+
+
+def open_model(request: Request, name: str) -> OpenedModel:
+    """Build or find a model and load it.
+
+    Raises:
+        UnavailableError: there is no such model, or its files are not there.
+    """
+    if name not in MODELS:
+        raise UnavailableError(f"no such model; known: {', '.join(MODELS)}")
+    directory = request.directory / name
+    (directory / "given").mkdir(parents=True)
+    request.say(f"{name}: model and data")
+    given = MODELS[name](request.assets, directory / "given")
+    work = Workload.load(given.onnx, given.one_inference)
+    inputs = directory / "inputs.npz"
+    np.savez(inputs, **given.one_inference)  # type: ignore[arg-type]
+    return OpenedModel(given, work, inputs, directory)

@@ -49,7 +49,7 @@ from benchmarks.rows import Row, failed_row, skipped_row
 from benchmarks.sparse_files import INT8, Workload
 from benchmarks.speed_ratios import Bar, Speedup, fastest_of
 from benchmarks.toolkit_int8 import quantize_everywhere
-from benchmarks.whole_model_sources import MODELS, WholeModel
+from benchmarks.whole_model_sources import MODELS, WholeModel, open_model
 from workers.isolated_lane import IsolatedLane
 
 _LEVELS = (*UNSTRUCTURED, *BLOCKS[1:], *NM_LEVELS)
@@ -143,19 +143,12 @@ class ModelsRun:
         return guarded_rows(self.request, self.environment, what, make)
 
     def _model_rows(self, name: str) -> Iterator[Row]:
-        if name not in MODELS:
-            raise UnavailableError(f"no such model; known: {', '.join(MODELS)}")
-        directory = self.request.directory / name
-        (directory / "given").mkdir(parents=True)
-        self.request.say(f"{name}: model and data")
-        model = MODELS[name](self.request.assets, directory / "given")
-        work = Workload.load(model.onnx, model.one_inference)
-        inputs = directory / "inputs.npz"
-        np.savez(inputs, **model.one_inference)  # type: ignore[arg-type]
+        opened = open_model(self.request, name)
+        work, directory, inputs = opened.work, opened.directory, opened.inputs
         lowered = {_GIVEN: work.original}
         lowered[_OWN_INT8] = work.lower(work.levels_at(INT8, INT8), directory / "int8")
         yield from self.guarded(
-            f"{name}: {_TOOLKIT}", partial(_add_toolkit, lowered, model, directory)
+            f"{name}: {_TOOLKIT}", partial(_add_toolkit, lowered, opened.given, directory)
         )
         sparse: dict[str, str] = {}
         for level in _LEVELS:
