@@ -18,6 +18,7 @@ AutoSparseError                  exit 1, HTTP 500: our bug
 ├── CandidateError               a value of the search, never its end: one candidate failed
 │   ├── CompileError             the backend could not lower the recipe
 │   └── MeasurementError         the file could not be opened or timed (retry)
+│       ├── DisturbedError       the machine was never quiet: it says nothing of the file (retry)
 │       └── KilledError          what measured was killed from outside (retried at once)
 ├── WorkerError                  exit 1, HTTP 503: workers keep dying, a device is away (retry)
 └── ServiceError                 exit 1, HTTP 503: the service cannot be reached, or fails (retry)
@@ -137,6 +138,10 @@ class MeasurementError(CandidateError):
     """Raised by a measurement lane: crash, time-out, or a machine too noisy to time."""
 
     retryable = True
+
+
+class DisturbedError(MeasurementError):
+    """Raised where other work disturbed every round of samples: it says nothing of the file."""
 
 
 class KilledError(MeasurementError):

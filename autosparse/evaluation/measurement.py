@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from autosparse.errors import MeasurementError
+from autosparse.errors import DisturbedError
 from autosparse.evaluation.budget import Percentile
 
 Samples = npt.NDArray[np.float64]
@@ -164,7 +164,7 @@ class Comparison(BaseModel):
             if a.accepted and b.accepted
         ]
         if not rounds:
-            raise MeasurementError(self._why_no_round(), hint=_QUIET)
+            raise DisturbedError(self._why_no_round(), hint=_QUIET)
         return (
             _stacked([base for base, _ in rounds], self.candidate),
             _stacked([mine for _, mine in rounds], self.candidate),
@@ -184,7 +184,7 @@ class Comparison(BaseModel):
 def _stacked(blocks: Sequence[Sequence[float]], measurement: Measurement) -> Samples:
     """(blocks, samples): blocks of one file are equally long, but for NaN at shorter ones' ends."""
     if not blocks:
-        raise MeasurementError(
+        raise DisturbedError(
             f"{measurement.label}: every one of {measurement.discarded_samples} samples was "
             "disturbed",
             hint=_QUIET,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autosparse.errors import MeasurementError, ModelError
+from autosparse.errors import DisturbedError, MeasurementError, ModelError
 from autosparse.evaluation import (
     Contract,
     Environment,
@@ -36,15 +36,15 @@ def measure_baseline(job: Job) -> Baseline:
 
     Raises:
         ModelError: the runtime cannot open or run the model.
-        MeasurementError: the machine is too noisy to time anything.
+        DisturbedError: the machine is too noisy to time anything.
     """
     environment = job.engines.lane.environment()
     try:
         measurement = _known(job, environment) or _timed(job)
         outputs = job.answer(job.original, job.selecting)
+    except DisturbedError:
+        raise
     except MeasurementError as error:
-        if "disturbed" in error.message:
-            raise
         raise ModelError(
             f"{job.config.model.name} does not run: {error.message}",
             hint="check that it runs in ONNX Runtime with the inputs of the calibration file",

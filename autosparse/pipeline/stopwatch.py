@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from autosparse.errors import KilledError, MeasurementError
+from autosparse.errors import DisturbedError, KilledError
 from autosparse.evaluation import (
     Comparison,
     LoweredModel,
@@ -61,7 +61,8 @@ class Stopwatch:
         """Measure, and again where every round was disturbed: throttling lasts tens of seconds.
 
         Raises:
-            MeasurementError: a file does not run, or the machine never became quiet.
+            MeasurementError: a file does not run.
+            DisturbedError: the machine never became quiet.
         """
         # the median hardly moves when another process takes the core for a moment; a p95 is that
         # moment
@@ -77,7 +78,7 @@ class Stopwatch:
             self.progress.note(
                 f"no undisturbed round of samples in attempt {attempt + 1} of {_ATTEMPTS}"
             )
-        raise MeasurementError(
+        raise DisturbedError(
             "every round of samples was disturbed",
             hint="stop other work on this machine and try again; a job goes on with --resume",
         )
