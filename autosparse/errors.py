@@ -71,7 +71,7 @@ class ConfigError(UserInputError):
 
 
 class BundleError(UserInputError):
-    """Raised by `verify` and `report`: a bundle's files and its manifest disagree."""
+    """Raised by whatever opens a bundle: its files and its manifest disagree."""
 
 
 class NotInstalledError(UserInputError):

@@ -55,15 +55,21 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _DIRECTORY.glob("*.yaml")))
 
 
+def own_space(name_or_path: str) -> Path | None:
+    """The user's own file; None for a shipped space."""
+    own = Path(name_or_path)
+    return own if own.suffix in (".yaml", ".yml") else None
+
+
 def load_space(name_or_path: str) -> SpaceFile:
     """Read a shipped space by name, or a file of the user's own.
 
     Raises:
         ConfigError: no such space, or the file does not follow the schema.
     """
-    own = Path(name_or_path)
-    path = own if own.suffix in (".yaml", ".yml") else _DIRECTORY / f"{name_or_path}.yaml"
-    if path.parent != own.parent and name_or_path not in names():
+    own = own_space(name_or_path)
+    path = own or _DIRECTORY / f"{name_or_path}.yaml"
+    if own is None and name_or_path not in names():
         raise ConfigError(
             f"no search space is called {name_or_path!r}",
             hint=f"known: {', '.join(names())}, or the path of a .yaml file",

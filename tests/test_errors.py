@@ -39,6 +39,7 @@ TREE = {
     "CandidateError": ("AutoSparseError", 1, 500, False),
     "CompileError": ("CandidateError", 1, 500, False),
     "MeasurementError": ("CandidateError", 1, 500, True),
+    "DisturbedError": ("MeasurementError", 1, 500, True),
     "KilledError": ("MeasurementError", 1, 500, True),
     "WorkerError": ("AutoSparseError", 1, 503, True),
     "ServiceError": ("AutoSparseError", 1, 503, True),

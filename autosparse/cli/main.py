@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -49,6 +50,7 @@ COMMANDS = {
     "demo": Command("autosparse.cli.demo", "train a small model, optimize it, verify it"),
 }
 _INTERRUPTED = 130
+_NEGATIVE, _BARE_FLAG = re.compile(r"-[0-9.]"), re.compile(r"--[a-z-]+")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -96,7 +98,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         if name == asked:
             autosparse.check_siblings()
             importlib.import_module(command.module).add_arguments(described)
-    return parser.parse_args(argv)
+    return parser.parse_args(_joined(argv))
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """Join flags and negative values: argparse would take `-3ms` for a flag."""
+    joined: list[str] = []
+    for word in argv:
+        if _NEGATIVE.match(word) and joined and _BARE_FLAG.fullmatch(joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _complain(message: str, hint: str = "") -> None:

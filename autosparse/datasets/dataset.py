@@ -28,11 +28,11 @@ Augmentation = Literal["flip", "shift"]
 LABELS, SCORES, PAIR_SUFFIX = "labels", "scores", "_b"
 # What an archive that is damaged, encrypted, no archive, or holds objects makes its readers raise:
 # the file itself, zipfile and the decompressors behind it, and numpy's reader of headers, which
-# has Python parse them, makes a type of what it finds, and allocates what they announce.
+# has Python parse them and makes a type of what it finds.
 _DAMAGED = (
     OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, KeyError,
     NotImplementedError, RuntimeError, ValueError, SyntaxError, tokenize.TokenError, TypeError,
-    MemoryError, OverflowError,
+    OverflowError,
 )  # fmt: skip
 
 
@@ -146,6 +146,14 @@ def _read(path: Path, role: str) -> dict[str, Array]:
                 return {name: np.asarray(loaded[name]) for name in loaded.files}
     except FileNotFoundError as error:
         raise DataError(f"there is no {role} file {path}") from error
+    except PermissionError as error:
+        raise DataError(f"the {role} file {path} cannot be read: {error.strerror}") from error
+    except MemoryError as error:  # a damaged header may also announce more than there is
+        raise DataError(
+            f"the {role} file {path.name} announces arrays that do not fit into memory",
+            hint="give fewer rows, or a machine with more memory; if it should be small, save it "
+            "again",
+        ) from error
     except _DAMAGED as error:
         raise DataError(
             f"the {role} file {path.name} is not an npz file of plain arrays",

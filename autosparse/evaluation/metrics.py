@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -129,6 +130,13 @@ def load_metric(spelling: str) -> Metric:
         return scores
 
     return Metric(spelling, "given by the user", False, True, score, mean)
+
+
+def metric_source(spelling: str) -> Path | None:
+    """The file of a metric of the user's own that was loaded; None for a built-in one."""
+    module = sys.modules.get(spelling.partition(":")[0])
+    path = getattr(module, "__file__", None)
+    return None if spelling in BUILT_IN or path is None else Path(path)
 
 
 def default_metric(

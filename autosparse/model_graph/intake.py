@@ -38,9 +38,7 @@ def load_model(path: Path) -> ModelGraph:
         ModelError: in one sentence, what is wrong with the file and what to do.
     """
     proto = _parse(path)
-    digest = hashlib.sha256(path.read_bytes())
-    for data_file in check_external_data(proto, path.parent):
-        digest.update(data_file.read_bytes())
+    sha256 = _sha256(path, *check_external_data(proto, path.parent))
     _check(proto, path)
     model = _normalize(path)
     scopes = module_scopes(model)
@@ -53,7 +51,7 @@ def load_model(path: Path) -> ModelGraph:
         )
     return ModelGraph(
         model=model,
-        sha256=digest.hexdigest(),
+        sha256=sha256,
         inputs=tuple(_spec(value, path) for value in model.graph.inputs),
         outputs=tuple(_spec(value, path) for value in model.graph.outputs),
         layers=layers,
@@ -87,6 +85,18 @@ def _parse(path: Path) -> onnx.ModelProto:
             f"{path.name} holds no ONNX graph", hint="export the model to ONNX and give that file"
         )
     return proto
+
+
+def _sha256(*files: Path) -> str:
+    """Digest of all files in a row."""
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def _check(proto: onnx.ModelProto, path: Path) -> None:

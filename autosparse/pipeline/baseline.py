@@ -14,6 +14,7 @@ from autosparse.evaluation import (
 )
 from autosparse.evaluation.metrics import Outputs
 from autosparse.journal import Journal
+from autosparse.pipeline.answer_check import check_answers
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
 
@@ -36,12 +37,16 @@ def measure_baseline(job: Job) -> Baseline:
 
     Raises:
         ModelError: the runtime cannot open or run the model.
+        DataError: the model has no answer to some row.
         DisturbedError: the machine is too noisy to time anything.
     """
     environment = job.engines.lane.environment()
+    known = _known(job, environment)
     try:
-        measurement = _known(job, environment) or _timed(job)
+        measurement = known or _timed(job)
         outputs = job.answer(job.original, job.selecting)
+        if known is None:
+            check_answers(job, outputs)
     except DisturbedError:
         raise
     except MeasurementError as error:

@@ -18,9 +18,6 @@ from autosparse.pipeline.job import Job
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.scoring import ScoringKit
 
-_FEW_ROWS = 64
-ENVIRONMENT_FILE = "environment.json"
-
 
 @dataclass(frozen=True)
 class Bench:

@@ -14,7 +14,13 @@ from autosparse.datasets import Dataset, load_dataset
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Backend, LoweredModel, MeasurementLane, Target
 from autosparse.evaluation.backend import Array
-from autosparse.evaluation.metrics import Metric, Outputs, default_metric, load_metric
+from autosparse.evaluation.metrics import (
+    Metric,
+    Outputs,
+    default_metric,
+    load_metric,
+    metric_source,
+)
 from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.cost import layer_costs
@@ -27,7 +33,7 @@ from autosparse.pipeline.stopwatch import Stopwatch
 from autosparse.pipeline.workshop import Workshop
 from autosparse.pipeline.workspace import Workspace, remember_inputs
 from autosparse.search.strategies import STRATEGIES
-from search_spaces import load_space
+from search_spaces import load_space, own_space
 
 # Rows per inference when quality, not latency, is asked for: as many as keep the largest
 # activation of a layer small, for a runtime holds several of them at once.
@@ -173,8 +179,11 @@ def prepare_job(
             check_labels(metric, graph.outputs[0], judged, role)
     selecting, gating = validation.split(config.seed)
     given = {"calibration": config.calibration, "validation": config.validation}
-    if config.target_file is not None:
-        given["target"] = config.target_file
+    own = {
+        "target": config.target_file, "search space": own_space(config.space),
+        "metric": metric_source(metric.name),
+    }  # fmt: skip
+    given |= {role: path for role, path in own.items() if path is not None}
     digests = {role: file_sha256(path) for role, path in given.items()}
     remember_inputs(workspace, {"model": graph.sha256, **digests})
     write_timing_inputs(workspace.inputs, calibration, target)

@@ -20,7 +20,7 @@ from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice, usual_method
 from autosparse.pipeline.lowering import compress, lower_layers
-from autosparse.pipeline.timed_cells import refused, timed_cell
+from autosparse.pipeline.timed_cells import MACHINE_ERRORS, refused, timed_cell
 
 
 class PlainWeights:
@@ -109,9 +109,9 @@ class Pilots:
             model = lower_layers(job, levels, weights, self._ranges, self._knobs, "pilot")
             executed = job.engines.backend.executed_layers(model, job.graph)
             seconds: Mapping[str, float] = job.stopwatch.attribute(model, job.original).seconds
+        except MACHINE_ERRORS:
+            raise
         except CandidateError as error:
-            if error.retryable:  # a disturbed machine says nothing of the level
-                raise
             return [refused(c, f"{c.layer.name}: {error}") for c in asked]
         return [
             timed_cell(job.graph, c, weights[c.layer.name], executed.get(c.layer.name), seconds)

@@ -173,6 +173,7 @@ class Race:
         self._note(
             CandidateRecord(
                 recipe=recipe, rung=Rung.SCREENED, predicted_ratio=predicted.ratio,
+                bound=self._bound,
                 reason=f"predicted at {predicted.ratio:.1%} of the baseline, at least "
                 f"{predicted.low:.1%}, over {self._bound:.1%}",
             )
@@ -211,7 +212,9 @@ class Race:
         if record.rung is Rung.FAILED:
             self.failed.add(record.recipe.id)
         elif record.rung is Rung.SCREENED:
-            self.screened.add(record.recipe.id)
+            # a job that is resumed with a looser budget asks anew
+            if record.bound is not None and record.bound >= self._bound:
+                self.screened.add(record.recipe.id)
         elif record.divergence is not None and self.space.contains(record.recipe):
             self.sampled[record.recipe.id] = record
 

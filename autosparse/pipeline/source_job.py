@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from autosparse.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
 from autosparse.errors import BundleError, ConfigError, StorageError, first_problem
 from autosparse.evaluation import Environment
-from autosparse.pipeline.bench import ENVIRONMENT_FILE
+from autosparse.pipeline.bench_building import ENVIRONMENT_FILE
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.workspace import Workspace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,8 +24,7 @@ from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.lowering import compress, lower_layers
 from autosparse.pipeline.outrun import why_outrun
 from autosparse.pipeline.pilots import Pilots
-from autosparse.pipeline.pool import expected
-from autosparse.pipeline.timed_cells import refused, timed_cell
+from autosparse.pipeline.timed_cells import MACHINE_ERRORS, refused, timed_cell
 
 PLAIN_INT8 = Level.parse("dense:int8+round_to_nearest")
 FIRST_LEVELS = (BASELINE, PLAIN_INT8)
@@ -79,21 +79,59 @@ class TableBuilder:
         running = [choice for choice in running if choice.layer.name in weights]
         if not running:
             return
-        levels = dict.fromkeys(weights, level)
-        uniform = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
-        executed = self.job.engines.backend.executed_layers(uniform, self.job.graph)
-        seconds = self._attributed_seconds(uniform)
-        cells = [
-            self._cell(c, weights[c.layer.name], executed.get(c.layer.name), seconds)
-            for c in running
-        ]
+        cells = self._timed(level, running, weights)
         divergences = self._divergences(level, [c.layer for c in cells if c.searched], weights)
         for number, cell in enumerate(cells, start=1):
-            keep = cell.searched and not level.is_baseline
-            complete = cell.model_copy(update={"divergence": divergences.get(cell.layer)})
+            complete = _with_divergence(cell, divergences.get(cell.layer))
+            keep = complete.searched and not level.is_baseline
             self.table.put(complete, weights[cell.layer] if keep else None)
             self.job.engines.progress.step(number, len(cells), cell.layer)
         return_freed_memory()
+
+    def _timed(
+        self, level: Level, choices: Sequence[Choice], weights: Mapping[str, CompressedWeight]
+    ) -> list[Cell]:
+        """A cell of each layer, as one file with all of them shows it.
+
+        Where that file does not run, the layers that do not run alone either are refused, and the
+        others are tried without them; where there is no telling which it is, all are refused. The
+        model as it came is not refused: without it there is nothing to search.
+        """
+        try:
+            uniform, executed = self._lowered(level, choices, weights)
+        except CandidateError as error:
+            if level.is_baseline:
+                raise
+            alone = self._divergences(level, [c.layer.name for c in choices], weights)
+            able = [c for c in choices if not isinstance(alone[c.layer.name], CandidateError)]
+            if len(able) in (0, len(choices)):
+                return [refused(c, f"{c.layer.name}: {error}") for c in choices]
+            failing = [c for c in choices if c not in able]
+            cells = [refused(c, f"{c.layer.name}: {alone[c.layer.name]}") for c in failing]
+            return [*cells, *self._timed(level, able, weights)]
+        try:
+            seconds = self._attributed_seconds(uniform)
+        except MACHINE_ERRORS:
+            raise
+        except CandidateError as error:  # it crashes what measures: it is not run in this process
+            if level.is_baseline:
+                raise
+            return [refused(c, f"{c.layer.name}: {error}") for c in choices]
+        return [
+            self._cell(c, weights[c.layer.name], executed.get(c.layer.name), seconds)
+            for c in choices
+        ]
+
+    def _lowered(
+        self, level: Level, choices: Sequence[Choice], weights: Mapping[str, CompressedWeight]
+    ) -> tuple[LoweredModel, Mapping[str, ExecutedLayer]]:
+        """The file with all these layers at the level, and what the runtime makes of it."""
+        names = [choice.layer.name for choice in choices]
+        chosen = {name: weights[name] for name in names}
+        uniform = lower_layers(
+            self.job, dict.fromkeys(names, level), chosen, self.ranges, self.knobs
+        )
+        return uniform, self.job.engines.backend.executed_layers(uniform, self.job.graph)
 
     @cached_property
     def _kit(self) -> BuildingKit:
@@ -115,13 +153,12 @@ class TableBuilder:
 
     def _divergences(
         self, level: Level, layers: Sequence[str], weights: Mapping[str, CompressedWeight]
-    ) -> dict[str, float]:
-        """Layer -> divergence of the outputs with only that layer at the level."""
+    ) -> Mapping[str, float | CandidateError]:
+        """Layer -> divergence of the outputs with only that layer at the level, or why not."""
         if level.is_baseline:
             return dict.fromkeys(layers, 0.0)
         tasks = (AloneAtLevel(name, level, weights[name]) for name in layers)
-        found = self.job.engines.pool.run(self._kit, tasks)
-        return {name: expected(value) for name, value in zip(layers, found, strict=True)}
+        return dict(zip(layers, self.job.engines.pool.run(self._kit, tasks), strict=True))
 
     def _promising(self, choices: Sequence[Choice]) -> list[Choice]:
         """The choices whose sparse kernel is worth a costly method; the others are refused."""
@@ -160,6 +197,16 @@ def _indispensable(choices: Sequence[Choice]) -> set[Level]:
         if choice.searched:
             options.setdefault(choice.layer.name, []).append(choice.level)
     return {*FIRST_LEVELS, *(own[0] for own in options.values() if len(own) == 1)}
+
+
+def _with_divergence(cell: Cell, found: float | CandidateError | None) -> Cell:
+    """The complete cell; out of the search where the outputs are lost with this layer alone."""
+    if isinstance(found, float) and not math.isfinite(found):
+        found = CandidateError("the model's outputs become NaN or infinite")
+    if isinstance(found, CandidateError):
+        reason = f"{cell.layer}: {found}"
+        return cell.model_copy(update={"searched": False, "reason": reason})
+    return cell.model_copy(update={"divergence": found})
 
 
 def _unless_outrun(cell: Cell, others: Sequence[Cell]) -> Cell:

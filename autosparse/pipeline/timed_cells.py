@@ -7,12 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from autosparse.errors import DisturbedError, KilledError
 from autosparse.evaluation import ExecutedLayer
 from autosparse.levels import Level, Precision
 from autosparse.levels.table import Cell
 from autosparse.levels.weights import CompressedWeight, FloatMatrix
 from autosparse.model_graph import ModelGraph
 from autosparse.pipeline.layer_choices import Choice
+
+MACHINE_ERRORS = (DisturbedError, KilledError)
+"""What says nothing of a file that could not be timed: nothing is refused for it."""
 
 
 def timed_cell(

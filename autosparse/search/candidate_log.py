@@ -40,3 +40,5 @@ class CandidateRecord(BaseModel):
     """Relative output error on the few rows of the sampling rung."""
     predicted_ratio: float | None = None
     """Predicted latency over the baseline's."""
+    bound: float | None = None
+    """Of a screened one: the latency, over the baseline's, that it was found to exceed."""

@@ -17,6 +17,8 @@ FLAGS: list[tuple[list[str], str]] = [
     (["--latency-budget", "fast"], "'fast' is no latency budget"),
     (["--latency-budget", "0%"], "cannot be met"),
     (["--latency-budget=-3ms"], "cannot be met"),
+    (["--latency-budget", "-3ms"], "cannot be met"),
+    (["--max-drop", "-.5pt"], "is no allowed drop"),
     (["--latency-budget", "8"], "'8' is no latency budget"),
     (["--max-drop", "a bit"], "'a bit' is no allowed drop"),
     (["--percentile", "p99"], "--percentile: Input should be 'p50' or 'p95'"),
