@@ -38,6 +38,8 @@ _REQUEST: TypeAdapter[MeasureRequest | ProfileRequest] = TypeAdapter(
 def main() -> None:
     """Answer requests from standard input until it is closed."""
     _die_with_the_parent()
+    # Ctrl-C at a terminal reaches every process of it, but is meant for the one that asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # libraries may print: the pipe to the driver is kept apart from what they call stdout
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.cli.flags import add_config_flags, given_fields
+from autosparse.cli.interruption import answering_on_interrupt
 from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json, print_table
 from autosparse.evaluation import Verdict
 from autosparse.evaluation.simulation import SIMULATED
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
     with engines_of(config, progress) as engines:
         try:
-            result = run_job(config, engines, resume=arguments.resume)
+            with answering_on_interrupt(engines.answer_now, progress):
+                result = run_job(config, engines, resume=arguments.resume)
         finally:
             progress.close()
     if arguments.json:

@@ -80,7 +80,7 @@ def _filled(bench: Bench, builder: TableBuilder, choices: Sequence[Choice]) -> B
     left_out = builder.build(choices)
     _share_refusals(bench.table, job.groups)
     if left_out:
-        notes.append(f"the time limit left no time for the levels {', '.join(left_out)}")
+        notes.append(f"{job.why_no_time}: the levels {', '.join(left_out)} were not made")
     return replace(bench, out_of_reach=found.fastest if found else None, notes=tuple(notes))
 
 
@@ -92,8 +92,11 @@ def _with_correction(bench: Bench, parity: Parity) -> Bench:
         note = f"no correction of channel statistics: {parity.note}"
         job.engines.progress.note(note)
         return replace(bench, notes=(*bench.notes, note))
-    test = CorrectionTest(job, table, bench.ranges, bench.few, bench.few_outputs, bench.knobs)
     journal = table.directory / "correction.jsonl"
+    if job.time_is_up and not journal.exists():
+        note = f"no correction of channel statistics: {job.why_no_time}"
+        return replace(bench, notes=(*bench.notes, note))
+    test = CorrectionTest(job, table, bench.ranges, bench.few, bench.few_outputs, bench.knobs)
     correction = test.decide(journal)
     effects = Journal(journal, CorrectionEffect).records
     return replace(bench, correction=correction, correction_effects=effects)

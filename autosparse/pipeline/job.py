@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class Engines:
     progress: Progress
     pool: Pool = field(default_factory=InProcess)
     """What compresses layers and evaluates candidates."""
+    answer_now: Event = field(default_factory=Event)
+    """Set where somebody does not want to wait any longer: as if the time limit were reached."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,14 @@ class Job:
     @property
     def time_is_up(self) -> bool:
         """Whether what can be left out must be: an answer comes first."""
-        return self.elapsed > self.config.time_limit
+        return self.engines.answer_now.is_set() or self.elapsed > self.config.time_limit
+
+    @property
+    def why_no_time(self) -> str:
+        """What to say of it."""
+        if self.engines.answer_now.is_set():
+            return "an answer was asked for"
+        return f"the time limit of {self.config.time_limit:.0f} s was used up"
 
     @property
     def original(self) -> LoweredModel:

@@ -93,7 +93,7 @@ def answer(
 
 def _essential(bench: Bench, parity: Parity) -> Iterator[str]:
     """Tell how many zeros the model bears by magnitude alone, where torch can run it."""
-    if not parity.holds or not bench.job.graph.layers:
+    if not parity.holds or not bench.job.graph.layers or bench.job.time_is_up:
         return
     job = bench.job
     knee = essential_sparsity(job.graph, bench.few, job.evaluation_batch)

@@ -72,6 +72,10 @@ def recover(bench: Bench, search: Search, parity: Parity, rows: Dataset | None) 
     if rows is None:
         return Recovered()
     progress = bench.job.engines.progress
+    if bench.job.engines.answer_now.is_set():
+        note = f"nothing was trained: {bench.job.why_no_time}"
+        progress.note(note)
+        return Recovered(notes=(note,))
     progress.stage("recover", f"{len(rows)} rows, {bench.job.config.recover_time:.0f} s")
     winners = winners_of(bench, search.trials) if parity.holds else []
     if not winners:

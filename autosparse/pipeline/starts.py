@@ -46,8 +46,7 @@ def run_starts(bench: Bench, search: Search) -> Starts:
     notes = []
     if bench.job.time_is_up:
         notes.append(
-            f"the time limit of {bench.job.config.time_limit:.0f} s was used up before the search: "
-            "the best of the first trials is delivered"
+            f"{bench.job.why_no_time} before the search: the best of the first trials is delivered"
         )
         bench.job.engines.progress.note(notes[0])
     return Starts(fastest, over and fastest.is_final, tuple(notes))

@@ -309,8 +309,9 @@ def _include_flags() -> list[str]:
 def _run(command: list[str], what: str, cwd: Path | None = None) -> None:
     try:
         done = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-        )
+            command, cwd=cwd, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False,
+            process_group=0,  # Ctrl-C at a terminal asks for an answer, and that needs the kernels
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CompileError(f"cannot compile {what}: {error}") from error
     if done.returncode:
