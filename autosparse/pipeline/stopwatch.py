@@ -19,6 +19,7 @@ from autosparse.evaluation import (
     TimingSettings,
 )
 from autosparse.evaluation.backend import NodeTime
+from autosparse.heap import return_freed_memory
 from autosparse.pipeline.progress import Progress
 
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class Stopwatch:
         # the median hardly moves when another process takes the core for a moment; a p95 is that
         # moment
         settings = settings.model_copy(update={"discard_interrupted": self.percentile != "p50"})
+        # the process that measures holds whole sessions: this one keeps nothing that it freed
+        return_freed_memory()
         for attempt in range(_ATTEMPTS):
             measured = self._despite_kills(
                 partial(self.lane.measure, files, self.inputs, self.target, settings, fresh=fresh)
