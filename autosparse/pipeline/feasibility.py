@@ -146,11 +146,16 @@ def _sweep(
             helping[name] = (ratio, level)
     if not helping:
         return None
-    together = space.changed(best.recipe, {name: level for name, (_, level) in helping.items()})
-    top, (_, top_level) = min(helping.items(), key=lambda item: item[1][0])
-    alone = space.changed(best.recipe, {top: top_level})
-    by_id = {r.id: r for r in (best.recipe, together, alone)}
-    measured = descent.measure(list(by_id.values()))
+    # the most helpful first; where all of them together do not run, half of them may
+    order = sorted(helping, key=lambda name: helping[name][0])
+    chosen = [order, order[:1], order[: len(order) // 2]]
+    together, alone, half = (
+        space.changed(best.recipe, {name: helping[name][1] for name in names}) for names in chosen
+    )
+    by_id = {r.id: r for r in (best.recipe, together, alone, half)}
+    measured = descent.measure([best.recipe, together, alone])
+    if together.id not in measured:
+        measured = {**measured, **descent.measure([half])}
     if not measured:
         return None
     winner = min(measured.values(), key=lambda comparison: comparison.ratio(percentile))
