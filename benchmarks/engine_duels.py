@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from autosparse.errors import MeasurementError
+from autosparse.errors import DisturbedError, MeasurementError
 from autosparse.evaluation import LoweredModel, Measurement, TimingSettings
 from benchmarks.duel import Contestant, take_turns
 from benchmarks.engine_process import EngineProcess
@@ -154,7 +154,7 @@ def _measure_patiently(
         measured = take_turns(contestants, own, settings)
         if all(_met(measured[one], measured[other]) for one, other in pairs):
             return measured
-    raise MeasurementError("every round of samples was disturbed")
+    raise DisturbedError("every round of samples was disturbed")
 
 
 def _met(one: Measurement, other: Measurement) -> bool:

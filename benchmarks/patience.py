@@ -6,7 +6,6 @@ import time
 
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import Comparison, LoweredModel, Measurement, TimingSettings
-from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
 
@@ -24,10 +23,10 @@ def measure_beside_baseline(
     everything = {BASELINE_LABEL: job.original, **files}
     for pause_seconds in _PAUSES_SECONDS:
         try:
-            return measure_patiently(job, everything, settings, fresh=fresh)
+            return job.stopwatch.measure(everything, settings, fresh=fresh)
         except MeasurementError:
             time.sleep(pause_seconds)
-    return measure_patiently(job, everything, settings, fresh=fresh)
+    return job.stopwatch.measure(everything, settings, fresh=fresh)
 
 
 def latency_ratios(

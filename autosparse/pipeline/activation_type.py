@@ -17,7 +17,7 @@ from autosparse.errors import CandidateError
 from autosparse.evaluation import Comparison, TimingSettings
 from autosparse.journal import Journal
 from autosparse.levels import Knobs
-from autosparse.pipeline.baseline import Baseline, measure_patiently
+from autosparse.pipeline.baseline import Baseline
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
@@ -72,7 +72,7 @@ def choose_knobs(
         for kind in (_USUAL, _OTHER):
             knobs = Knobs(activation_type=kind)
             files[kind] = lower_layers(job, levels, weights, ranges, knobs, f"activations-{kind}")
-        timed = measure_patiently(job, files, _QUICK)
+        timed = job.stopwatch.measure(files, _QUICK)
     except CandidateError as error:
         # not stored: a resumed job may find a quieter machine
         job.engines.progress.note(f"activations stay {_USUAL}, the types were not timed: {error}")

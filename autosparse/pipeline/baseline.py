@@ -8,7 +8,6 @@ from autosparse.errors import DisturbedError, MeasurementError, ModelError
 from autosparse.evaluation import (
     Contract,
     Environment,
-    LoweredModel,
     Measurement,
     TimingSettings,
 )
@@ -68,7 +67,7 @@ def measure_baseline(job: Job) -> Baseline:
 
 def _timed(job: Job) -> Measurement:
     job.engines.progress.stage("baseline", "timing the model as it came")
-    timed = measure_patiently(job, {BASELINE_LABEL: job.original}, TimingSettings(), fresh=True)
+    timed = job.stopwatch.measure({BASELINE_LABEL: job.original}, TimingSettings(), fresh=True)
     _journal(job).append(timed[BASELINE_LABEL])
     return timed[BASELINE_LABEL]
 
@@ -81,14 +80,3 @@ def _known(job: Job, environment: Environment) -> Measurement | None:
 
 def _journal(job: Job) -> Journal[Measurement]:
     return Journal(job.workspace.baselines, Measurement)
-
-
-def measure_patiently(
-    job: Job, files: dict[str, LoweredModel], settings: TimingSettings, *, fresh: bool = False
-) -> dict[str, Measurement]:
-    """Measure with the job's stopwatch; see `Stopwatch.measure`.
-
-    Raises:
-        MeasurementError: a file does not run, or the machine never became quiet.
-    """
-    return job.stopwatch.measure(files, settings, fresh=fresh)

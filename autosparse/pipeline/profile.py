@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from autosparse.errors import MeasurementError, ModelError
+from autosparse.errors import DisturbedError, MeasurementError, ModelError
 from autosparse.evaluation import ExecutedLayer, Measurement, TimingSettings
 from autosparse.evaluation.backend import NodeTime
 from autosparse.model_graph import ModelGraph
@@ -73,7 +73,7 @@ def run_profile(config: ProfileConfig, engines: Engines) -> ModelProfile:
 
     Raises:
         UserInputError: the model, the target or the data cannot be used.
-        MeasurementError: the machine is too noisy to time anything.
+        DisturbedError: the machine is too noisy to time anything.
     """
     with profiled_model(config, engines) as model:
         engines.progress.stage("profile", "timing the model as it came")
@@ -81,9 +81,9 @@ def run_profile(config: ProfileConfig, engines: Engines) -> ModelProfile:
             measured = model.stopwatch.measure({BASELINE_LABEL: model.original}, TimingSettings())
             times = model.stopwatch.divide(model.original, measured[BASELINE_LABEL])
             executed = engines.backend.executed_layers(model.original, model.graph)
+        except DisturbedError:
+            raise
         except MeasurementError as error:
-            if "disturbed" in error.message:
-                raise
             raise ModelError(
                 f"{config.model.name} does not run: {error.message}",
                 hint="check that it runs in ONNX Runtime with inputs of the target's shapes",

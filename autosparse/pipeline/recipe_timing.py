@@ -9,7 +9,6 @@ from autosparse.calibration import ActivationRanges
 from autosparse.errors import CandidateError
 from autosparse.evaluation import Comparison, LoweredModel, TimingSettings
 from autosparse.levels import Recipe
-from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.lowering import Weights, lower_recipe
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
@@ -44,7 +43,7 @@ def measure_recipes(
             except CandidateError as error:
                 job.engines.progress.note(f"{recipe.id} failed: {error}")
         try:
-            timed = measure_patiently(job, {BASELINE_LABEL: job.original, **files}, settings)
+            timed = job.stopwatch.measure({BASELINE_LABEL: job.original, **files}, settings)
         except CandidateError as error:
             job.engines.progress.note(f"a run of {len(files)} files failed: {error}")
             timed = {}

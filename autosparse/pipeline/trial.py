@@ -6,7 +6,6 @@ import shutil
 
 from autosparse.evaluation import Comparison
 from autosparse.levels import Recipe
-from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.pool import expected
 from autosparse.pipeline.recipe_timing import TRIAL_TIMING
@@ -31,7 +30,7 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         score = expected(pool.run(bench.kit, [task])[0]) if remote else task(bench.kit)
         model = score.model or bench.kit.lower(recipe, recipe.id)
         files = {BASELINE_LABEL: job.original, recipe.id: model}
-        timed = measure_patiently(job, files, TRIAL_TIMING)
+        timed = job.stopwatch.measure(files, TRIAL_TIMING)
     finally:
         shutil.rmtree(scratches / recipe.id, ignore_errors=True)
     comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])

@@ -9,7 +9,6 @@ from autosparse.evaluation.metrics import Outputs
 from autosparse.evaluation.quality import compare_quality
 from autosparse.evaluation.timing import TimingSettings
 from autosparse.levels import Recipe
-from autosparse.pipeline.baseline import measure_patiently
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.records import evidence_of
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
@@ -47,7 +46,7 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
         CandidateError: the file does not open, does not run, or cannot be timed.
     """
     files = {BASELINE_LABEL: job.original, recipe.id: model}
-    timed = measure_patiently(job, files, VERIFY_TIMING, fresh=True)
+    timed = job.stopwatch.measure(files, VERIFY_TIMING, fresh=True)
     comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
     dense = job.answer(job.original, job.gating)
     outputs = job.answer(model, job.gating)

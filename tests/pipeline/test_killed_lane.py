@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autosparse.errors import KilledError, MeasurementError, ModelError
+from autosparse.errors import DisturbedError, KilledError, MeasurementError, ModelError
 from autosparse.evaluation import LoweredModel, Verdict
 from tests.fakes.fake_backend import Planted
 from tests.pipeline.worlds import World, layer_seconds, summed_error
@@ -52,3 +52,24 @@ def test_a_crash_is_not_tried_again(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         subject.run(engines=subject.engines(fail=killer))
     assert killer.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        # what a runtime says may have any word in it
+        (MeasurementError("cannot open disturbed.onnx"), ModelError),
+        (DisturbedError("no round counts"), DisturbedError),
+    ],
+)
+def test_a_machine_that_is_never_quiet_is_told_from_a_model_that_does_not_run(
+    tmp_path: Path, failure: MeasurementError, told: type[Exception]
+) -> None:
+    subject = world(tmp_path)
+
+    def fail(files: Mapping[str, LoweredModel]) -> None:
+        raise failure
+
+    with pytest.raises(told) as caught:
+        subject.run(engines=subject.engines(fail=fail))
+    assert type(caught.value) is told
