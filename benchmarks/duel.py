@@ -12,7 +12,7 @@ import numpy as np
 
 from autosparse.evaluation import Measurement, TimingSettings, read_environment
 from autosparse.evaluation.canaries import TOLERANCE
-from autosparse.evaluation.measurement import Block, CanaryReading
+from autosparse.evaluation.measurement import FEWEST_ROUNDS, Block, CanaryReading
 
 _FEWEST_SAMPLES, _MOST_SAMPLES = 3, 200
 # one outlier among the readings is not the machine's best; see autosparse.evaluation.canaries
@@ -64,7 +64,7 @@ def take_turns(
     readings = [canary.canaries()]
     start, rounds = time.monotonic(), 0
     while _undisturbed(turns, _best(readings)) < settings.rounds:
-        if rounds and time.monotonic() - start > settings.max_seconds:
+        if rounds >= FEWEST_ROUNDS and time.monotonic() - start > settings.max_seconds:
             break
         shift = rounds % len(contestants)
         for one in [*contestants[shift:], *contestants[:shift]]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from autosparse.errors import DisturbedError, MeasurementError
-from autosparse.evaluation import LoweredModel, Measurement, TimingSettings
+from autosparse.evaluation import Comparison, LoweredModel, Measurement, TimingSettings
 from benchmarks.duel import Contestant, take_turns
 from benchmarks.engine_process import EngineProcess
 from benchmarks.speed_ratios import Speedup
@@ -149,13 +149,13 @@ def _measure_patiently(
     settings: TimingSettings,
     pairs: Sequence[tuple[str, str]],
 ) -> dict[str, Measurement]:
-    """Again where a pair was never undisturbed together: throttling lasts tens of seconds."""
+    """Again where a pair was hardly undisturbed together: throttling lasts tens of seconds."""
     for _ in range(_ATTEMPTS):
         measured = take_turns(contestants, own, settings)
-        if all(_met(measured[one], measured[other]) for one, other in pairs):
+        if all(_have_met(measured[one], measured[other]) for one, other in pairs):
             return measured
-    raise DisturbedError("every round of samples was disturbed")
+    raise DisturbedError("too few rounds of samples were undisturbed")
 
 
-def _met(one: Measurement, other: Measurement) -> bool:
-    return any(a.accepted and b.accepted for a, b in zip(one.blocks, other.blocks, strict=True))
+def _have_met(one: Measurement, other: Measurement) -> bool:
+    return Comparison(baseline=one, candidate=other).has_interval

@@ -25,6 +25,7 @@ from workers.messages import FileToOpen, MeasureRequest, ProfileRequest, Reply
 
 # Opening a large model, and rounds that overrun: beyond this a measurement hangs.
 _GRACE_SECONDS = 120.0
+_SECONDS_PER_FILE = 60.0
 _PROFILE_SECONDS = 300.0
 
 
@@ -81,7 +82,9 @@ class AskingLane(ABC):
             target=target,
             settings=settings,
         )
-        reply = self.ask(request, settings.max_seconds + _GRACE_SECONDS, fresh=fresh)
+        # a round of slow files takes its time, and an interval needs a few of them
+        limit = settings.max_seconds + _GRACE_SECONDS + len(files) * _SECONDS_PER_FILE
+        reply = self.ask(request, limit, fresh=fresh)
         if reply.measurements is None:
             raise _why_not(reply)
         return reply.measurements

@@ -110,7 +110,7 @@ def _interruptions(comparison: Comparison) -> tuple[tuple[str, str], ...]:
 def _file(title: str, role: str, measurement: Measurement, percentile: Percentile) -> FileLatency:
     accepted = sum(b.accepted for b in measurement.blocks)
     kept, gone = int(measurement.samples_seconds.size), measurement.discarded_samples
-    interval = measurement.interval_seconds(percentile) if kept else None
+    interval = measurement.interval_seconds(percentile) if measurement.has_interval else None
     return FileLatency(
         title=title,
         role=role,

@@ -11,6 +11,7 @@ from autosparse.artifacts.manifest import MANIFEST_NAME
 from autosparse.cli.terminal import print_json, print_table
 from autosparse.errors import ConfigError, MeasurementError, ModelError
 from autosparse.evaluation import Comparison, LoweredModel, Target, TimingSettings
+from autosparse.evaluation.measurement import FEWEST_ROUNDS
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.model_graph import load_model
 from autosparse.model_graph.intake import check_file
@@ -39,8 +40,9 @@ def _file(path: Path) -> LoweredModel:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print a table."""
-    if not 1 <= arguments.threads <= 1024 or arguments.batch_size < 1 or arguments.rounds < 2:
-        raise ConfigError("--threads go from 1 to 1024, --batch-size starts at 1, --rounds at 2")
+    too_small = arguments.batch_size < 1 or arguments.rounds < FEWEST_ROUNDS
+    if not 1 <= arguments.threads <= 1024 or too_small:
+        raise ConfigError("--threads go from 1 to 1024, --batch-size starts at 1, --rounds at 3")
     for path in arguments.models:
         if not path.is_file():
             raise ModelError(f"there is no model file {path}")

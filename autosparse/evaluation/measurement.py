@@ -21,6 +21,9 @@ Samples = npt.NDArray[np.float64]
 _CONFIDENCE = 0.95
 _RESAMPLES = 500
 _QUIET = "stop other work on this machine and try again"
+FEWEST_ROUNDS = 3
+"""Undisturbed rounds that an interval is made of at least. Drawing one round again and again gives
+an interval without width, and two hardly one: the fewer rounds, the surer an answer would look."""
 
 
 class Interval(BaseModel):
@@ -111,12 +114,21 @@ class Measurement(BaseModel):
         accepted = [b.samples_seconds for b in self.blocks if b.accepted]
         return float(_percentiles(_stacked(accepted, self)[None], percentile)[0])
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether enough blocks were undisturbed for an interval."""
+        return sum(block.accepted for block in self.blocks) >= FEWEST_ROUNDS
+
     def interval_seconds(self, percentile: Percentile) -> Interval:
         """Bootstrap interval of the percentile.
 
         Whole blocks are resampled, since a block's samples share their circumstances.
+
+        Raises:
+            DisturbedError: too few blocks were undisturbed.
         """
         kept = _stacked([b.samples_seconds for b in self.blocks if b.accepted], self)
+        _check_enough(len(kept), len(self.blocks), self.label)
         return _interval(_percentiles(kept[_resampled_blocks(len(kept))], percentile))
 
 
@@ -141,8 +153,13 @@ class Comparison(BaseModel):
         """Bootstrap interval of the ratio.
 
         Rounds are resampled as pairs, so that what disturbed both files of a round cancels.
+
+        Raises:
+            DisturbedError: too few rounds were undisturbed.
         """
         base, mine = self._undisturbed_rounds()
+        pair = f"{self.candidate.label} beside {self.baseline.label}"
+        _check_enough(len(base), len(self.baseline.blocks), pair)
         chosen = _resampled_blocks(len(base))
         return _interval(
             _percentiles(mine[chosen], percentile) / _percentiles(base[chosen], percentile)
@@ -155,6 +172,11 @@ class Comparison(BaseModel):
             a.accepted and b.accepted
             for a, b in zip(self.baseline.blocks, self.candidate.blocks, strict=True)
         )
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether enough rounds were undisturbed for an interval of the ratio."""
+        return self.undisturbed_rounds >= FEWEST_ROUNDS
 
     def _undisturbed_rounds(self) -> tuple[Samples, Samples]:
         """Baseline's and candidate's samples, (rounds, samples), where both count."""
@@ -178,6 +200,15 @@ class Comparison(BaseModel):
             f"{self.baseline.label} and {self.candidate.label} were never undisturbed in the same "
             f"round: of {len(self.baseline.blocks)} rounds, {mine} count for the one and {theirs} "
             "for the other"
+        )
+
+
+def _check_enough(undisturbed: int, rounds: int, what: str) -> None:
+    if undisturbed < FEWEST_ROUNDS:
+        raise DisturbedError(
+            f"{what}: {undisturbed} of {rounds} rounds were undisturbed, and an interval takes "
+            f"{FEWEST_ROUNDS}",
+            hint=_QUIET,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from autosparse.evaluation.canaries import TOLERANCE
-from autosparse.evaluation.measurement import Block, CanaryReading
+from autosparse.evaluation.measurement import FEWEST_ROUNDS, Block, CanaryReading
 
 Clock = Callable[[], float]
 
@@ -22,14 +22,15 @@ class TimingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    rounds: Annotated[int, Field(ge=2)] = 10
+    rounds: Annotated[int, Field(ge=FEWEST_ROUNDS)] = 10
     """Undisturbed rounds to collect; in a round every file is timed once."""
     block_seconds: Annotated[float, Field(gt=0)] = 0.03
     """Length of one file's block within a round."""
     warmup_runs: Annotated[int, Field(ge=0)] = 3
     """Untimed inferences before each block."""
     max_seconds: Annotated[float, Field(gt=0)] = 20.0
-    """Stop collecting after this long, disturbed or not."""
+    """Stop collecting after this long, disturbed or not; but not before as many rounds were taken
+    as an interval needs, however slow the files are."""
     discard_interrupted: bool = False
     """Whether a block counts only if no other process took the core meanwhile: for percentiles
     above the median. Canaries stand beside a block, and see nothing of a moment within it."""
@@ -92,7 +93,7 @@ def time_interleaved(
     before = canaries.read()
     rounds = 0
     while _undisturbed(blocks, canaries.best(), settings) < settings.rounds:
-        if rounds and clock() - start > settings.max_seconds:
+        if rounds >= FEWEST_ROUNDS and clock() - start > settings.max_seconds:
             break
         shift = rounds % len(labels)
         for label in labels[shift:] + labels[:shift]:

@@ -164,13 +164,13 @@ def without_interruptions(comparison: Comparison) -> Comparison:
 
 
 def _reread(path: Path, percentile: Percentile) -> None:
-    """Count a journal's raw samples as the percentile asks; what has no round left is dropped."""
+    """Count a journal's raw samples as the percentile asks; what has too few rounds left goes."""
     kept: list[MeasuredTrial] = []
     for record in Journal(path, MeasuredTrial).records:
         counted = record.comparison
         if percentile != "p50":
             counted = without_interruptions(counted)
-        if counted.undisturbed_rounds:
+        if counted.has_interval:
             kept.append(record.model_copy(update={"comparison": counted}))
     write_journal(path, kept)
 

@@ -74,7 +74,9 @@ def _timed(job: Job) -> Measurement:
 
 def _known(job: Job, environment: Environment) -> Measurement | None:
     """What an earlier run of this job measured here."""
-    records = [m for m in _journal(job).records if m.environment == environment.id]
+    # earlier versions were content with one round
+    here = [m for m in _journal(job).records if m.environment == environment.id]
+    records = [m for m in here if m.has_interval]
     return records[-1] if records else None
 
 

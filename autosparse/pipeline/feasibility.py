@@ -111,6 +111,7 @@ class Descent:
             record.recipe_id: record.comparison
             for record in (*journal.records, *trials)
             if record.comparison.candidate.environment == environment
+            and record.comparison.has_interval  # earlier versions were content with one round
         }
 
     @property

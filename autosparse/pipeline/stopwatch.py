@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from autosparse.evaluation import (
     TimingSettings,
 )
 from autosparse.evaluation.backend import NodeTime
+from autosparse.evaluation.measurement import FEWEST_ROUNDS
 from autosparse.heap import return_freed_memory
 from autosparse.pipeline.progress import Progress
 
@@ -59,7 +61,10 @@ class Stopwatch:
     def measure(
         self, files: Mapping[str, LoweredModel], settings: TimingSettings, *, fresh: bool = False
     ) -> dict[str, Measurement]:
-        """Measure, and again where every round was disturbed: throttling lasts tens of seconds.
+        """Measure, and again where too few rounds count: throttling lasts tens of seconds.
+
+        What counts are rounds in which no file was disturbed. At least three are needed, and at
+        least half of those that were asked for, or taken where the files are too slow for more.
 
         Raises:
             MeasurementError: a file does not run.
@@ -74,15 +79,18 @@ class Stopwatch:
             measured = self._despite_kills(
                 partial(self.lane.measure, files, self.inputs, self.target, settings, fresh=fresh)
             )
-            if all(m.samples_seconds.size for m in measured.values()) and _has_whole_round(
-                measured
-            ):
+            whole, needed = _whole_rounds(measured), _needed_rounds(measured, settings)
+            if whole >= needed:
                 return measured
             self.progress.note(
-                f"no undisturbed round of samples in attempt {attempt + 1} of {_ATTEMPTS}"
+                f"{whole} rounds of samples were undisturbed and {needed} are needed: attempt "
+                f"{attempt + 1} of {_ATTEMPTS}"
             )
         raise DisturbedError(
-            "every round of samples was disturbed",
+            f"only {whole} of {_rounds(measured)} rounds of samples were undisturbed, and {needed} "
+            "are needed"
+            if whole
+            else "every round of samples was disturbed",
             hint="stop other work on this machine and try again; a job goes on with --resume",
         )
 
@@ -120,6 +128,18 @@ class Stopwatch:
         return ask()
 
 
-def _has_whole_round(measured: Mapping[str, Measurement]) -> bool:
+def _rounds(measured: Mapping[str, Measurement]) -> int:
+    """Rounds that were taken; every file has a block in each."""
+    return min(len(m.blocks) for m in measured.values())
+
+
+def _whole_rounds(measured: Mapping[str, Measurement]) -> int:
+    """Rounds in which every file's samples count."""
     rounds = zip(*(m.blocks for m in measured.values()), strict=True)
-    return any(all(block.accepted for block in blocks) for blocks in rounds)
+    return sum(all(block.accepted for block in blocks) for blocks in rounds)
+
+
+def _needed_rounds(measured: Mapping[str, Measurement], settings: TimingSettings) -> int:
+    """How many must be whole; a slow file's time was up before all that were asked for."""
+    taken = min(settings.rounds, _rounds(measured))
+    return max(FEWEST_ROUNDS, math.ceil(taken / 2))

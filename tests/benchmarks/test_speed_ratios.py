@@ -34,9 +34,10 @@ def test_the_interval_holds_the_ratio() -> None:
 
 
 def test_a_row_has_our_speed_over_theirs() -> None:
-    row = Speedup.of(measured(0.2, 0.2), measured(0.1, 0.1)).row("w", "them", "e", "engine 1.0")
+    found = Speedup.of(measured(0.2, 0.2, 0.2), measured(0.1, 0.1, 0.1))
+    row = found.row("w", "them", "e", "engine 1.0")
     assert (row.figure, row.opponent_figure, row.ratio) == (10.0, 5.0, 2.0)
-    assert row.note == "100 ms against 200 ms; ratio 2.00 to 2.00, 2 rounds; engine 1.0"
+    assert row.note == "100 ms against 200 ms; ratio 2.00 to 2.00, 3 rounds; engine 1.0"
 
 
 def test_the_mean_is_geometric() -> None:

@@ -247,7 +247,7 @@ def test_a_wrong_configuration_is_told(
     [
         (["--threads", "0"], "--threads go from 1"),
         (["--threads", "5000"], "--threads go from 1"),
-        (["--rounds", "1"], "--rounds at 2"),
+        (["--rounds", "2"], "--rounds at 3"),
         (["--batch-size", "0"], "--batch-size starts at 1"),
         (["--input-shape", "image=1,2"], "does not fit"),
         (["--inputs", "gone.npz"], "there is no inputs file gone.npz"),

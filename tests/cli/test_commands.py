@@ -157,7 +157,7 @@ def test_markup_in_names_is_printed_as_it_is(dry: list[str], capsys: Capture) ->
 
 
 def test_a_benchmark_prints_raw_measurements(residual_model: Path, capsys: Capture) -> None:
-    argv = ["benchmark", str(residual_model), str(residual_model), "--rounds", "2", "--json"]
+    argv = ["benchmark", str(residual_model), str(residual_model), "--rounds", "3", "--json"]
     assert run(argv) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found) == ["1: residual.onnx", "2: residual.onnx"]

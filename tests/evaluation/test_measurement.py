@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from autosparse.errors import MeasurementError
+from autosparse.errors import DisturbedError, MeasurementError
 from autosparse.evaluation import Comparison, Measurement
 from autosparse.evaluation.measurement import Block, CanaryReading
 
@@ -56,7 +56,7 @@ def test_the_interval_is_of_blocks_not_of_samples() -> None:
 
 
 def test_equal_samples_have_an_interval_without_width() -> None:
-    interval = measurement(block(2, 2), block(2, 2)).interval_seconds("p95")
+    interval = measurement(*[block(2, 2)] * 3).interval_seconds("p95")
     assert (interval.low, interval.high) == (2.0, 2.0)
 
 
@@ -89,11 +89,30 @@ def test_a_slowdown_of_whole_rounds_cancels() -> None:
 
 def test_a_round_counts_only_where_both_files_were_undisturbed() -> None:
     comparison = Comparison(
-        baseline=measurement(block(1), block(1), block(9, accepted=False)),
-        candidate=measurement(block(0.5), block(7, accepted=False), block(0.5)),
+        baseline=measurement(*[block(1)] * 4, block(9, accepted=False)),
+        candidate=measurement(*[block(0.5)] * 3, block(7, accepted=False), block(0.5)),
     )
     interval = comparison.ratio_interval("p50")
     assert (interval.low, interval.high) == (0.5, 0.5)
+    assert comparison.undisturbed_rounds == 3
+
+
+@pytest.mark.parametrize("whole", [1, 2])
+def test_fewer_rounds_do_not_make_an_answer_surer(whole: int) -> None:
+    """Drawing one round again and again would give an interval without width."""
+    rest = [block(9, accepted=False)] * 14
+    comparison = Comparison(
+        baseline=measurement(*[block(1, 1.1)] * whole, *rest),
+        candidate=measurement(*[block(0.5, 0.6)] * whole, *rest, label="candidate"),
+    )
+    assert comparison.ratio("p50") == pytest.approx(0.55 / 1.05)
+    told = f"candidate beside file: {whole} of {whole + 14} rounds were undisturbed.* takes 3"
+    with pytest.raises(DisturbedError, match=told):
+        comparison.ratio_interval("p50")
+    with pytest.raises(DisturbedError, match=f"file: {whole} of {whole + 14} rounds"):
+        comparison.baseline.interval_seconds("p50")
+    assert not comparison.has_interval
+    assert not comparison.baseline.has_interval
 
 
 def test_without_an_undisturbed_round_a_comparison_raises() -> None:

@@ -36,7 +36,7 @@ from workers.messages import FileToOpen, MeasureRequest
 from workers.wire import PROTOCOL, Wire, offer_handshake
 
 TARGET = Target(name="phone", address="rpc://10.0.0.9:9190", key_file="own.key")
-QUICK = TimingSettings(rounds=2, max_seconds=2.0)
+QUICK = TimingSettings(rounds=3, max_seconds=2.0)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from workers.agent_process import AgentSettings, run_agent
 from workers.agent_store import own_directory
 from workers.lanes import lane_of
 
-QUICK = TimingSettings(rounds=2, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
+QUICK = TimingSettings(rounds=3, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
 CORES = 7
 # what a device has that this machine has not
 _ELSEWHERE = f"""

@@ -26,7 +26,7 @@ from autosparse.evaluation import (
 from tests.models import images
 from workers.isolated_lane import IsolatedLane
 
-QUICK = TimingSettings(rounds=2, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
+QUICK = TimingSettings(rounds=3, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
 TARGET = Target(name="bench", input_shapes={"image": (2, 3, 8, 8)})
 
 
@@ -203,7 +203,7 @@ from autosparse.evaluation import LoweredModel, Target, TimingSettings
 from workers.isolated_lane import IsolatedLane
 
 model = Path(sys.argv[1])
-settings = TimingSettings(rounds=2, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
+settings = TimingSettings(rounds=3, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
 target = Target(input_shapes={"image": (2, 3, 8, 8)})
 with IsolatedLane() as lane:
     files = {"one": LoweredModel(Path("models"), model.name)}

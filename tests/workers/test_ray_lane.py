@@ -18,7 +18,7 @@ from tests.models import images
 from workers.ray_lane import RayLane
 from workers.ray_session import RaySession
 
-QUICK = TimingSettings(rounds=2, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
+QUICK = TimingSettings(rounds=3, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
 ENDLESS = TimingSettings(rounds=10_000, block_seconds=0.01, max_seconds=60.0)
 TARGET = Target(input_shapes={"image": (2, 3, 8, 8)})
 
