@@ -35,7 +35,8 @@ def predictor_rows(opened: OpenedJob, name: str, count: int) -> Iterator[Row]:
     drawn = draw_recipes(search.space, count, opened.job.config.seed + _OTHER_SEED)
     unseen = {recipe.id: recipe for recipe in drawn if recipe.id not in seen}
     drawn_now = list(unseen.values())
-    compared = measure_recipes(bench.job, bench.table, bench.ranges, drawn_now, TRIAL_TIMING)
+    times = measure_recipes(bench.job, bench.table, bench.ranges, drawn_now, TRIAL_TIMING)
+    compared = times.compared
     if len(compared) < 3:
         raise ValueError(f"only {len(compared)} unseen recipes could be measured")
     percentile = opened.job.config.percentile

@@ -107,6 +107,8 @@ class Descent:
         self._ranges = ranges
         self._journal = journal
         self.percentile = job.config.percentile
+        self.failed: dict[str, str] = {}
+        """Recipe id -> why it cannot be timed; not tried again before the job is resumed."""
         self._known = {
             record.recipe_id: record.comparison
             for record in (*journal.records, *trials)
@@ -121,9 +123,10 @@ class Descent:
 
     def measure(self, recipes: Sequence[Recipe]) -> dict[str, Comparison]:
         """Comparisons by recipe id, of those that run."""
-        missing = [recipe for recipe in recipes if recipe.id not in self._known]
-        compared = measure_recipes(self._job, self._weights, self._ranges, missing, TRIAL_TIMING)
-        for recipe_id, comparison in compared.items():
+        missing = [r for r in recipes if r.id not in self._known and r.id not in self.failed]
+        times = measure_recipes(self._job, self._weights, self._ranges, missing, TRIAL_TIMING)
+        self.failed.update(times.failed)
+        for recipe_id, comparison in times.compared.items():
             self._journal.append(MeasuredTrial(recipe_id=recipe_id, comparison=comparison))
             self._known[recipe_id] = comparison
         return {r.id: self._known[r.id] for r in recipes if r.id in self._known}

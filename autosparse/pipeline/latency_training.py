@@ -78,9 +78,8 @@ def training_samples(
     missing = missing[: max(len(recipes) - len(known) - trials, 0)]
     if missing:
         bench.job.engines.progress.stage("predictor", f"timing {len(missing)} recipes")
-    for recipe_id, comparison in measure_recipes(
-        bench.job, bench.table, bench.ranges, missing, _QUICK
-    ).items():
+    times = measure_recipes(bench.job, bench.table, bench.ranges, missing, _QUICK)
+    for recipe_id, comparison in times.compared.items():
         sample = LatencySample(
             recipe=recipes[recipe_id],
             ratio=comparison.ratio(bench.job.config.percentile),

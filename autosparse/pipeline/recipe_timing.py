@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from autosparse.calibration import ActivationRanges
-from autosparse.errors import CandidateError
+from autosparse.errors import CandidateError, DisturbedError
 from autosparse.evaluation import Comparison, LoweredModel, TimingSettings
 from autosparse.levels import Recipe
 from autosparse.pipeline.job import Job
@@ -19,18 +20,31 @@ _BYTES_AT_ONCE = 256 << 20
 _FILES_AT_ONCE = 8
 
 
+@dataclass(frozen=True)
+class RecipeTimes:
+    """What became of recipes that were to be timed.
+
+    What a disturbed machine kept from being timed, or the job's time limit, is in neither.
+    """
+
+    compared: dict[str, Comparison] = field(default_factory=dict)
+    """Recipe id -> the recipe beside the baseline."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Recipe id -> why it cannot be lowered or run."""
+
+
 def measure_recipes(
     job: Job,
     weights: Weights,
     ranges: ActivationRanges,
     recipes: Sequence[Recipe],
     settings: TimingSettings,
-) -> dict[str, Comparison]:
-    """Comparisons by recipe id, a few files to a run, each run beside the baseline.
+) -> RecipeTimes:
+    """Time recipes, a few files to a run, each run beside the baseline.
 
     When the job's time is up, the first run is the last.
     """
-    compared: dict[str, Comparison] = {}
+    times = RecipeTimes()
     size = max(job.original.path.stat().st_size, 1)
     at_once = min(max(_BYTES_AT_ONCE // size, 1), _FILES_AT_ONCE)
     for start in range(0, len(recipes), at_once):
@@ -41,17 +55,38 @@ def measure_recipes(
             try:
                 files[recipe.id] = lower_recipe(job, weights, recipe, ranges, recipe.id)
             except CandidateError as error:
-                job.engines.progress.note(f"{recipe.id} failed: {error}")
-        try:
-            timed = job.stopwatch.measure({BASELINE_LABEL: job.original, **files}, settings)
-        except CandidateError as error:
-            job.engines.progress.note(f"a run of {len(files)} files failed: {error}")
-            timed = {}
-        for recipe_id, model in files.items():
+                _fail(job, times, recipe.id, error)
+        if files:
+            _measure(job, files, settings, times)
+        for model in files.values():
             shutil.rmtree(model.directory, ignore_errors=True)
-            if timed:
-                compared[recipe_id] = Comparison(
-                    baseline=timed[BASELINE_LABEL], candidate=timed[recipe_id]
-                )
         job.engines.progress.step(min(start + at_once, len(recipes)), len(recipes))
-    return compared
+    return times
+
+
+def _measure(
+    job: Job, files: Mapping[str, LoweredModel], settings: TimingSettings, times: RecipeTimes
+) -> None:
+    """Time files in one run; where it fails, one by one: a file that crashes must hide no other."""
+    try:
+        timed = job.stopwatch.measure({BASELINE_LABEL: job.original, **files}, settings)
+    except DisturbedError as error:  # says nothing of any file
+        job.engines.progress.note(f"{len(files)} files were not timed: {error}")
+        return
+    except CandidateError as error:
+        if len(files) == 1:
+            _fail(job, times, next(iter(files)), error)
+            return
+        job.engines.progress.note(f"a run of {len(files)} files failed, now one by one: {error}")
+        for recipe_id, model in files.items():
+            _measure(job, {recipe_id: model}, settings, times)
+        return
+    for recipe_id in files:
+        times.compared[recipe_id] = Comparison(
+            baseline=timed[BASELINE_LABEL], candidate=timed[recipe_id]
+        )
+
+
+def _fail(job: Job, times: RecipeTimes, recipe_id: str, error: CandidateError) -> None:
+    times.failed[recipe_id] = str(error)
+    job.engines.progress.note(f"{recipe_id} failed: {error}")
