@@ -131,9 +131,13 @@ class Measurement(BaseModel):
         _check_enough(len(kept), len(self.blocks), self.label)
         return _interval(_percentiles(kept[_resampled_blocks(len(kept))], percentile))
 
+    def pooled(self, later: Measurement) -> Measurement:
+        """The blocks of this run and of a later one of the same file there, in their order."""
+        return self.model_copy(update={"blocks": (*self.blocks, *later.blocks)})
+
 
 class Comparison(BaseModel):
-    """A candidate against the baseline, from one interleaved run."""
+    """A candidate against the baseline, round by round, from interleaved runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -163,6 +167,13 @@ class Comparison(BaseModel):
         chosen = _resampled_blocks(len(base))
         return _interval(
             _percentiles(mine[chosen], percentile) / _percentiles(base[chosen], percentile)
+        )
+
+    def pooled(self, later: Comparison) -> Comparison:
+        """The rounds of this run and of a later one of the same two files, in their order."""
+        return Comparison(
+            baseline=self.baseline.pooled(later.baseline),
+            candidate=self.candidate.pooled(later.candidate),
         )
 
     @property

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from autosparse.calibration import ActivationRanges
 from autosparse.errors import MeasurementError
-from autosparse.evaluation import Comparison
+from autosparse.evaluation import Comparison, TimingSettings
 from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
+from autosparse.pipeline.closer_look import closer_look
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.lowering import Weights
-from autosparse.pipeline.recipe_timing import TRIAL_TIMING, measure_recipes
+from autosparse.pipeline.recipe_timing import TRIAL_TIMING, RecipeTimes, measure_recipes
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.search import RecipeSpace
 from autosparse.search.latency_predictor import LatencyPredictor
@@ -22,6 +24,8 @@ _SWEEPS = 2
 _WORTHWHILE = 0.005
 # Changes that are tried on the whole file in one sweep, the most promising ones by prediction.
 _MOST_CHANGES = 40
+# Of one run of a closer look, in seconds: it is one pair of files that everything hangs on.
+_LONGEST = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def find_fastest(
     """
     best = _beginning(descent, space)
     for _ in range(_SWEEPS):
+        best = descent.settled(best, bound)
         if best.comparison.ratio(descent.percentile) <= bound:
             break
         if descent.time_is_up:
@@ -64,6 +69,7 @@ def find_fastest(
         if better is None:
             break
         best = better
+    best = descent.settled(best, bound)
     return replace(best, is_final=not descent.time_is_up)
 
 
@@ -109,12 +115,13 @@ class Descent:
         self.percentile = job.config.percentile
         self.failed: dict[str, str] = {}
         """Recipe id -> why it cannot be timed; not tried again before the job is resumed."""
-        self._known = {
-            record.recipe_id: record.comparison
-            for record in (*journal.records, *trials)
-            if record.comparison.candidate.environment == environment
-            and record.comparison.has_interval  # earlier versions were content with one round
-        }
+        self._runs: dict[str, list[Comparison]] = {}
+        """Recipe id -> what was measured of it, run by run."""
+        own = _usable(journal.records, environment)
+        timed = {record.recipe_id for record in own}
+        others = [r for r in _usable(trials, environment) if r.recipe_id not in timed]
+        for record in (*own, *{r.recipe_id: r for r in others}.values()):
+            self._runs.setdefault(record.recipe_id, []).append(record.comparison)
 
     @property
     def time_is_up(self) -> bool:
@@ -123,13 +130,44 @@ class Descent:
 
     def measure(self, recipes: Sequence[Recipe]) -> dict[str, Comparison]:
         """Comparisons by recipe id, of those that run."""
-        missing = [r for r in recipes if r.id not in self._known and r.id not in self.failed]
-        times = measure_recipes(self._job, self._weights, self._ranges, missing, TRIAL_TIMING)
+        missing = [r for r in recipes if r.id not in self._runs and r.id not in self.failed]
+        self._time(missing, TRIAL_TIMING)
+        known = [recipe.id for recipe in recipes if recipe.id in self._runs]
+        return {recipe_id: reduce(Comparison.pooled, self._runs[recipe_id]) for recipe_id in known}
+
+    def settled(self, fastest: Fastest, bound: float) -> Fastest:
+        """The recipe with a closer look at it, where noise hides whether it is fast enough."""
+        recipe = fastest.recipe
+
+        def again(rounds: int) -> Comparison:
+            settings = TRIAL_TIMING.model_copy(update={"rounds": rounds, "max_seconds": _LONGEST})
+            times = self._time([recipe], settings)
+            if recipe.id not in times.compared:
+                raise MeasurementError(times.failed.get(recipe.id, "the machine was not quiet"))
+            return times.compared[recipe.id]
+
+        found = closer_look(
+            self._job, fastest.comparison, lambda own: own.low <= bound < own.high, again,
+            runs=len(self._runs[recipe.id]),
+        )  # fmt: skip
+        return replace(fastest, comparison=found)
+
+    def _time(self, recipes: Sequence[Recipe], settings: TimingSettings) -> RecipeTimes:
+        times = measure_recipes(self._job, self._weights, self._ranges, recipes, settings)
         self.failed.update(times.failed)
         for recipe_id, comparison in times.compared.items():
             self._journal.append(MeasuredTrial(recipe_id=recipe_id, comparison=comparison))
-            self._known[recipe_id] = comparison
-        return {r.id: self._known[r.id] for r in recipes if r.id in self._known}
+            self._runs.setdefault(recipe_id, []).append(comparison)
+        return times
+
+
+def _usable(records: Sequence[MeasuredTrial], environment: str) -> list[MeasuredTrial]:
+    """Those of this environment; earlier versions were content with one undisturbed round."""
+    return [
+        record
+        for record in records
+        if record.comparison.candidate.environment == environment and record.comparison.has_interval
+    ]
 
 
 def _sweep(

@@ -61,7 +61,7 @@ def _fastest(bench: Bench, search: Search) -> Fastest:
         recipe = _in_space(search.space, bench.out_of_reach.recipe)
         measured = descent.measure([recipe])
         if recipe.id in measured:
-            return Fastest(recipe, measured[recipe.id])
+            return descent.settled(Fastest(recipe, measured[recipe.id]), bench.latency_bound)
     return find_fastest(descent, search.space, search.predictor, bench.latency_bound)
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from autosparse.evaluation import Comparison, Contract, Evidence, LoweredModel, Quality
+from autosparse.evaluation import (
+    Comparison,
+    Contract,
+    Evidence,
+    Interval,
+    LoweredModel,
+    Quality,
+)
 from autosparse.evaluation.metrics import Outputs
 from autosparse.evaluation.quality import compare_quality
 from autosparse.evaluation.timing import TimingSettings
 from autosparse.levels import Recipe
+from autosparse.pipeline.closer_look import closer_look
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.records import evidence_of
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
@@ -45,9 +54,7 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
     Raises:
         CandidateError: the file does not open, does not run, or cannot be timed.
     """
-    files = {BASELINE_LABEL: job.original, recipe.id: model}
-    timed = job.stopwatch.measure(files, VERIFY_TIMING, fresh=True)
-    comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
+    comparison = _timed(job, recipe, model, VERIFY_TIMING.rounds)
     dense = job.answer(job.original, job.gating)
     outputs = job.answer(model, job.gating)
     quality = compare_quality(job.metric, outputs, dense, job.gating)
@@ -56,16 +63,42 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
         test_quality = compare_quality(
             job.metric, job.answer(model, job.test), job.answer(job.original, job.test), job.test
         )
+    contract = contract.model_copy(update={"baseline_quality": quality.baseline_value})
+    divergence = job.divergence(outputs, dense)
+
+    def judged(compared: Comparison) -> Evidence:
+        return evidence_of(recipe, quality, divergence, compared, job.config.percentile)
+
+    comparison = closer_look(
+        job, comparison, partial(_is_hidden, judged(comparison), contract),
+        partial(_timed, job, recipe, model),
+    )  # fmt: skip
     return Verified(
         recipe=recipe,
         model=model,
         comparison=comparison,
         quality=quality,
         test_quality=test_quality,
-        evidence=evidence_of(
-            recipe, quality, job.divergence(outputs, dense), comparison, job.config.percentile
-        ),
-        contract=contract.model_copy(update={"baseline_quality": quality.baseline_value}),
+        evidence=judged(comparison),
+        contract=contract,
         dense_outputs=dense,
         outputs=outputs,
     )
+
+
+def _timed(job: Job, recipe: Recipe, model: LoweredModel, rounds: int) -> Comparison:
+    """The file beside the baseline, in a process that has run nothing before."""
+    files = {BASELINE_LABEL: job.original, recipe.id: model}
+    settings = VERIFY_TIMING.model_copy(update={"rounds": rounds})
+    timed = job.stopwatch.measure(files, settings, fresh=True)
+    return Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
+
+
+def _is_hidden(evidence: Evidence, contract: Contract, interval: Interval) -> bool:
+    """Whether the verdict hangs on where in the interval the ratio is."""
+    low, high = (
+        evidence.model_copy(update={"latency_ratio": end, "latency_ratio_high": end})
+        for end in (interval.low, interval.high)
+    )
+    hangs_on_it = low.meets_budget(contract) != high.meets_budget(contract)
+    return hangs_on_it and evidence.meets_drop(contract)
