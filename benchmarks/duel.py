@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from autosparse.evaluation import Measurement, TimingSettings, read_environment
 from autosparse.evaluation.canaries import TOLERANCE
 from autosparse.evaluation.measurement import FEWEST_ROUNDS, Block, CanaryReading
+from autosparse.evaluation.quiet_state import quietest
 
 _FEWEST_SAMPLES, _MOST_SAMPLES = 3, 200
-# one outlier among the readings is not the machine's best; see autosparse.evaluation.canaries
-_BEST_PERCENTILE = 10
 
 
 class Timed(Protocol):
@@ -104,7 +101,4 @@ def _undisturbed(turns: Mapping[str, list[_Turn]], best: CanaryReading) -> int:
 
 
 def _best(readings: Sequence[CanaryReading]) -> CanaryReading:
-    names = tuple(CanaryReading.model_fields)
-    taken = [[float(getattr(reading, name)) for name in names] for reading in readings]
-    values = np.percentile(taken, _BEST_PERCENTILE, axis=0)
-    return CanaryReading.model_validate(dict(zip(names, map(float, values), strict=True)))
+    return quietest([reading.seconds for reading in readings])

@@ -15,6 +15,9 @@ from tests.models import classifier, images, residual_cnn
 # some tests import every module, and Ray reads these when it is imported
 os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_AUTH_MODE="token")
 
+# what one test saw of a machine is nothing that another one is to be held to
+os.environ["XDG_STATE_HOME"] = os.devnull
+
 # the same examples in every run, and no verdict that depends on how busy the machine is
 settings.register_profile("gate", deadline=None, derandomize=True)
 settings.load_profile("gate")

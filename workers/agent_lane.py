@@ -36,6 +36,7 @@ from workers.agent_messages import (
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.parcel import contents, on_device
+from workers.quiet_memory import QuietMemory
 from workers.wire import HANDSHAKE_SECONDS, Wire, notice_the_dead, offer_handshake
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class AgentLane(AskingLane):
         key: what both hold.
         tell: told in a sentence when the device does not answer.
         patience_seconds: how long to try.
+        quiet: as for every `AskingLane`; it is the device's, and kept where the job runs.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class AgentLane(AskingLane):
         key: bytes,
         tell: Callable[[str], None],
         patience_seconds: float = PATIENCE_SECONDS,
+        quiet: QuietMemory | None = None,
     ) -> None:
+        super().__init__(quiet)
         self._address = address
         self._key = key
         self._tell = tell

@@ -22,6 +22,7 @@ from autosparse.evaluation import (
 )
 from autosparse.evaluation.backend import NodeTime
 from workers.messages import FileToOpen, MeasureRequest, ProfileRequest, Reply
+from workers.quiet_memory import QuietMemory
 
 # Opening a large model, and rounds that overrun: beyond this a measurement hangs.
 _GRACE_SECONDS = 120.0
@@ -30,7 +31,14 @@ _PROFILE_SECONDS = 300.0
 
 
 class AskingLane(ABC):
-    """Implements `autosparse.evaluation.MeasurementLane` on top of `ask`."""
+    """Implements `autosparse.evaluation.MeasurementLane` on top of `ask`.
+
+    Args:
+        quiet: what is remembered of the device's quiet state; None for a memory of its own.
+    """
+
+    def __init__(self, quiet: QuietMemory | None = None) -> None:
+        self._quiet = quiet or QuietMemory()
 
     @abstractmethod
     def ask(
@@ -76,17 +84,21 @@ class AskingLane(ABC):
         fresh: bool = False,
     ) -> dict[str, Measurement]:
         """Time all files interleaved; see `MeasurementLane.measure`."""
+        environment = self.environment()
         request = MeasureRequest(
             files={label: FileToOpen.of(model) for label, model in files.items()},
             inputs=inputs.resolve(),
             target=target,
             settings=settings,
+            quiet=self._quiet.state(environment, target.threads),
         )
         # a round of slow files takes its time, and an interval needs a few of them
         limit = settings.max_seconds + _GRACE_SECONDS + len(files) * _SECONDS_PER_FILE
         reply = self.ask(request, limit, fresh=fresh)
         if reply.measurements is None:
             raise _why_not(reply)
+        if reply.quiet is not None:
+            self._quiet.add(environment, target.threads, reply.quiet)
         return reply.measurements
 
     def profile(

@@ -18,6 +18,7 @@ from autosparse.journal import full_disk
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.pipes import read_line
+from workers.quiet_memory import QuietMemory
 
 _KEPT_OF_STDERR = 2000
 
@@ -27,9 +28,13 @@ class IsolatedLane(AskingLane):
 
     The child is started when it is first needed, and again after it died: a file that crashes the
     runtime is a failed candidate, not the end of a search.
+
+    Args:
+        quiet: as for every `AskingLane`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: QuietMemory | None = None) -> None:
+        super().__init__(quiet)
         self._child: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
 

@@ -13,6 +13,7 @@ from workers.agent_key import read_key
 from workers.agent_lane import AgentLane
 from workers.asking_lane import AskingLane
 from workers.isolated_lane import IsolatedLane
+from workers.quiet_memory import QuietMemory, state_directory
 from workers.simulated_lane import SimulatedLane
 
 
@@ -27,10 +28,11 @@ def lane_of(target: Target, tell: Callable[[str], None]) -> AskingLane | Simulat
         ConfigError: there is no key for the target's agent, or no device of that name.
     """
     if not target.address:
-        return IsolatedLane()
+        return IsolatedLane(QuietMemory(state_directory()))
     if target.is_simulated:
         tell(f"{SIMULATED}: nothing is measured; an analytic model of {target.address} tells time")
         device = Device.load(target.address.removeprefix(SIMULATION_SCHEME))
         return SimulatedLane(device, BACKENDS.load(target.backend))
     key = read_key(Path(target.key_file) if target.key_file else None)
-    return AgentLane(AgentAddress.parse(target.address), key, tell)
+    address, quiet = AgentAddress.parse(target.address), QuietMemory(state_directory())
+    return AgentLane(address, key, tell, quiet=quiet)

@@ -60,10 +60,12 @@ def _answer(line: str, canaries: Canaries, cores: list[int]) -> Reply:
     request = _REQUEST.validate_json(line)
     try:
         # stay on the last cores: the first ones serve most of a system's interrupts
-        os.sched_setaffinity(0, set(cores[-request.target.threads :]))
+        own = cores[-request.target.threads :]
+        os.sched_setaffinity(0, set(own))
         if isinstance(request, ProfileRequest):
             return _profile(request)
-        return Reply(measurements=_measure(request, canaries))
+        canaries.begin(request.quiet, own)
+        return Reply(measurements=_measure(request, canaries), quiet=canaries.seen())
     except AutoSparseError as error:
         return Reply(error=str(error))
     except json.JSONDecodeError as error:

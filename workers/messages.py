@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autosparse.evaluation import LoweredModel, Measurement, Target, TimingSettings
 from autosparse.evaluation.backend import NodeTime
+from autosparse.evaluation.quiet_state import QuietState
 
 
 class FileToOpen(BaseModel):
@@ -47,7 +48,7 @@ class FileToOpen(BaseModel):
 
 
 class MeasureRequest(BaseModel):
-    """Time these files interleaved."""
+    """Time these files interleaved. `quiet` is the state to hold the machine to, where known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,6 +57,7 @@ class MeasureRequest(BaseModel):
     inputs: Path
     target: Target
     settings: TimingSettings
+    quiet: QuietState | None = None
 
 
 class ProfileRequest(BaseModel):
@@ -77,6 +79,8 @@ class Reply(BaseModel):
 
     measurements: dict[str, Measurement] | None = None
     node_times: tuple[NodeTime, ...] | None = None
+    quiet: QuietState | None = None
+    """The canaries at their best while it was measured; None where there are none to read."""
     error: str = ""
     no_room: bool = False
     """Whether the reason is a full disk, which is no fault of the files."""

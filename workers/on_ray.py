@@ -11,6 +11,7 @@ from autosparse.pipeline.job import Engines
 from autosparse.pipeline.progress import Progress
 from backends import BACKENDS
 from workers.lanes import lane_of
+from workers.quiet_memory import QuietMemory, state_directory
 from workers.ray_session import RaySession
 
 
@@ -31,7 +32,8 @@ def ray_engines(config: JobConfig, target: Target, progress: Progress) -> Iterat
         from workers.ray_lane import RayLane
         from workers.ray_pool import RayPool
 
-        with lane_of(target, progress.note) if target.address else RayLane(session) as lane:
+        own = None if target.address else RayLane(session, QuietMemory(state_directory()))
+        with own or lane_of(target, progress.note) as lane:
             yield Engines(
                 backend=BACKENDS.load(target.backend), lane=lane, progress=progress,
                 pool=RayPool(session),

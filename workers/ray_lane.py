@@ -15,6 +15,7 @@ from autosparse.evaluation import Environment, read_environment
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.parcel import Parcel
+from workers.quiet_memory import QuietMemory
 from workers.ray_session import MEASURE, RaySession
 from workers.ray_worker import LaneKeeper, Raised
 
@@ -32,9 +33,11 @@ class RayLane(AskingLane):
 
     Args:
         session: where the device is; its own Ray is started again when it was killed.
+        quiet: as for every `AskingLane`; it is kept where the job runs.
     """
 
-    def __init__(self, session: RaySession) -> None:
+    def __init__(self, session: RaySession, quiet: QuietMemory | None = None) -> None:
+        super().__init__(quiet)
         self._session = session
         self._keeper: Any = None
         self._node = ""

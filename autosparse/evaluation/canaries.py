@@ -7,21 +7,62 @@ which changes the ratio of a dense to a sparse kernel; interleaving alone does n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from autosparse.evaluation.measurement import CanaryReading
+from autosparse.evaluation.quiet_state import QuietState, Seconds, quieter, quietest
 
 TOLERANCE = 0.05
 """A block counts only while its canaries are at most this much off their best."""
 _REPEATS = 7
-# The single fastest reading is itself an outlier; "best" is this percentile of all readings.
-_BEST_PERCENTILE = 10
 
 
 class Canaries:
-    """Take readings, and remember what this machine does at its best."""
+    """Take readings, and remember what this machine does at its best.
+
+    Args:
+        run: runs the three workloads once; None for the real ones.
+    """
+
+    def __init__(self, run: Callable[[], CanaryReading] | None = None) -> None:
+        self._run = run or Workloads().run
+        self._readings: list[Seconds] = []
+        self._begun_at = 0
+        self._known: CanaryReading | None = None
+        self._cores: tuple[int, ...] = ()
+
+    def begin(self, quiet: QuietState | None, cores: Sequence[int]) -> None:
+        """A measurement begins.
+
+        Args:
+            quiet: what earlier measurements saw, of other processes too; it counts only if it is
+                of the same cores.
+            cores: where this process runs.
+        """
+        self._begun_at = len(self._readings)
+        self._cores = tuple(cores)
+        self._known = quiet.best if quiet is not None and quiet.cores == self._cores else None
+
+    def read(self) -> CanaryReading:
+        """Run all three once."""
+        reading = self._run()
+        self._readings.append(reading.seconds)
+        return reading
+
+    def best(self) -> CanaryReading:
+        """The machine in its quiet state, as far as it has been seen."""
+        own = quietest(self._readings)
+        return own if self._known is None else quieter(own, self._known)
+
+    def seen(self) -> QuietState:
+        """The best of this measurement alone."""
+        return QuietState(best=quietest(self._readings[self._begun_at :]), cores=self._cores)
+
+
+class Workloads:
+    """Three workloads on arrays of their own."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -32,23 +73,13 @@ class Canaries:
         self._sink = np.empty_like(self._source)
         self._integers = np.arange(20_000)
         self._sums = np.empty_like(self._integers)
-        self._readings: list[tuple[float, float, float]] = []
 
-    def read(self) -> CanaryReading:
+    def run(self) -> CanaryReading:
         """Run all three, each the fastest of a few repeats (about 2 ms in all)."""
-        reading = CanaryReading(
+        return CanaryReading(
             fma_seconds=_fastest(self._fma),
             stream_seconds=_fastest(self._stream),
             scalar_seconds=_fastest(self._scalar),
-        )
-        self._readings.append((reading.fma_seconds, reading.stream_seconds, reading.scalar_seconds))
-        return reading
-
-    def best(self) -> CanaryReading:
-        """The machine in its quiet state, as far as it has been seen."""
-        fma, stream, scalar = np.percentile(self._readings, _BEST_PERCENTILE, axis=0)
-        return CanaryReading(
-            fma_seconds=float(fma), stream_seconds=float(stream), scalar_seconds=float(scalar)
         )
 
     def _fma(self) -> None:

@@ -6,17 +6,18 @@ claimed about two files is a `Comparison` of measurements from one interleaved r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from autosparse.errors import DisturbedError
 from autosparse.evaluation.budget import Percentile
 
 Samples = npt.NDArray[np.float64]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _CONFIDENCE = 0.95
 _RESAMPLES = 500
@@ -40,18 +41,27 @@ class CanaryReading(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    fma_seconds: float
+    fma_seconds: Positive
     """Wide multiply-adds that stay in the first-level cache."""
-    stream_seconds: float
+    stream_seconds: Positive
     """A copy that streams through the second-level cache."""
-    scalar_seconds: float
+    scalar_seconds: Positive
     """Scalar arithmetic."""
+
+    @property
+    def seconds(self) -> tuple[float, float, float]:
+        """All three, in this order."""
+        return self.fma_seconds, self.stream_seconds, self.scalar_seconds
+
+    @classmethod
+    def of(cls, seconds: Iterable[float]) -> CanaryReading:
+        """From all three, in that order."""
+        fma, stream, scalar = seconds
+        return cls(fma_seconds=fma, stream_seconds=stream, scalar_seconds=scalar)
 
     def slowdown(self, best: CanaryReading) -> float:
         """How much slower the worst of the three ran than in `best`: 0.05 is 5 %."""
-        mine = (self.fma_seconds, self.stream_seconds, self.scalar_seconds)
-        theirs = (best.fma_seconds, best.stream_seconds, best.scalar_seconds)
-        return max(a / b for a, b in zip(mine, theirs, strict=True)) - 1.0
+        return max(a / b for a, b in zip(self.seconds, best.seconds, strict=True)) - 1.0
 
 
 class Block(BaseModel):

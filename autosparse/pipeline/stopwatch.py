@@ -20,7 +20,9 @@ from autosparse.evaluation import (
     TimingSettings,
 )
 from autosparse.evaluation.backend import NodeTime
+from autosparse.evaluation.canaries import TOLERANCE
 from autosparse.evaluation.measurement import FEWEST_ROUNDS
+from autosparse.evaluation.quiet_state import MEMORY_SECONDS
 from autosparse.heap import return_freed_memory
 from autosparse.pipeline.progress import Progress
 
@@ -30,6 +32,10 @@ BASELINE_LABEL = "baseline"
 _ATTEMPTS = 3
 _PROFILE_RUNS = 100
 _QUICK = TimingSettings(rounds=4, block_seconds=0.02, max_seconds=10.0)
+_PATIENCE = (
+    "stop other work on this machine and try again; a job goes on with --resume. Where the machine "
+    f"is slower for good, what it was is forgotten after {MEMORY_SECONDS / 60:.0f} minutes"
+)
 
 
 @dataclass(frozen=True)
@@ -84,15 +90,15 @@ class Stopwatch:
                 return measured
             self.progress.note(
                 f"{whole} rounds of samples were undisturbed and {needed} are needed: attempt "
-                f"{attempt + 1} of {_ATTEMPTS}"
+                f"{attempt + 1} of {_ATTEMPTS}{_how_slow(measured)}"
             )
-        raise DisturbedError(
+        what = (
             f"only {whole} of {_rounds(measured)} rounds of samples were undisturbed, and {needed} "
             "are needed"
             if whole
-            else "every round of samples was disturbed",
-            hint="stop other work on this machine and try again; a job goes on with --resume",
+            else "every round of samples was disturbed"
         )
+        raise DisturbedError(what + _how_slow(measured), hint=_PATIENCE)
 
     def attribute(self, model: LoweredModel, original: LoweredModel) -> AttributedTime:
         """Time a file beside the model as it came, and divide its latency among its nodes.
@@ -126,6 +132,14 @@ class Stopwatch:
             except KilledError as error:
                 self.progress.note(f"{error.message}; once more")
         return ask()
+
+
+def _how_slow(measured: Mapping[str, Measurement]) -> str:
+    """Whether it was slow throughout, as a machine is that is throttled or has changed for good."""
+    least = min(block.slowdown for m in measured.values() for block in m.blocks)
+    if least <= TOLERANCE:
+        return ""
+    return f"; its canaries ran at least {least:.0%} slower than this machine's quiet state"
 
 
 def _rounds(measured: Mapping[str, Measurement]) -> int:

@@ -35,8 +35,13 @@ class PlayedLane(AskingLane):
     happens: Callable[[], None] = lambda: None
     """Called before every answer; may raise."""
     asked: list[MeasureRequest | ProfileRequest] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
+    """Seconds that each request may take."""
     seen: list[set[str]] = field(default_factory=list)
     """Names of the files that lay in the folder of each request."""
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     def environment(self) -> Environment:
         return DEVICE
@@ -46,6 +51,7 @@ class PlayedLane(AskingLane):
     ) -> Reply:
         self.happens()
         self.asked.append(request)
+        self.limits.append(limit_seconds)
         root = request.inputs.parent
         files = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
         self.seen.append(files)

@@ -133,6 +133,16 @@ def test_what_was_used_longest_ago_makes_room(
             )  # fmt: skip
 
 
+def test_slow_files_have_the_time_for_as_many_rounds_as_an_interval_needs(
+    model: LoweredModel, inputs: Path
+) -> None:
+    """However many there are: at two seconds an inference, and five of them in a block."""
+    lane = PlayedLane()
+    for count in (1, 2, 9):
+        lane.measure({str(i): model for i in range(count)}, inputs, TARGET, QUICK)
+        assert lane.limits[-1] > QUICK.max_seconds + 3 * count * 5 * 2.0
+
+
 @pytest.mark.parametrize("kind", [MeasurementError, KilledError])
 def test_what_happens_to_the_measuring_process_is_told_as_it_is(
     tmp_path: Path, model: LoweredModel, inputs: Path, kind: type[MeasurementError]

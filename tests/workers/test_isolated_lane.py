@@ -23,8 +23,11 @@ from autosparse.evaluation import (
     TimingSettings,
     read_environment,
 )
+from autosparse.evaluation.measurement import CanaryReading
+from autosparse.evaluation.quiet_state import QuietState
 from tests.models import images
 from workers.isolated_lane import IsolatedLane
+from workers.quiet_memory import QuietMemory
 
 QUICK = TimingSettings(rounds=3, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
 TARGET = Target(name="bench", input_shapes={"image": (2, 3, 8, 8)})
@@ -88,6 +91,23 @@ def test_the_child_is_kept_unless_a_fresh_one_is_asked_for(
     (third,) = children()
     assert first.pid == second.pid != third.pid
     assert not psutil.pid_exists(first.pid)
+
+
+def test_what_a_process_saw_of_the_machine_outlives_it(model: LoweredModel, inputs: Path) -> None:
+    seen, better = QuietMemory(), QuietMemory()
+    with IsolatedLane(seen) as lane:
+        measure(lane, model, inputs)
+        quiet = seen.state(lane.environment(), TARGET.threads)
+        assert quiet is not None
+        assert list(quiet.cores) == sorted(os.sched_getaffinity(newest_child().pid))
+        # where it was a thousand times faster before, it is throttled now
+        best = CanaryReading.of(seconds / 1000 for seconds in quiet.best.seconds)
+        better.add(lane.environment(), TARGET.threads, QuietState(best=best, cores=quiet.cores))
+    short = QUICK.model_copy(update={"max_seconds": 0.01})
+    with IsolatedLane(better) as lane:
+        measured = lane.measure({"one": model}, inputs, TARGET, short)["one"]
+    assert len(measured.blocks) >= 3
+    assert all(block.slowdown > 100 and not block.accepted for block in measured.blocks)
 
 
 def test_every_node_is_profiled(lane: IsolatedLane, model: LoweredModel, inputs: Path) -> None:

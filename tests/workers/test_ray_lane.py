@@ -15,12 +15,14 @@ import pytest
 from autosparse.errors import KilledError, MeasurementError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings, read_environment
 from tests.models import images
+from workers.quiet_memory import QuietMemory
 from workers.ray_lane import RayLane
 from workers.ray_session import RaySession
 
 QUICK = TimingSettings(rounds=3, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
 ENDLESS = TimingSettings(rounds=10_000, block_seconds=0.01, max_seconds=60.0)
 TARGET = Target(input_shapes={"image": (2, 3, 8, 8)})
+MEMORY = QuietMemory()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def session() -> Iterator[RaySession]:
 
 @pytest.fixture(scope="module")
 def lane(session: RaySession) -> Iterator[RayLane]:
-    with RayLane(session) as opened:
+    with RayLane(session, MEMORY) as opened:
         yield opened
 
 
@@ -62,6 +64,10 @@ def test_it_measures_as_any_lane_does(lane: RayLane, model: LoweredModel, inputs
     assert {m.environment for m in found.values()} == {read_environment().id}
     assert all(m.file_sha256 == model.sha256() for m in found.values())
     assert "Gemm" in {node.operator for node in lane.profile(model, inputs, TARGET, runs=3)}
+    # whoever asks remembers what the canaries did there
+    quiet = MEMORY.state(lane.environment(), TARGET.threads)
+    assert quiet is not None
+    assert list(quiet.cores) == sorted(os.sched_getaffinity(0))[-1:]
 
 
 def test_its_process_is_pinned_and_fresh_where_asked(
