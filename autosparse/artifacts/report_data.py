@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from autosparse.artifacts.layer_rows import LayerRow
 from autosparse.artifacts.manifest import Manifest
 from autosparse.evaluation import Comparison, Environment, Interval, Quality
+from autosparse.evaluation.noise import NoiseFloor
 
 
 class _Record(BaseModel):
@@ -161,8 +162,8 @@ class ReportData(_Record):
     """None where the task has no labels."""
     predictor: PredictorReport | None
     """None where too few recipes were measured."""
-    noise_floor: float
-    """Half width of the verifying run's interval: smaller differences are not told apart."""
+    noise_floor: NoiseFloor
+    """From the baseline beside itself, when the job began."""
     notes: tuple[str, ...]
     corrections: tuple[CorrectionRow, ...] = ()
     """Measured effects of the correction; none where it was not tried."""

@@ -85,7 +85,7 @@ def latency_view(data: ReportData) -> LatencyView:
         facts=(
             (f"Ratio at {percentile}", share(latency.ratio)),
             ("95 % interval of the ratio", share_range(latency.ratio_interval)),
-            ("Noise floor", f"\N{PLUS-MINUS SIGN}{share(data.noise_floor)}"),
+            ("Noise floor", f"\N{PLUS-MINUS SIGN}{share(data.noise_floor.share)}"),
             ("Undisturbed rounds", f"{kept} of {len(pairs)}"),
             *_interruptions(comparison),
         ),

@@ -12,6 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from autosparse.evaluation.noise import NoiseFloor
+
 # What decides which kernel a runtime picks; the rest of /proc/cpuinfo's flags is noise here.
 _INSTRUCTION_SETS = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl",
@@ -41,6 +43,9 @@ class Environment(BaseModel):
     """Version of Python."""
     libraries: dict[str, str]
     """Version of every library that a latency or a quality depends on."""
+    noise_floor: NoiseFloor | None = None
+    """How far two sessions of the same file differed here when a job began; in its bundle only. No
+    part of the id: it is what the machine did, not what it is."""
 
     @property
     def machine(self) -> str:
@@ -50,7 +55,7 @@ class Environment(BaseModel):
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits that name this environment."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"noise_floor"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autosparse.calibration import ActivationRanges
 from autosparse.errors import CandidateError
-from autosparse.evaluation import Comparison, TimingSettings
+from autosparse.evaluation import Comparison, Measurement, TimingSettings
 from autosparse.journal import Journal
 from autosparse.levels import Knobs
 from autosparse.pipeline.baseline import Baseline
@@ -48,6 +48,8 @@ class TimedActivationType(BaseModel):
     ratios: dict[ActivationType, float]
     """Type -> latency of plain INT8 with it, over the baseline's; empty where it could not be
     timed."""
+    measurements: tuple[Measurement, ...] = ()
+    """Raw samples of the baseline and of both types; none in records of earlier versions."""
 
 
 def choose_knobs(
@@ -86,7 +88,12 @@ def choose_knobs(
         kind: Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[kind]).ratio(percentile)
         for kind in (_USUAL, _OTHER)
     }
-    journal.append(TimedActivationType(environment=environment, chosen=chosen, ratios=ratios))
+    journal.append(
+        TimedActivationType(
+            environment=environment, chosen=chosen, ratios=ratios,
+            measurements=tuple(timed.values()),
+        )
+    )  # fmt: skip
     told = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in ratios.items())
     job.engines.progress.note(f"activations in {chosen} (INT8 over the baseline: {told})")
     return Knobs(activation_type=chosen)

@@ -130,7 +130,7 @@ class Adoption:
         if self.same_percentile:
             return list(records)
         raw = Journal(self.workspace.measurements, MeasuredTrial).records
-        comparisons = {measured.recipe_id: measured.comparison for measured in raw}
+        comparisons = {m.recipe_id: m.comparison for m in raw if m.purpose == "trial"}
         return [
             _at(record, comparisons[record.recipe.id], self.percentile)
             for record in records

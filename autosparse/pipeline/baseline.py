@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autosparse.errors import DisturbedError, MeasurementError, ModelError
-from autosparse.evaluation import (
-    Contract,
-    Environment,
-    Measurement,
-    TimingSettings,
-)
+from autosparse.evaluation import Comparison, Contract, Environment, Measurement
 from autosparse.evaluation.metrics import Outputs
+from autosparse.evaluation.noise import NoiseFloor
 from autosparse.journal import Journal
 from autosparse.pipeline.answer_check import check_answers
 from autosparse.pipeline.job import Job
+from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
+from autosparse.pipeline.verification import VERIFY_TIMING
+
+_AGAIN = "baseline again"
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Baseline:
     """Answers on the rows that select."""
     contract: Contract
     environment: Environment
+    noise: NoiseFloor
+    """How far the file differs from itself."""
 
 
 def measure_baseline(job: Job) -> Baseline:
@@ -43,6 +45,7 @@ def measure_baseline(job: Job) -> Baseline:
     known = _known(job, environment)
     try:
         measurement = known or _timed(job)
+        noise = _noise_floor(job, environment)
         outputs = job.answer(job.original, job.selecting)
         if known is None:
             check_answers(job, outputs)
@@ -62,14 +65,36 @@ def measure_baseline(job: Job) -> Baseline:
         baseline_seconds=measurement.percentile_seconds(job.config.percentile),
         baseline_quality=value,
     )
-    return Baseline(measurement, outputs, contract, environment)
+    return Baseline(measurement, outputs, contract, environment, noise)
 
 
 def _timed(job: Job) -> Measurement:
+    measurement = _timed_twice(job).baseline
+    _journal(job).append(measurement)
+    return measurement
+
+
+def _timed_twice(job: Job) -> Comparison:
+    """Two sessions of the file in turns, as a candidate is verified: what differs is noise."""
     job.engines.progress.stage("baseline", "timing the model as it came")
-    timed = job.stopwatch.measure({BASELINE_LABEL: job.original}, TimingSettings(), fresh=True)
-    _journal(job).append(timed[BASELINE_LABEL])
-    return timed[BASELINE_LABEL]
+    files = {BASELINE_LABEL: job.original, _AGAIN: job.original}
+    timed = job.stopwatch.measure(files, VERIFY_TIMING, fresh=True)
+    twice = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[_AGAIN])
+    _raw(job).append(
+        MeasuredTrial(recipe_id=BASELINE_LABEL, comparison=twice, purpose="noise floor")
+    )
+    return twice
+
+
+def _noise_floor(job: Job, environment: Environment) -> NoiseFloor:
+    """What is recorded of this environment; a job of an earlier version has nothing of it."""
+    known = [
+        record.comparison
+        for record in _raw(job).records
+        if record.purpose == "noise floor"
+        and record.comparison.candidate.environment == environment.id
+    ]
+    return NoiseFloor.of(known[-1] if known else _timed_twice(job), job.config.percentile)
 
 
 def _known(job: Job, environment: Environment) -> Measurement | None:
@@ -82,3 +107,7 @@ def _known(job: Job, environment: Environment) -> Measurement | None:
 
 def _journal(job: Job) -> Journal[Measurement]:
     return Journal(job.workspace.baselines, Measurement)
+
+
+def _raw(job: Job) -> Journal[MeasuredTrial]:
+    return Journal(job.workspace.measurements, MeasuredTrial)

@@ -34,7 +34,7 @@ class Bench:
     few_outputs: Outputs
     """The dense model's answers on them."""
     raw: Journal[MeasuredTrial]
-    """Raw samples of every trial."""
+    """Raw samples of every trial, and of what was timed for other purposes."""
     knobs: Knobs = field(default_factory=Knobs)
     """Runtime settings of every recipe of the job."""
     out_of_reach: Fastest | None = None

@@ -13,7 +13,7 @@ from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.delivery import Answer, nearest_offers
 from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.predictor_report import predictor_report
-from autosparse.pipeline.records import TrialRecord
+from autosparse.pipeline.records import MeasuredTrial, TrialRecord
 from autosparse.pipeline.recover import Recovered
 from autosparse.pipeline.recovery_report import recovery_report
 from autosparse.pipeline.search_run import Search
@@ -75,10 +75,14 @@ def _verify(bench: Bench, recipe: Recipe, notes: list[str]) -> Verified | None:
         model = lower_recipe(
             bench.job, bench.table, recipe, bench.ranges, f"verify-{recipe.id}", bench.correction
         )
-        return verify_model(bench.job, bench.baseline.contract, recipe, model)
+        found = verify_model(bench.job, bench.baseline.contract, recipe, model)
     except CandidateError as error:
         notes.append(f"recipe {recipe.id} could not be verified: {error}")
         return None
+    bench.raw.append(
+        MeasuredTrial(recipe_id=recipe.id, comparison=found.comparison, purpose="verification")
+    )
+    return found
 
 
 def _why_it_failed(attempt: Verified) -> str:

@@ -64,20 +64,22 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
     rows = layer_rows(job.graph, bench.table, verified.recipe, executed, costs)
     manifest = _manifest(job, bench.baseline, answer)
     comparison = verified.comparison
-    interval = comparison.ratio_interval(job.config.percentile)
+    environment = bench.baseline.environment.model_copy(
+        update={"noise_floor": bench.baseline.noise}
+    )
     report = ReportData(
         manifest=manifest,
         layers=rows,
         trials=trial_points(answer.trials, bench.baseline.contract, plain_int8(bench).id),
         comparison=comparison,
-        environment=bench.baseline.environment,
+        environment=environment,
         guard_rails=guard_rails(
             verified.outputs, verified.dense_outputs, job.gating,
             halves(len(job.selecting) + len(job.gating), job.config.seed)[1],
         ),
         predictor=answer.predictor,
         recovery=answer.recovery,
-        noise_floor=(interval.high - interval.low) / 2,
+        noise_floor=bench.baseline.noise,
         notes=answer.notes,
         corrections=tuple(
             CorrectionRow(
@@ -91,7 +93,7 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         "recipe.yaml": verified.recipe.to_yaml(),
         "layers.csv": to_csv(rows),
         "measurements.jsonl": _raw_samples(comparison),
-        "environment.json": bench.baseline.environment.model_dump_json(indent=2) + "\n",
+        "environment.json": environment.model_dump_json(indent=2) + "\n",
         "report.html": render_report(report),
         **tvm_files(manifest),
     }

@@ -14,6 +14,7 @@ from autosparse.levels.table import Cell
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.recipe_timing import measure_recipes
+from autosparse.pipeline.records import MeasuredTrial
 from autosparse.search import RecipeSpace
 from autosparse.search.latency_predictor import LatencyPredictor
 
@@ -84,6 +85,9 @@ def training_samples(
             recipe=recipes[recipe_id],
             ratio=comparison.ratio(bench.job.config.percentile),
             environment=environment,
+        )
+        bench.raw.append(
+            MeasuredTrial(recipe_id=recipe_id, comparison=comparison, purpose="predictor")
         )
         journal.append(sample)
         known[recipe_id] = sample

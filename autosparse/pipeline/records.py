@@ -72,12 +72,17 @@ class RecoveryRecord(BaseModel):
 
 
 class MeasuredTrial(BaseModel):
-    """Raw samples behind one trial, kept apart from the study for their size."""
+    """Raw samples of one recipe beside the baseline, kept apart from the study for their size."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     recipe_id: str
+    """The recipe; `baseline` where the model as it came was timed beside itself."""
     comparison: Comparison
+    """The raw samples of both files."""
+    purpose: Literal["trial", "predictor", "verification", "noise floor"] = "trial"
+    """What it was timed for: as a trial or on the way to one, to fit the latency predictor, to
+    verify it, whether it held or not, or to learn how noisy the machine is."""
 
 
 def evidence_of(

@@ -56,7 +56,8 @@ def _fastest(bench: Bench, search: Search) -> Fastest:
     """Found by descent; where the early verdict has found it, measured with its own weights."""
     environment = bench.baseline.environment.id
     journal = Journal(bench.job.workspace.descent, MeasuredTrial)
-    descent = Descent(bench.job, bench.table, bench.ranges, environment, journal, bench.raw.records)
+    trials = [record for record in bench.raw.records if record.purpose == "trial"]
+    descent = Descent(bench.job, bench.table, bench.ranges, environment, journal, trials)
     if bench.out_of_reach is not None:
         recipe = _in_space(search.space, bench.out_of_reach.recipe)
         measured = descent.measure([recipe])

@@ -63,7 +63,7 @@ class Workspace:
 
     @property
     def measurements(self) -> Path:
-        """Raw samples of every trial."""
+        """Raw samples of every trial, and of what was timed for other purposes."""
         return self.job / "measurements.jsonl"
 
     @property

@@ -30,6 +30,7 @@ from autosparse.evaluation import (
     Verdict,
 )
 from autosparse.evaluation.measurement import Block
+from autosparse.evaluation.noise import NoiseFloor
 
 DELIVERED = "a1b2c3d4e5f6"
 BASELINE_SECONDS = 418e-6
@@ -142,7 +143,10 @@ def report_data(**changes: Any) -> ReportData:
             cpu="A processor", instruction_sets=("avx2",), cores=4, memory_bytes=16 << 30,
             system="Linux", python="3.11.9", libraries={"onnxruntime": "1.24.0"},
         ),
-        "guard_rails": None, "predictor": None, "noise_floor": 0.005, "notes": (),
+        "guard_rails": None, "predictor": None, "notes": (),
+        "noise_floor": NoiseFloor(
+            percentile="p50", ratio_interval=Interval(low=0.996, high=1.003), rounds=16
+        ),
     }  # fmt: skip
     return ReportData(**{**fields, **changes})
 

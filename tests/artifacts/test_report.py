@@ -144,6 +144,12 @@ def test_discarded_samples_are_counted_and_drawn() -> None:
     assert 'class="hist discarded" x=' in html
 
 
+def test_the_noise_floor_is_how_far_a_file_differs_from_itself() -> None:
+    text = text_of(render_report(report_data()))
+    assert "Noise floor \N{PLUS-MINUS SIGN}0.4 %" in text
+    assert "how far two sessions of the model as it came differed" in text
+
+
 def test_a_run_without_an_undisturbed_sample_still_renders() -> None:
     comparison = Comparison(
         baseline=measurement("baseline", 418e-6, discarded=8),

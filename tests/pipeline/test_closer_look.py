@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,14 +10,7 @@ from typing import cast
 import pytest
 
 from autosparse.errors import DisturbedError
-from autosparse.evaluation import (
-    Comparison,
-    LoweredModel,
-    Measurement,
-    Target,
-    TimingSettings,
-    Verdict,
-)
+from autosparse.evaluation import Comparison, Measurement, Verdict
 from autosparse.evaluation.measurement import Block
 from autosparse.journal import Journal
 from autosparse.pipeline.closer_look import MOST_RUNS, closer_look
@@ -26,11 +18,10 @@ from autosparse.pipeline.job import Engines, Job
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.recipe_timing import TRIAL_TIMING
 from autosparse.pipeline.records import MeasuredTrial
-from autosparse.pipeline.stopwatch import BASELINE_LABEL
 from autosparse.pipeline.verification import VERIFY_TIMING
 from autosparse.pipeline.workspace import Workspace
 from tests.fakes.fake_backend import FakeBackend, Planted
-from tests.fakes.fake_lane import FakeLane
+from tests.fakes.noisy_lane import NoisyLane
 from tests.pipeline.sparse_world import Notes
 from tests.pipeline.worlds import World, layer_seconds, summed_error
 
@@ -38,46 +29,6 @@ from tests.pipeline.worlds import World, layer_seconds, summed_error
 SYMMETRIC = (0.97, 1.0, 1.0, 1.0, 1.03)
 LATE = (0.99, 1.0, 1.02, 1.02, 1.02)
 WIDE = (0.97, 0.97, 1.0, 1.03, 1.03)
-
-
-@dataclass
-class NoisyLane(FakeLane):
-    """Candidates' rounds are off by factors in runs of so many rounds; other runs are exact."""
-
-    factors: Mapping[int, Sequence[float]] = field(default_factory=dict)
-    asked: list[tuple[frozenset[str], int]] = field(default_factory=list)
-    """Files and rounds of every run."""
-
-    def measure(
-        self,
-        files: Mapping[str, LoweredModel],
-        inputs: Path,
-        target: Target,
-        settings: TimingSettings,
-        *,
-        fresh: bool = False,
-    ) -> dict[str, Measurement]:
-        self.asked.append((frozenset(files), settings.rounds))
-        found = super().measure(files, inputs, target, settings, fresh=fresh)
-        factors = self.factors.get(settings.rounds, (1.0,) * 5)
-        return {
-            label: m if label == BASELINE_LABEL else slower(m, factors)
-            for label, m in found.items()
-        }
-
-    def rounds_of(self, recipe_id: str) -> list[int]:
-        """Rounds of every run of one recipe alone."""
-        return [rounds for files, rounds in self.asked if files == {BASELINE_LABEL, recipe_id}]
-
-
-def slower(measurement: Measurement, factors: Sequence[float]) -> Measurement:
-    blocks = tuple(
-        block.model_copy(
-            update={"samples_seconds": tuple(s * factor for s in block.samples_seconds)}
-        )
-        for block, factor in zip(measurement.blocks, factors, strict=True)
-    )
-    return measurement.model_copy(update={"blocks": blocks})
 
 
 def world(root: Path) -> World:
