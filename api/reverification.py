@@ -12,7 +12,7 @@ from typing import Any
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.evaluation import Environment, Verdict, read_environment
-from autosparse.pipeline.bench import ENVIRONMENT_FILE
+from autosparse.pipeline.bench_building import ENVIRONMENT_FILE
 from autosparse.pipeline.verification import Verified
 from autosparse.pipeline.verify import Verification
 

@@ -25,7 +25,7 @@ class LostRunner(FakeRunner):
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         answers = super().run(inputs)
-        lost = np.asarray(inputs["x"])[:, 0] >= FAR
+        lost = np.asarray(inputs["x"], np.float32)[:, 0] >= FAR
         answers["logits"][lost] = np.nan
         return answers
 
@@ -35,9 +35,9 @@ class LosingBackend(FakeBackend):
         return LostRunner(0.0)
 
 
-def run(world: World, **fields: object) -> None:
+def run(world: World, **fields: Path) -> None:
     engines = Engines(LosingBackend(world.planted), FakeLane(world.planted, world.layers), Silent())
-    world.run(engines=engines, **fields)
+    world.run(engines=engines, resume=False, **fields)
 
 
 # both halves, whichever rows they have
