@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from autosparse.evaluation.measurement import CanaryReading
-from autosparse.evaluation.quiet_state import QuietState, Seconds, quieter, quietest
+from autosparse.evaluation.quiet_state import QuietState, Seconds, held_to, quietest
 
 TOLERANCE = 0.05
 """A block counts only while its canaries are at most this much off their best."""
@@ -52,9 +52,9 @@ class Canaries:
         return reading
 
     def best(self) -> CanaryReading:
-        """The machine in its quiet state, as far as it has been seen."""
+        """The machine in its quiet state, as far as this process has seen it or was told."""
         own = quietest(self._readings)
-        return own if self._known is None else quieter(own, self._known)
+        return own if self._known is None else held_to(own, self._known)
 
     def seen(self) -> QuietState:
         """The best of this measurement alone."""

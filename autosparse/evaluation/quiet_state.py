@@ -24,9 +24,12 @@ MOST_SEEN = 20
 been too good to be true. Where the machine changed for good, the new state is believed after at
 most so many measurements that were refused: more than anyone waits for, and not for ever."""
 _BEST_PERCENTILE = 10
-# The same workload differs by as much between two processes of one machine: by where its arrays
-# lie in memory, and by the clock of the minute. A throttled vector unit is slower by a factor.
-_BETWEEN_PROCESSES = 1.10
+# A clock may be so much slower than it was: a boost clock comes and goes, it slows everything
+# alike, and that cancels in a ratio.
+_CLOCK = 1.10
+# Vector units may be so much slower than it was beside scalar ones. Between processes of one quiet
+# machine that differs by 1 to 2 %; where they are throttled, by a factor.
+_VECTOR_UNITS = 1.03
 
 
 class QuietState(BaseModel):
@@ -62,9 +65,24 @@ def quietest(
     return CanaryReading.of(map(float, best))
 
 
-def quieter(one: CanaryReading, other: CanaryReading) -> CanaryReading:
-    """The better of each canary."""
-    return CanaryReading.of(map(min, one.seconds, other.seconds))
+def held_to(own: CanaryReading, known: CanaryReading) -> CanaryReading:
+    """What a process must do as well as to be undisturbed.
+
+    Its own best, or what is known from others where that is better by more than two processes
+    differ. How fast the second-level cache is streamed through depends on where a process's arrays
+    lie in memory, by as much as 18 % from one process to the next: of that its own best is all
+    there is.
+
+    Args:
+        own: the best of the process itself.
+        known: the best of earlier ones on the same cores.
+    """
+    clock = own.scalar_seconds / known.scalar_seconds
+    return CanaryReading(
+        fma_seconds=min(own.fma_seconds, known.fma_seconds * min(clock * _VECTOR_UNITS, _CLOCK)),
+        stream_seconds=own.stream_seconds,
+        scalar_seconds=min(own.scalar_seconds, known.scalar_seconds * _CLOCK),
+    )
 
 
 def remembered(seen: Sequence[SeenState], now: float) -> list[SeenState]:
@@ -73,7 +91,7 @@ def remembered(seen: Sequence[SeenState], now: float) -> list[SeenState]:
 
 
 def quiet_state(seen: Sequence[SeenState], threads: int, now: float) -> QuietState | None:
-    """What another process is to be held to; None where nothing is remembered.
+    """The quiet state of a machine, as far as it is remembered; None where nothing is.
 
     Args:
         seen: what measurements saw, in their order.
@@ -86,5 +104,4 @@ def quiet_state(seen: Sequence[SeenState], threads: int, now: float) -> QuietSta
     cores = alike[-1].cores
     # of few, the best: a mix would yield a little to every measurement that was refused
     best = quietest([state.best.seconds for state in alike if state.cores == cores], "lower")
-    allowed = CanaryReading.of(seconds * _BETWEEN_PROCESSES for seconds in best.seconds)
-    return QuietState(best=allowed, cores=cores)
+    return QuietState(best=best, cores=cores)
