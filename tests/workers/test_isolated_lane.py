@@ -93,18 +93,18 @@ def test_the_child_is_kept_unless_a_fresh_one_is_asked_for(
     assert not psutil.pid_exists(first.pid)
 
 
-def test_what_a_process_saw_of_the_machine_outlives_it(model: LoweredModel, inputs: Path) -> None:
-    seen, better = QuietMemory(), QuietMemory()
-    with IsolatedLane(seen) as lane:
-        measure(lane, model, inputs)
-        quiet = seen.state(lane.environment(), TARGET.threads)
+def test_a_process_tells_what_it_saw_and_is_held_to_what_others_saw(
+    model: LoweredModel, inputs: Path
+) -> None:
+    memory, short = QuietMemory(), QUICK.model_copy(update={"max_seconds": 0.01})
+    with IsolatedLane(memory) as lane:
+        lane.measure({"one": model}, inputs, TARGET, short)
+        quiet = memory.state(lane.environment(), TARGET.threads)
         assert quiet is not None
         assert list(quiet.cores) == sorted(os.sched_getaffinity(newest_child().pid))
         # where it was a thousand times faster before, it is throttled now
         best = CanaryReading.of(seconds / 1000 for seconds in quiet.best.seconds)
-        better.add(lane.environment(), TARGET.threads, QuietState(best=best, cores=quiet.cores))
-    short = QUICK.model_copy(update={"max_seconds": 0.01})
-    with IsolatedLane(better) as lane:
+        memory.add(lane.environment(), TARGET.threads, QuietState(best=best, cores=quiet.cores))
         measured = lane.measure({"one": model}, inputs, TARGET, short)["one"]
     assert len(measured.blocks) >= 3
     assert all(block.slowdown > 100 and not block.accepted for block in measured.blocks)
