@@ -19,10 +19,11 @@ Seconds = tuple[float, float, float]
 """Of the three canaries."""
 MEMORY_SECONDS = 3600.0
 """What was seen longer ago is forgotten: a machine may have changed for good."""
-MOST_SEEN = 20
+MOST_SEEN = 12
 """Measurements that are remembered. Of more than ten the best one is left aside, since it may have
 been too good to be true. Where the machine changed for good, the new state is believed after at
-most so many measurements that were refused: more than anyone waits for, and not for ever."""
+most so many measurements that were refused: some minutes, which is longer than throttling lasts,
+and three or four starts of a job."""
 _BEST_PERCENTILE = 10
 # A clock may be so much slower than it was: a boost clock comes and goes, it slows everything
 # alike, and that cancels in a ratio.
