@@ -39,6 +39,9 @@ class LatencySummary(_Record):
     """Latency over the baseline's, at the contract's percentile."""
     ratio_interval: Interval
     """95 % interval of the ratio."""
+    seconds_interval: Interval | None = None
+    """95 % interval of the delivered file's latency at the contract's percentile; null where an
+    earlier version delivered."""
     samples: int
     """Samples of the delivered file that count."""
     discarded_samples: int

@@ -23,6 +23,7 @@ from autosparse.artifacts.report_words import (
     QualityWords,
     count,
     milliseconds,
+    milliseconds_range,
     share,
     share_range,
 )
@@ -117,7 +118,7 @@ def _file(title: str, role: str, measurement: Measurement, percentile: Percentil
         drawings=histograms(measurement),
         p50=milliseconds(measurement.percentile_seconds("p50")) if kept else UNKNOWN,
         p95=milliseconds(measurement.percentile_seconds("p95")) if kept else UNKNOWN,
-        interval=UNKNOWN if interval is None else _range(interval.low, interval.high),
+        interval=UNKNOWN if interval is None else milliseconds_range(interval),
         samples=count(kept),
         discarded=count(gone),
         discarded_share=share(gone / (kept + gone) if kept + gone else 0.0, 0),
@@ -125,10 +126,6 @@ def _file(title: str, role: str, measurement: Measurement, percentile: Percentil
         warmup_runs=measurement.warmup_runs,
         sha256=measurement.file_sha256,
     )
-
-
-def _range(low: float, high: float) -> str:
-    return f"{milliseconds(low).split()[0]} to {milliseconds(high)}"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ def milliseconds(seconds: float | None) -> str:
     return f"{significant(seconds * 1e3)}{GAP}ms"
 
 
+def milliseconds_range(interval: Interval) -> str:
+    """0.202 to 0.206 ms."""
+    low = milliseconds(interval.low).removesuffix(f"{GAP}ms")
+    return f"{low} to {milliseconds(interval.high)}"
+
+
 def share(fraction: float | None, digits: int = 1) -> str:
     """48.8 %."""
     if fraction is None or not math.isfinite(fraction):

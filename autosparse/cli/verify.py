@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     verified = found.verified
     percentile = verified.contract.percentile
     interval = verified.comparison.ratio_interval(percentile)
+    baseline_seconds, seconds = verified.comparison.seconds(percentile)
     if arguments.json:
         print_json(
             {
@@ -46,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
                 "simulated": found.target.is_simulated,
                 "latency_ratio": verified.evidence.latency_ratio,
                 "latency_ratio_interval": interval.model_dump(),
-                "latency_seconds": verified.comparison.candidate.percentile_seconds(percentile),
-                "baseline_seconds": verified.comparison.baseline.percentile_seconds(percentile),
+                "latency_seconds": seconds,
+                "baseline_seconds": baseline_seconds,
                 "quality": verified.quality.model_dump(mode="json"),
             }
         )
@@ -56,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     mark = f"{SIMULATED}, NOT MEASURED: " if found.target.is_simulated else ""
     console().print(
         f"{mark}{'HOLDS' if verified.holds else 'DOES NOT HOLD'}: "
-        f"{verified.evidence.latency_ratio:.1%} of the baseline's {percentile} "
+        f"{seconds * 1e3:.3f} ms, {verified.evidence.latency_ratio:.1%} of the baseline's "
+        f"{percentile} of {baseline_seconds * 1e3:.3f} ms "
         f"(95 % interval {interval.low:.1%} to {interval.high:.1%}), "
         f"{verified.quality.metric} drop {drop}; budget {verified.contract.budget}, "
         f"max drop {verified.contract.max_drop}.",

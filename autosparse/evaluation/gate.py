@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from autosparse.evaluation.budget import Budget, MaxDrop, Percentile
+from autosparse.evaluation.measurement import Comparison
 
 
 class Verdict(StrEnum):
@@ -44,18 +45,35 @@ class Contract(BaseModel):
     strict: bool
     """Whether the interval's bound, not the estimate, must hold."""
     baseline_seconds: float
-    """The baseline's latency when the contract was resolved."""
+    """The baseline's latency in the run that the contract is resolved against."""
     baseline_quality: float
     """The dense model's metric on the rows that select."""
 
     @property
     def latency_ratio(self) -> float:
         """Largest allowed latency as a share of the baseline's."""
-        return self.budget.seconds(self.baseline_seconds) / self.baseline_seconds
+        return self.bound_seconds / self.baseline_seconds
+
+    @property
+    def bound_seconds(self) -> float:
+        """Largest allowed latency in seconds."""
+        return self.budget.seconds(self.baseline_seconds)
 
     def allowed_drop(self) -> float:
         """Largest allowed drop in the metric's unit."""
         return self.max_drop.allowance(self.baseline_quality)
+
+    def surely_missed_by(self, found: Comparison) -> bool:
+        """Whether a file misses the latency bound beyond its interval.
+
+        A time must be missed as a time, too: the machine may have been another one, as it were,
+        when the bound became a share of the baseline.
+        """
+        ratio = found.ratio_interval(self.percentile).low
+        if ratio <= min(self.latency_ratio, 1.0):
+            return False
+        late = found.seconds_interval(self.percentile).low > self.bound_seconds
+        return late or self.budget.is_relative or ratio > 1.0
 
 
 class Evidence(BaseModel):
@@ -69,6 +87,11 @@ class Evidence(BaseModel):
     """Latency over the baseline's, interleaved."""
     latency_ratio_high: float
     """Upper bound of the ratio's interval."""
+    latency_seconds: float | None = None
+    """Latency in the run that decides. None of a trial: what the machine was like when each of them
+    was measured differs, and only their ratios can be compared."""
+    latency_seconds_high: float | None = None
+    """Upper bound of its interval."""
     drop: float
     """Loss of quality in the metric's unit."""
     drop_high: float
@@ -85,7 +108,12 @@ class Evidence(BaseModel):
         """
         ratio = self.latency_ratio_high if contract.strict else self.latency_ratio
         never_slower = 1.0 if self.compressed_layers else contract.latency_ratio
-        return ratio <= min(contract.latency_ratio, never_slower)
+        return ratio <= min(contract.latency_ratio, never_slower) and self._is_in_time(contract)
+
+    def _is_in_time(self, contract: Contract) -> bool:
+        """Whether a budget in time is kept in time, where the run that decides tells."""
+        seconds = self.latency_seconds_high if contract.strict else self.latency_seconds
+        return contract.budget.is_relative or seconds is None or seconds <= contract.bound_seconds
 
     def meets_drop(self, contract: Contract) -> bool:
         """Inside the allowed loss of quality."""

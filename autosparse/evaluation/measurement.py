@@ -186,6 +186,19 @@ class Comparison(BaseModel):
             candidate=self.candidate.pooled(later.candidate),
         )
 
+    def seconds(self, percentile: Percentile) -> tuple[float, float]:
+        """Baseline's and candidate's latency in the rounds that count: `ratio` is the quotient."""
+        base, mine = self._undisturbed_rounds()
+        return (
+            float(_percentiles(base[None], percentile)[0]),
+            float(_percentiles(mine[None], percentile)[0]),
+        )
+
+    def seconds_interval(self, percentile: Percentile) -> Interval:
+        """Bootstrap interval of the candidate's latency in the rounds that count."""
+        _, mine = self._undisturbed_rounds()
+        return _interval(_percentiles(mine[_resampled_blocks(len(mine))], percentile))
+
     @property
     def undisturbed_rounds(self) -> int:
         """Rounds in which both files' samples count."""

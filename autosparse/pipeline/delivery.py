@@ -70,7 +70,7 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
     report = ReportData(
         manifest=manifest,
         layers=rows,
-        trials=trial_points(answer.trials, bench.baseline.contract, plain_int8(bench).id),
+        trials=trial_points(answer.trials, _as_verified(bench, verified), plain_int8(bench).id),
         comparison=comparison,
         environment=environment,
         guard_rails=guard_rails(
@@ -98,6 +98,12 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         **tvm_files(manifest),
     }
     return write_bundle(job.workspace.bundle, verified.model, texts, manifest)
+
+
+def _as_verified(bench: Bench, verified: Verified) -> Contract:
+    """What the report holds trials against: a time comes to the share that its plot shows."""
+    here = {"baseline_seconds": verified.contract.baseline_seconds}
+    return bench.baseline.contract.model_copy(update=here)
 
 
 def trial_points(
@@ -184,13 +190,15 @@ def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
 def latency_summary(comparison: Comparison, job: Job) -> LatencySummary:
     """Both percentiles of both files, from one run."""
     percentile = job.config.percentile
+    (baseline_p50, p50), (baseline_p95, p95) = comparison.seconds("p50"), comparison.seconds("p95")
     return LatencySummary(
-        baseline_p50=comparison.baseline.percentile_seconds("p50"),
-        baseline_p95=comparison.baseline.percentile_seconds("p95"),
-        p50=comparison.candidate.percentile_seconds("p50"),
-        p95=comparison.candidate.percentile_seconds("p95"),
+        baseline_p50=baseline_p50,
+        baseline_p95=baseline_p95,
+        p50=p50,
+        p95=p95,
         ratio=comparison.ratio(percentile),
         ratio_interval=comparison.ratio_interval(percentile),
+        seconds_interval=comparison.seconds_interval(percentile),
         samples=int(comparison.candidate.samples_seconds.size),
         discarded_samples=comparison.candidate.discarded_samples,
     )

@@ -61,6 +61,8 @@ def early_verdict(
     percentile = job.config.percentile
     if fastest.comparison.ratio_interval(percentile).low <= bound * _CLEARLY:
         return None
+    if not baseline.contract.surely_missed_by(fastest.comparison):
+        return None
     ratio = fastest.comparison.ratio(percentile)
     note = (
         f"the budget is out of reach: the fastest levels together take {ratio:.1%} of the "

@@ -35,9 +35,8 @@ def run_starts(bench: Bench, search: Search) -> Starts:
     They count as trials. The first two are tried even when the time is up: there must be an answer.
     """
     bench.job.engines.progress.stage("feasibility", "how fast can this model get?")
-    percentile = bench.job.config.percentile
     fastest = _fastest(bench, search)
-    over = fastest.comparison.ratio_interval(percentile).low > bench.latency_bound
+    over = bench.baseline.contract.surely_missed_by(fastest.comparison)
     bench.job.engines.progress.stage("starts", "what anyone would try first")
     for number, recipe in enumerate([fastest.recipe, plain_int8(bench), *_uniform(search)]):
         if search.is_full or (bench.job.time_is_up and number >= _AT_LEAST):

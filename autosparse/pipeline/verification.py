@@ -11,6 +11,7 @@ from autosparse.evaluation import (
     Evidence,
     Interval,
     LoweredModel,
+    Percentile,
     Quality,
 )
 from autosparse.evaluation.metrics import Outputs
@@ -42,7 +43,8 @@ class Verified:
     """On the untouched test file, where one was given. Reported only."""
     evidence: Evidence
     contract: Contract
-    """The contract, its allowed drop resolved on the rows that gate."""
+    """The contract, resolved on the rows that gate and against the baseline of this very run: a
+    budget in time is kept in time, whatever the machine was like when the job began."""
     dense_outputs: Outputs
     outputs: Outputs
 
@@ -67,14 +69,18 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
         test_quality = compare_quality(
             job.metric, job.answer(model, job.test), job.answer(job.original, job.test), job.test
         )
-    contract = contract.model_copy(update={"baseline_quality": quality.baseline_value})
     divergence = job.divergence(outputs, dense)
 
     def judged(compared: Comparison) -> Evidence:
-        return evidence_of(recipe, quality, divergence, compared, job.config.percentile)
+        evidence = evidence_of(recipe, quality, divergence, compared, job.config.percentile)
+        return evidence.model_copy(update=_in_time(compared, job.config.percentile))
+
+    def resolved(compared: Comparison) -> Contract:
+        here = {"baseline_seconds": compared.seconds(job.config.percentile)[0]}
+        return contract.model_copy(update={**here, "baseline_quality": quality.baseline_value})
 
     comparison = closer_look(
-        job, comparison, partial(_is_hidden, judged(comparison), contract),
+        job, comparison, partial(_is_hidden, judged(comparison), resolved(comparison)),
         partial(_timed, job, recipe, model),
     )  # fmt: skip
     return Verified(
@@ -84,7 +90,7 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
         quality=quality,
         test_quality=test_quality,
         evidence=judged(comparison),
-        contract=contract,
+        contract=resolved(comparison),
         dense_outputs=dense,
         outputs=outputs,
     )
@@ -98,10 +104,17 @@ def _timed(job: Job, recipe: Recipe, model: LoweredModel, rounds: int) -> Compar
     return Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
 
 
+def _in_time(compared: Comparison, percentile: Percentile) -> dict[str, float]:
+    """What a budget in time is held against."""
+    high = compared.seconds_interval(percentile).high
+    return {"latency_seconds": compared.seconds(percentile)[1], "latency_seconds_high": high}
+
+
 def _is_hidden(evidence: Evidence, contract: Contract, interval: Interval) -> bool:
     """Whether the verdict hangs on where the ratio is, in the interval or in another process."""
+    untimed = evidence.model_copy(update={"latency_seconds": None, "latency_seconds_high": None})
     low, high = (
-        evidence.model_copy(update={"latency_ratio": end, "latency_ratio_high": end})
+        untimed.model_copy(update={"latency_ratio": end, "latency_ratio_high": end})
         for end in (interval.low * (1 - BETWEEN_PROCESSES), interval.high * (1 + BETWEEN_PROCESSES))
     )
     hangs_on_it = low.meets_budget(contract) != high.meets_budget(contract)

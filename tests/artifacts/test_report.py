@@ -40,6 +40,20 @@ def test_every_number_of_the_contract_is_there() -> None:
     assert "0.425 ms dense, -51 %" in text
 
 
+@pytest.mark.parametrize(("budget", "holds"), [("0.206ms", "yes"), ("0.202ms", "no")])
+def test_a_time_is_held_against_the_time_that_is_printed(budget: str, holds: str) -> None:
+    """The share of a baseline that was slower when the job began would let it pass."""
+    slower = contract(budget=budget, baseline_seconds=400e-6)
+    interval = Interval(low=203e-6, high=205e-6)
+    latency = manifest().latency.model_copy(update={"seconds_interval": interval})
+    given = manifest(contract=slower, latency=latency)
+    text = text_of(render_report(report_data(manifest=given)))
+    bound = f"{budget.removesuffix('ms')} ms"
+    share = f"{float(budget.removesuffix('ms')) / 0.4:.1%}".replace("%", " %")
+    found = "0.203 to 0.205 ms = 48.3 to 49.3 %"
+    assert f"{bound} = {share} 0.204 ms = 48.8 % {found} {holds}" in text
+
+
 def test_an_infeasible_budget_names_the_fastest_and_the_offers() -> None:
     offers = (
         Offer(recipe_id="2" * 12, latency_seconds=130e-6, latency_ratio=0.31, drop=0.22),

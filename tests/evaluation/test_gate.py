@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autosparse.evaluation import Budget, Contract, Evidence, MaxDrop, Verdict
+from autosparse.evaluation import (
+    Budget,
+    Comparison,
+    Contract,
+    Evidence,
+    MaxDrop,
+    Measurement,
+    Verdict,
+)
 from autosparse.evaluation.gate import best_effort, rank
+from autosparse.evaluation.measurement import Block
 
 
 def contract(budget: str = "60%", max_drop: str = "1pt", *, strict: bool = False) -> Contract:
@@ -32,6 +41,8 @@ def evidence(
     drop_high: float | None = None,
     divergence: float = 0.1,
     layers: int = 3,
+    seconds: float | None = None,
+    seconds_high: float | None = None,
 ) -> Evidence:
     """By default without any noise: the bounds are the estimates."""
     return Evidence(
@@ -42,6 +53,8 @@ def evidence(
         drop_high=drop if drop_high is None else drop_high,
         divergence=divergence,
         compressed_layers=layers,
+        latency_seconds=seconds,
+        latency_seconds_high=seconds if seconds_high is None else seconds_high,
     )
 
 
@@ -88,6 +101,55 @@ def test_strict_holds_the_contract_at_the_bounds_of_the_intervals() -> None:
     sure = evidence(0.59, 0.009, ratio_high=0.6, drop_high=0.01)
     assert len(rank([slow, lossy, sure], contract())) == 3
     assert rank([slow, lossy, sure], contract(strict=True)) == [sure]
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds", "is_inside"),
+    [
+        ("8ms", None, True),  # a trial: its share of the baseline counts
+        ("8ms", 0.008, True),
+        ("8ms", 0.0084, False),
+        ("80%", 0.0084, True),  # the baseline of that run took longer, too
+    ],
+)
+def test_a_budget_in_time_holds_in_time(
+    budget: str, seconds: float | None, is_inside: bool
+) -> None:
+    assert evidence(0.79, seconds=seconds).meets_budget(contract(budget)) is is_inside
+
+
+def test_strict_holds_a_time_at_the_bound_of_its_own_interval() -> None:
+    doubtful = evidence(0.79, seconds=0.0079, seconds_high=0.0081)
+    assert doubtful.meets_budget(contract("8ms"))
+    assert not doubtful.meets_budget(contract("8ms", strict=True))
+
+
+def measured(label: str, seconds: float) -> Measurement:
+    blocks = tuple(
+        Block(samples_seconds=(seconds * wobble,) * 3, slowdown=0.0, accepted=True)
+        for wobble in (0.999, 1.0, 1.001, 1.0)
+    )
+    return Measurement(
+        label=label, file_sha256="", target="", environment="", warmup_runs=0, blocks=blocks
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "baseline", "seconds", "is_missed"),
+    [
+        ("60%", 0.010, 0.0065, True),
+        ("60%", 0.010, 0.0060, False),
+        ("6ms", 0.010, 0.0065, True),
+        # resolved when the machine was slower: 65 % of today's baseline is no longer than 6 ms
+        ("6ms", 0.009, 0.0059, False),
+        ("20ms", 0.010, 0.0105, True),  # slower than the model as it came
+    ],
+)
+def test_a_budget_is_out_of_reach_only_where_a_time_is_missed_as_a_time(
+    budget: str, baseline: float, seconds: float, is_missed: bool
+) -> None:
+    pair = Comparison(baseline=measured("baseline", baseline), candidate=measured("it", seconds))
+    assert contract(budget).surely_missed_by(pair) is is_missed
 
 
 def test_strict_never_ships_what_may_be_slower_than_the_baseline() -> None:
