@@ -74,6 +74,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     summary = "ONNX Runtime on CPU: fp32, static INT8, 4-bit weights or sparse kernels per layer"
+    delivers_onnx = True
 
     def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
         """Dense levels are the runtime's own, sparse ones those of the kernels that we add."""

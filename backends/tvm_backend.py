@@ -45,6 +45,7 @@ class TvmBackend:
 
     name = "tvm"
     summary = "TVM on CPU: a compiled library per model, fp32, INT8 or sparse kernels per layer"
+    delivers_onnx = False
 
     def __init__(self) -> None:
         self._onnxruntime = OnnxRuntimeBackend()

@@ -37,13 +37,13 @@ class Snippet:
 
 def load_snippets(manifest: Manifest) -> tuple[Snippet, ...]:
     """Loading code; empty for a bundle of a backend that we do not know."""
-    if manifest.target.backend == "tvm":
+    if manifest.target.backend == "tvm" and not manifest.stands_in:
         return (
             Snippet("Python", "pip install apache-tvm numpy", python_example(manifest)),
             Snippet("C++", "libtvm_runtime.so and the headers of apache-tvm-ffi",
                     cpp_example(manifest)),
         )  # fmt: skip
-    if manifest.target.backend != "onnxruntime":
+    if manifest.target.backend != "onnxruntime" and not manifest.stands_in:
         return ()
     inputs, outputs = input_tensors(manifest), output_names(manifest)
     threads = manifest.target.threads

@@ -55,8 +55,8 @@ class Offer(_Record):
     latency_seconds: float
     latency_ratio: float
     """Share of the baseline's latency."""
-    drop: float
-    """Loss of quality in the metric's unit, on the rows that select."""
+    drop: float | None
+    """Loss of quality in the metric's unit, on the rows that select; null where it is not known."""
 
 
 class SearchSummary(_Record):
@@ -93,6 +93,9 @@ class Manifest(_Record):
     """Id of the environment in `environment.json`."""
     simulated: bool = False
     """Whether no latency in here was measured: all of them come from an analytic model."""
+    stands_in: bool = False
+    """Whether the model is the file that came, which runs in ONNX Runtime, in place of one for the
+    target's backend: none of those is as fast."""
     model: GivenFile
     """The model as it came."""
     data: dict[str, GivenFile]

@@ -9,6 +9,7 @@ from autosparse.artifacts.manifest import LatencySummary, Manifest, Offer
 from autosparse.artifacts.report_data import ReportData
 from autosparse.artifacts.report_words import (
     MINUS,
+    UNKNOWN,
     QualityWords,
     budget_words,
     count,
@@ -145,24 +146,36 @@ def _sentence(data: ReportData, quality: QualityWords) -> str:
         return f"{_delivered(data, quality)}; {asked}: met"
     if manifest.verdict is Verdict.NOT_FOUND:
         return f"{_delivered(data, quality)}; {asked}: not met"
+    return _infeasible(manifest)
+
+
+def _infeasible(manifest: Manifest) -> str:
+    """What cannot be had, and how near one can get."""
+    contract, fastest = manifest.contract, manifest.fastest
     budget = f"Budget {budget_words(contract)} ({milliseconds(_bound_seconds(manifest))})"
-    if manifest.fastest is None:
+    if fastest is None:  # so an earlier version ended some jobs
         return f"{budget} cannot be met: the fastest recipe that was measured misses it"
-    return (
-        f"{budget} cannot be met: the fastest recipe that was measured takes "
-        f"{milliseconds(manifest.fastest.latency_seconds)}, "
-        f"{share(manifest.fastest.latency_ratio)} of the baseline"
+    found = (
+        f"the fastest recipe that was measured takes {milliseconds(fastest.latency_seconds)}, "
+        f"{share(fastest.latency_ratio)} of the baseline"
     )
+    if fastest.latency_ratio > 1.0:
+        return f"Nothing is as fast as the model as it came: {found}"
+    return f"{budget} cannot be met: {found}"
 
 
 def _delivered(data: ReportData, quality: QualityWords) -> str:
     """2.05x faster: 0.204 ms instead of 0.418 ms (p50), accuracy 88.4 % (-0.1 points)."""
     manifest = data.manifest
     before, after = latencies(manifest)
+    speed = speed_words(manifest.latency)
     if compressed_layers(data) == 0:
-        return f"The dense model as it came, {milliseconds(before)}"
+        pair = data.comparison
+        if pair.candidate.file_sha256 == pair.baseline.file_sha256:
+            return f"The dense model as it came, {milliseconds(after)}"
+        speed = f"No layer compressed, {speed[:1].lower()}{speed[1:]}"
     return (
-        f"{speed_words(manifest.latency)}: {milliseconds(after)} instead of "
+        f"{speed}: {milliseconds(after)} instead of "
         f"{milliseconds(before)} ({manifest.contract.percentile}), "
         f"{quality_words(manifest, quality)}"
     )
@@ -297,21 +310,21 @@ def _offer(offer: Offer, what: str, manifest: Manifest, quality: QualityWords) -
         what=what,
         latency=milliseconds(offer.latency_seconds),
         ratio=share(offer.latency_ratio),
-        drop=quality.drop(offer.drop),
-        ask_for=_flags(offer, manifest, quality),
+        drop=UNKNOWN if offer.drop is None else quality.drop(offer.drop),
+        ask_for=UNKNOWN if offer.drop is None else _flags(offer, offer.drop, manifest, quality),
     )
 
 
-def _flags(offer: Offer, manifest: Manifest, quality: QualityWords) -> str:
+def _flags(offer: Offer, drop: float, manifest: Manifest, quality: QualityWords) -> str:
     """The contract in flags, rounded to the lenient side: a tighter one was not measured."""
     percent = math.ceil(offer.latency_ratio * 100)
-    bound = max(offer.drop, manifest.contract.allowed_drop(), 0.0)
+    bound = max(drop, manifest.contract.allowed_drop(), 0.0)
     if quality.in_points:
-        drop = f"{math.ceil(round(bound * 1000, 6)) / 10:g}pt"
+        allowed = f"{math.ceil(round(bound * 1000, 6)) / 10:g}pt"
     else:
-        drop = f"{_round_up(bound):g}"
+        allowed = f"{_round_up(bound):g}"
     percentile = manifest.contract.percentile
-    flags = f"--latency-budget {percent}% --max-drop {drop}"
+    flags = f"--latency-budget {percent}% --max-drop {allowed}"
     return flags if percentile == "p50" else f"{flags} --percentile {percentile}"
 
 

@@ -72,7 +72,7 @@ $result
 
 def tvm_files(manifest: Manifest) -> dict[str, str]:
     """Name -> content of what lies beside a model for TVM; empty for other backends."""
-    if manifest.target.backend != "tvm":
+    if manifest.target.backend != "tvm" or manifest.stands_in:
         return {}
     return {
         HEADER_FILE: _header(manifest),

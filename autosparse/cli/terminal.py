@@ -96,8 +96,10 @@ class TerminalProgress:
         self._console.print(f"[dim]{time.monotonic() - self._started:7.1f}s[/dim] {line}")
 
 
-def drop_text(drop: float, metric: str) -> str:
+def drop_text(drop: float | None, metric: str) -> str:
     """A drop in points where the metric lies in [0, 1], else in the metric's own unit."""
+    if drop is None:
+        return "unknown"
     known = BUILT_IN.get(metric)
     if known is not None and known.in_unit_interval:
         return f"{drop * 100:+.2f}pt"

@@ -133,6 +133,8 @@ class Backend(Protocol):
     name: str
     summary: str
     """One line for `autosparse backends`."""
+    delivers_onnx: bool
+    """Whether its files are ONNX models: a dense answer is then the very file that came."""
 
     def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
         """Whether `level` runs for `layer` on `target`, and whether it can be faster."""

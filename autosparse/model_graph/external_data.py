@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,31 @@ def check_external_data(proto: onnx.ModelProto, directory: Path) -> tuple[Path, 
             )
         files[path] = None
     return tuple(files)
+
+
+def copy_model(path: Path, copy: Path) -> None:
+    """Copy an ONNX file that was taken in, and its data files as they lie beside it.
+
+    Args:
+        path: the file.
+        copy: where its copy shall lie, alone in its directory.
+
+    Raises:
+        ModelError: a data file has the name that the copy shall have.
+    """
+    proto = onnx.load(str(path), format="protobuf", load_external_data=False)
+    entries = [entry for tensor in _external_tensors(proto) for entry in tensor.external_data]
+    shutil.copyfile(path, copy)
+    for location in sorted({str(e.value) for e in entries if e.key == "location"}):
+        target = copy.parent / location
+        if target == copy:
+            raise ModelError(
+                f"the external data file of {path.name} is called {location!r}, like the model "
+                "that is delivered",
+                hint="save the model with its data under another name",
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path.parent / location, target)
 
 
 def _resolve(root: Path, location: str) -> Path | None:

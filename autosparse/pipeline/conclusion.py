@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from autosparse.artifacts.manifest import Offer, SearchSummary
 from autosparse.errors import CandidateError, MeasurementError
-from autosparse.evaluation import Contract, Verdict
+from autosparse.evaluation import Contract, Evidence, LoweredModel, Verdict
 from autosparse.evaluation.gate import best_effort, rank
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.delivery import Answer, nearest_offers
 from autosparse.pipeline.lowering import lower_recipe
+from autosparse.pipeline.original_file import copy_of_original
 from autosparse.pipeline.predictor_report import predictor_report
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord
 from autosparse.pipeline.recover import Recovered
@@ -39,13 +41,15 @@ def conclude(
     trials = {trial.recipe.id: trial for trial in search.trials}
     recovered = recovered or Recovered()
     notes = [*bench.notes, *starts.notes, *recovered.notes]
-    verified = _first_that_holds(bench, search, notes)
-    if verified is not None:
+    attempts: dict[str, Verified] = {}
+    verified = _first_that_holds(bench, search, attempts, notes)
+    if verified is None:
+        verified = _best_effort(bench, search, attempts, notes)
+    if verified.holds:
         # exit code 0 is for what was measured
         verdict = Verdict.SIMULATED if bench.job.target.is_simulated else Verdict.MET
     else:
         verdict = Verdict.LATENCY_INFEASIBLE if starts.infeasible else Verdict.NOT_FOUND
-        verified = _best_effort(bench, search, notes)
     met = verdict in (Verdict.MET, Verdict.SIMULATED)
     if met and verified.recipe.id in trials:
         notes.extend(_faster_alike(trials[verified.recipe.id], search.trials))
@@ -62,44 +66,83 @@ def conclude(
     )
 
 
-def _first_that_holds(bench: Bench, search: Search, notes: list[str]) -> Verified | None:
-    """Verify trials, the best first, until one holds.
+def _evidence(bench: Bench, search: Search) -> list[Evidence]:
+    """Of every trial. The dense model needs none where it is delivered as it came."""
+    found = [trial.evidence for trial in search.trials]
+    if not bench.job.backend.delivers_onnx:
+        return found
+    dense = Evidence.of_baseline(bench.dense_recipe.id)
+    return [*(e for e in found if e.recipe_id != dense.recipe_id), dense]
 
-    Where a budget is a time and one has failed, the share of the baseline that it comes to is that
-    of the run that just told: on a machine that became slower, what would be late as well is left
-    out, and not verified in vain.
-    """
+
+def _recipes(bench: Bench, search: Search) -> dict[str, Recipe]:
+    dense = bench.dense_recipe
+    return {dense.id: dense, **{trial.recipe.id: trial.recipe for trial in search.trials}}
+
+
+def _as_last_seen(bench: Bench, attempts: Mapping[str, Verified]) -> Contract:
+    """The contract, with a time as the share of the baseline that it came to in the last run."""
     contract = bench.baseline.contract
-    untried = {trial.recipe.id: trial for trial in search.trials}
+    for attempt in attempts.values():
+        here = {"baseline_seconds": attempt.contract.baseline_seconds}
+        contract = contract.model_copy(update=here)
+    return contract
+
+
+def _first_that_holds(
+    bench: Bench, search: Search, attempts: dict[str, Verified], notes: list[str]
+) -> Verified | None:
+    """Verify files, the best first, until one holds.
+
+    What is tried after a failure is chosen by the share of the baseline that a time came to there:
+    on a machine that became slower, what would be late as well is not verified in vain.
+    """
+    recipes = _recipes(bench, search)
+    untried = {evidence.recipe_id: evidence for evidence in _evidence(bench, search)}
     for _ in range(_MOST_VERIFICATIONS):
-        ranked = rank((trial.evidence for trial in untried.values()), contract)
+        contract = _as_last_seen(bench, attempts)
+        ranked = rank(untried.values(), contract)
         if not ranked:
             break
-        attempt = _verify(bench, untried.pop(ranked[0].recipe_id).recipe, notes)
-        if attempt is None:
-            continue
-        if attempt.holds:
+        recipe_id = ranked[0].recipe_id
+        del untried[recipe_id]
+        attempt = _verify(bench, recipes[recipe_id], attempts, notes)
+        if attempt is not None and attempt.holds:
             return attempt
-        notes.append(_why_it_failed(attempt, contract))
-        contract = contract.model_copy(
-            update={"baseline_seconds": attempt.contract.baseline_seconds}
-        )
+        if attempt is not None:
+            notes.append(_why_it_failed(attempt, contract))
     return None
 
 
-def _verify(bench: Bench, recipe: Recipe, notes: list[str]) -> Verified | None:
+def _verify(
+    bench: Bench, recipe: Recipe, attempts: dict[str, Verified], notes: list[str]
+) -> Verified | None:
+    """What came of it, unless it was verified before; None where it cannot be."""
+    if recipe.id in attempts:
+        return attempts[recipe.id]
     try:
-        model = lower_recipe(
-            bench.job, bench.table, recipe, bench.ranges, f"verify-{recipe.id}", bench.correction
-        )
-        found = verify_model(bench.job, bench.baseline.contract, recipe, model)
+        attempts[recipe.id] = _verified(bench, recipe, _files(bench, recipe))
+        return attempts[recipe.id]
     except CandidateError as error:
         notes.append(f"recipe {recipe.id} could not be verified: {error}")
         return None
+
+
+def _verified(bench: Bench, recipe: Recipe, model: LoweredModel) -> Verified:
+    found = verify_model(bench.job, bench.baseline.contract, recipe, model)
     bench.raw.append(
         MeasuredTrial(recipe_id=recipe.id, comparison=found.comparison, purpose="verification")
     )
     return found
+
+
+def _files(bench: Bench, recipe: Recipe) -> LoweredModel:
+    """What is delivered of a recipe: with no layer compressed, the very file that came."""
+    if recipe.id == bench.dense_recipe.id and bench.job.backend.delivers_onnx:
+        return copy_of_original(bench.job)
+    return lower_recipe(
+        bench.job, bench.table, recipe, bench.ranges, f"verify-{recipe.id}", bench.correction
+    )
 
 
 def _why_it_failed(attempt: Verified, before: Contract) -> str:
@@ -141,21 +184,34 @@ def _faster_alike(delivered: TrialRecord, trials: list[TrialRecord]) -> list[str
     return [hint]
 
 
-def _best_effort(bench: Bench, search: Search, notes: list[str]) -> Verified:
-    """The nearest file that is not slower than the baseline; the dense model if there is none."""
-    trials = {trial.recipe.id: trial for trial in search.trials}
-    nearest = best_effort((t.evidence for t in search.trials), bench.baseline.contract)
-    candidates = [trials[nearest.recipe_id].recipe] if nearest else []
+def _best_effort(
+    bench: Bench, search: Search, attempts: dict[str, Verified], notes: list[str]
+) -> Verified:
+    """The nearest file that is not slower than the baseline; the dense model if there is none.
+
+    What was verified counts as it was found then. Where the dense model is slower once it is
+    lowered, the file that came stands in: nothing slower is ever delivered.
+    """
+    evidence = [
+        attempts[e.recipe_id].evidence if e.recipe_id in attempts else e
+        for e in _evidence(bench, search)
+    ]
+    nearest = best_effort(evidence, _as_last_seen(bench, attempts))
     dense = bench.dense_recipe
-    for recipe in [*candidates, dense]:
-        verified = _verify(bench, recipe, notes)
-        # the dense model may measure a hair above itself; anything else must not be slower
-        if verified is not None and (recipe is dense or verified.evidence.latency_ratio <= 1.0):
+    for recipe in [*([_recipes(bench, search)[nearest.recipe_id]] if nearest else []), dense]:
+        verified = _verify(bench, recipe, attempts, notes)
+        if verified is not None and verified.evidence.latency_ratio <= 1.0:
             return verified
-    raise MeasurementError(
-        "no file could be verified: " + "; ".join(notes[-2:]),
-        hint="stop other work on this machine and try again with --resume",
+    if bench.job.backend.delivers_onnx:
+        raise MeasurementError(
+            "no file could be verified: " + "; ".join(notes[-2:]),
+            hint="stop other work on this machine and try again with --resume",
+        )
+    notes.append(
+        f"no file for {bench.job.backend.name} is as fast as the model as it came: that one is "
+        "delivered in its place, and runs in ONNX Runtime"
     )
+    return _verified(bench, dense, copy_of_original(bench.job))
 
 
 def _fastest_offer(bench: Bench, starts: Starts, trials: dict[str, TrialRecord]) -> Offer | None:

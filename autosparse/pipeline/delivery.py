@@ -26,7 +26,7 @@ from autosparse.artifacts.report_data import (
 )
 from autosparse.artifacts.tvm_snippets import tvm_files
 from autosparse.datasets import halves
-from autosparse.evaluation import Comparison, Contract, Verdict
+from autosparse.evaluation import Comparison, Contract, LoweredModel, Verdict
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.baseline import Baseline
 from autosparse.pipeline.bench import Bench
@@ -168,6 +168,7 @@ def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
         target=job.target,
         environment=baseline.environment.id,
         simulated=job.target.is_simulated,
+        stands_in=verified.stands_in,
         model=GivenFile(path=str(config.model), sha256=job.graph.sha256),
         data={
             role: GivenFile(path=str(path), sha256=file_sha256(path), rows=rows)
@@ -183,8 +184,15 @@ def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
         offers=answer.offers,
         search=answer.search,
         config=config.model_dump(mode="json"),
-        files={},
+        # the report tells how to load them; their digests come with the bundle
+        files=dict.fromkeys(_names(verified.model), ""),
     )
+
+
+def _names(model: LoweredModel) -> list[str]:
+    """Files of a lowered model, as they lie in the bundle."""
+    inside = sorted(path for path in model.directory.rglob("*") if path.is_file())
+    return [path.relative_to(model.directory).as_posix() for path in inside]
 
 
 def latency_summary(comparison: Comparison, job: Job) -> LatencySummary:

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from autosparse.artifacts.load_snippets import Snippet, load_snippets
 from autosparse.artifacts.manifest import Manifest
 from autosparse.artifacts.snippet_tensors import input_tensors
+from autosparse.artifacts.tvm_snippets import tvm_files
 from autosparse.evaluation import Target
 
 HOSTILE = 'a"; system("x"); //\n\\u0022\'?\N{SNOWMAN}: float32 (1)'
@@ -25,6 +26,7 @@ def manifest(**changes: Any) -> Manifest:
         "inputs": ("ids: int64 (batch, 8)", "image: float32 (batch, 3, 4, 4)"),
         "outputs": ("logits: float32 (batch, 10)",),
         "files": {},
+        "stands_in": False,
     }
     return cast("Manifest", SimpleNamespace(**{**fields, **changes}))
 
@@ -47,6 +49,13 @@ def test_threads_are_those_that_were_measured() -> None:
     assert "intra_op_num_threads = 2" in in_language("Python")
     assert "SetIntraOpNumThreads(2)" in in_language("C++")
     assert "IntraOpNumThreads = 2" in in_language("C#")
+
+
+def test_where_the_model_as_it_came_stands_in_it_is_loaded_as_such() -> None:
+    tvm = Target(backend="tvm")
+    assert "tvm_ffi" in in_language("Python", target=tvm)
+    assert "onnxruntime" in in_language("Python", target=tvm, stands_in=True)
+    assert tvm_files(manifest(target=tvm, stands_in=True)) == {}
 
 
 def test_kernel_libraries_are_registered() -> None:

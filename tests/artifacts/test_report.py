@@ -90,13 +90,27 @@ def test_the_verdict_is_coloured(verdict: Verdict, tone: str) -> None:
 
 
 def test_a_fallback_to_the_dense_model_is_called_so() -> None:
+    once = measurement("baseline", 421e-6)
+    both = {"baseline_p50": 421e-6, "p50": 421e-6, "ratio": 1.0}
     data = report_data(
-        manifest=manifest(verdict=Verdict.NOT_FOUND, offers=(), fastest=None),
+        manifest=manifest(
+            verdict=Verdict.NOT_FOUND, offers=(), fastest=None,
+            latency=manifest().latency.model_copy(update=both),
+        ),
         layers=(layer(level="dense:fp32"),), trials=(),
+        comparison=Comparison(baseline=once, candidate=once),
     )  # fmt: skip
     text = text_of(render_report(data))
-    assert "The dense model as it came, 0.418 ms; budget 60 % and at most 1 point: not met" in text
+    assert "The dense model as it came, 0.421 ms; budget 60 % and at most 1 point: not met" in text
     assert "The delivered file is not among them." in text
+
+
+def test_a_dense_model_that_was_lowered_anew_is_not_the_one_that_came() -> None:
+    """Its own latency is told, and what it is beside the baseline."""
+    data = report_data(layers=(layer(level="dense:fp32"),))
+    text = text_of(render_report(data))
+    assert "No layer compressed, 2.05x faster: 0.204 ms instead of 0.418 ms (p50)" in text
+    assert "as it came, 0." not in text
 
 
 def test_a_difference_inside_the_noise_is_no_speed_up() -> None:

@@ -74,6 +74,7 @@ def test_the_baseline_recipe_answers_as_the_model(
 ) -> None:
     backend = BACKENDS.load(name)
     lowered = backend.lower(request(residual, {}), tmp_path)
+    assert backend.delivers_onnx == (lowered.path.suffix == ".onnx")
     found = backend.open(lowered, threads=1).run(residual.inputs)
     for output, wanted in residual.dense.items():
         np.testing.assert_allclose(

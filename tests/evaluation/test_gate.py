@@ -103,6 +103,19 @@ def test_strict_holds_the_contract_at_the_bounds_of_the_intervals() -> None:
     assert rank([slow, lossy, sure], contract(strict=True)) == [sure]
 
 
+@pytest.mark.parametrize(("budget", "met"), [("200%", True), ("100%", True), ("99%", False)])
+def test_the_model_as_it_came_is_exactly_as_fast_as_the_baseline(budget: str, met: bool) -> None:
+    dense = Evidence.of_baseline("dense")
+    assert dense.meets_budget(contract(budget)) is met
+    assert dense.meets_budget(contract(budget, strict=True)) is met
+    assert dense.meets_drop(contract(max_drop="0", strict=True))
+
+
+def test_a_dense_model_that_was_lowered_anew_is_held_to_the_rule_like_any_other() -> None:
+    anew = evidence(1.003, layers=0, divergence=0.0)
+    assert rank([anew], contract("200%")) == []
+
+
 @pytest.mark.parametrize(
     ("budget", "seconds", "is_inside"),
     [

@@ -85,6 +85,7 @@ class FakeBackend:
     planted: Planted
     name: str = "fake"
     summary: str = "planted latencies and errors"
+    delivers_onnx: bool = True
     lowered: list[str] = field(default_factory=list)
 
     def capability(self, layer: Layer, level: Level, target: Target) -> Capability:

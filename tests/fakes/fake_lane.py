@@ -28,6 +28,17 @@ class Killed(BaseException):
     """The driver is killed here: nothing may catch it."""
 
 
+def slowed(measurement: Measurement, factor: float) -> Measurement:
+    """The measurement, every sample of which took longer by a factor."""
+    blocks = tuple(
+        block.model_copy(
+            update={"samples_seconds": tuple(factor * s for s in block.samples_seconds)}
+        )
+        for block in measurement.blocks
+    )
+    return measurement.model_copy(update={"blocks": blocks})
+
+
 @dataclass
 class FakeLane:
     """Implements `MeasurementLane`; `layers` are the names of the dense model's layers."""

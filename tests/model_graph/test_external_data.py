@@ -12,6 +12,7 @@ from onnx import helper
 
 from autosparse.errors import ModelError
 from autosparse.model_graph import load_model
+from autosparse.model_graph.external_data import copy_model
 from tests.models import Net, classifier
 
 
@@ -50,6 +51,23 @@ def test_weights_come_from_the_file_beside_the_model(model: Path, classifier_mod
     graph, embedded = load_model(model), load_model(classifier_model)
     for mine, theirs in zip(graph.layers, embedded.layers, strict=True):
         np.testing.assert_array_equal(graph.weight(mine), embedded.weight(theirs))
+
+
+def test_a_copy_brings_its_data_along(model: Path, tmp_path: Path) -> None:
+    (model.parent / "inner").mkdir()
+    (model.parent / "weights.data").rename(model.parent / "inner" / "weights.data")
+    point(model, location="inner/weights.data")
+    copy = tmp_path / "there" / "copy.onnx"
+    copy.parent.mkdir()
+    copy_model(model, copy)
+    assert copy.read_bytes() == model.read_bytes()
+    assert load_model(copy).sha256 == load_model(model).sha256
+
+
+def test_a_copy_does_not_replace_itself_by_its_data(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "weights.data"
+    with pytest.raises(ModelError, match="like the model that is delivered"):
+        copy_model(model, copy)
 
 
 def test_the_digest_is_of_the_model_and_its_data(model: Path) -> None:

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 
 from autosparse.evaluation import LoweredModel, Measurement, Target, TimingSettings, Verdict
-from autosparse.levels import BASELINE, Recipe
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.verify import run_verify
 from tests.fakes.fake_backend import Planted, read_levels
-from tests.fakes.fake_lane import FakeLane
+from tests.fakes.fake_lane import FakeLane, slowed
 from tests.pipeline.worlds import World, layer_seconds, summed_error
 
-# 600 us as it came, 60 less for each layer in int8
-LAYERS = 6
+# 300 us as it came, 60 less for each layer in int8
+LAYERS = 3
 
 
 @dataclass
@@ -39,17 +38,7 @@ class DriftingLane(FakeLane):
         measured = super().measure(files, inputs, target, settings, fresh=fresh)
         verifies = fresh and any(map(read_levels, files.values()))
         factor = self.slower if verifies else 1.0
-        return {label: _slowed(m, factor) for label, m in measured.items()}
-
-
-def _slowed(measurement: Measurement, factor: float) -> Measurement:
-    blocks = tuple(
-        block.model_copy(
-            update={"samples_seconds": tuple(factor * s for s in block.samples_seconds)}
-        )
-        for block in measurement.blocks
-    )
-    return measurement.model_copy(update={"blocks": blocks})
+        return {label: slowed(m, factor) for label, m in measured.items()}
 
 
 @pytest.fixture
@@ -62,13 +51,9 @@ def drifting(world: World, slower: float) -> Engines:
     return replace(world.engines(), lane=lane)
 
 
-def run(world: World, slower: float, budget: str = "0.43ms") -> Result:
-    return world.run(engines=drifting(world, slower), latency_budget=budget, max_drop="50pt")
-
-
-def in_fp32(world: World) -> int:
-    recipe = Recipe.load(world.root / "out" / "bundle" / "recipe.yaml")
-    return sum(level == BASELINE for level in recipe.levels.values())
+def run(world: World, slower: float, budget: str) -> Result:
+    engines = drifting(world, slower)
+    return world.run(engines=engines, latency_budget=budget, max_drop="50pt", trials=4)
 
 
 def report(result: Result) -> str:
@@ -76,45 +61,35 @@ def report(result: Result) -> str:
     return page.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_on_a_steady_machine_the_budget_is_used_up(world: World) -> None:
-    result = run(world, 1.0)
-    assert result.verdict is Verdict.MET
-    assert in_fp32(world) == 3
-    assert result.manifest.latency.p50 == pytest.approx(0.42e-3)
-
-
 def test_what_is_late_when_verified_is_not_delivered_as_met(world: World) -> None:
-    """0.42 ms in the search are 0.462 when verified: a faster file keeps the budget here."""
-    result = run(world, 1.1)
+    """0.24 ms in the search are 0.264 when verified: a faster file keeps the budget here."""
+    result = run(world, 1.1, "0.25ms")
     assert result.verdict is Verdict.MET
-    assert result.manifest.latency.p50 <= 0.43e-3
-    assert in_fp32(world) <= 2
+    assert result.manifest.latency.p50 <= 0.25e-3
     page = report(result)
-    assert "took 0.462 ms when verified, 0.700 of the baseline" in page
-    assert "before, the baseline took 0.600 ms" in page
-    # the file that was late then is late in the plot, too
-    assert "0.430 ms = 65.2 %" in page
-
-
-def test_where_even_the_fastest_is_late_when_verified_nothing_is_met(world: World) -> None:
-    result = run(world, 2.0)
-    assert result.verdict is Verdict.NOT_FOUND
-    assert result.manifest.latency.p50 > 0.43e-3
-    (verdict, *_) = report(result).split("</section>")
-    assert verdict.count('<span class="no">no') == 1
+    assert "took 0.264 ms when verified, 0.800 of the baseline" in page
+    assert "before, the baseline took 0.300 ms" in page
+    # what was late is late in the plot, too: the bound is the share that decided
+    assert "0.250 ms = 75.8 %" in page
 
 
 def test_a_share_of_the_baseline_does_not_mind_a_slower_machine(world: World) -> None:
-    result = run(world, 2.0, "71%")
+    result = run(world, 1.1, "83%")
     assert result.verdict is Verdict.MET
-    assert in_fp32(world) == 3
+    assert result.manifest.latency.p50 == pytest.approx(0.264e-3)
     # the bound and what was measured are of one run
-    assert "0.852 ms = 71.0 %" in report(result)
+    assert "0.274 ms = 83.0 %" in report(result)
 
 
-@pytest.mark.parametrize(("slower", "verdict"), [(1.0, Verdict.MET), (1.1, Verdict.NOT_FOUND)])
-def test_verify_decides_as_the_job_does(world: World, slower: float, verdict: Verdict) -> None:
-    result = run(world, 1.0)
+def test_verify_decides_as_the_job_does(world: World) -> None:
+    result = run(world, 1.0, "0.25ms")
+    assert result.verdict is Verdict.MET
+    assert result.manifest.latency.p50 == pytest.approx(0.24e-3)
+    assert verified_again(world, result, 1.0) is Verdict.MET
+    assert verified_again(world, result, 1.1) is Verdict.NOT_FOUND
+
+
+def verified_again(world: World, result: Result, slower: float) -> Verdict:
     found = run_verify(Path(result.bundle), lambda target: drifting(world, slower))
-    assert found.verdict is verdict
-    assert found.verified.evidence.latency_ratio == pytest.approx(0.7)
+    assert found.verified.evidence.latency_ratio == pytest.approx(0.8)
+    return found.verdict
