@@ -165,6 +165,10 @@ class ReportData(_Record):
     noise_floor: NoiseFloor
     """From the baseline beside itself, when the job began."""
     notes: tuple[str, ...]
+    budget_met: bool
+    """Whether any file was measured inside the budget, quality left aside."""
+    refuted: tuple[str, ...] = ()
+    """Recipes that met the contract in the search and not when they were verified."""
     corrections: tuple[CorrectionRow, ...] = ()
     """Measured effects of the correction; none where it was not tried."""
     recovery: RecoveryReport | None = None

@@ -107,7 +107,7 @@ def verdict_view(data: ReportData) -> VerdictView:
         figures=_figures(data, quality),
         clauses=_clauses(data, quality),
         judged=_judged(manifest),
-        offers=() if manifest.verdict in _HELD else _offers(manifest, quality),
+        offers=() if manifest.verdict in _HELD else _offers(data, quality),
     )
 
 
@@ -183,7 +183,6 @@ def _delivered(data: ReportData, quality: QualityWords) -> str:
 
 def _explanation(data: ReportData, quality: QualityWords) -> str:
     manifest = data.manifest
-    search = manifest.search
     if manifest.verdict is Verdict.LATENCY_INFEASIBLE:
         delivered = _delivered(data, quality)
         return (
@@ -191,17 +190,32 @@ def _explanation(data: ReportData, quality: QualityWords) -> str:
             f"{delivered[:1].lower()}{delivered[1:]}."
         )
     if manifest.verdict is Verdict.NOT_FOUND:
-        return (
-            "The budget can be met, but no file that also keeps the quality was found in "
-            f"{plural(search.trials, 'trial')} and {duration(search.seconds)}. Delivered is the "
-            "nearest one; more trials or time may find a better one."
-        )
+        return _not_found(data)
     if manifest.verdict is Verdict.SIMULATED:
         return NOT_MEASURED
     return (
         "The exported file was opened in a fresh process, measured against the original in "
         "alternating rounds, and evaluated on rows that no choice was made on."
     )
+
+
+def _not_found(data: ReportData) -> str:
+    """What is known of the budget, and what is not."""
+    search = data.manifest.search
+    spent = f"{plural(search.trials, 'trial')} and {duration(search.seconds)}"
+    found = (
+        f"The budget can be met, but no file that also keeps the quality was found in {spent}."
+        if data.budget_met
+        else f"No file inside the budget was found in {spent}, which does not prove that there is "
+        "none."
+    )
+    failed = len(data.refuted)
+    if failed:
+        found += (
+            f" {plural(failed, 'file')} met the contract in the search, and did not when verified: "
+            "the notes tell why."
+        )
+    return f"{found} Delivered is the nearest one; more trials or time may find a better one."
 
 
 def _figures(data: ReportData, quality: QualityWords) -> tuple[Figure, ...]:
@@ -293,7 +307,9 @@ def _latency_range(manifest: Manifest) -> str:
     return f"{milliseconds_range(seconds)} = {ratio}"
 
 
-def _offers(manifest: Manifest, quality: QualityWords) -> tuple[OfferRow, ...]:
+def _offers(data: ReportData, quality: QualityWords) -> tuple[OfferRow, ...]:
+    """What could be had: nothing that has just failed, then."""
+    manifest = data.manifest
     fastest = manifest.fastest
     named = [] if fastest is None else [(fastest, "the fastest that was measured")]
     named += [
@@ -301,6 +317,7 @@ def _offers(manifest: Manifest, quality: QualityWords) -> tuple[OfferRow, ...]:
         for offer in manifest.offers
         if fastest is None or offer.recipe_id != fastest.recipe_id
     ]
+    named = [(offer, what) for offer, what in named if offer.recipe_id not in data.refuted]
     return tuple(_offer(offer, what, manifest, quality) for offer, what in named)
 
 

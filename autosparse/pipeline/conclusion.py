@@ -43,6 +43,7 @@ def conclude(
     notes = [*bench.notes, *starts.notes, *recovered.notes]
     attempts: dict[str, Verified] = {}
     verified = _first_that_holds(bench, search, attempts, notes)
+    refuted = () if verified else tuple(attempts)
     if verified is None:
         verified = _best_effort(bench, search, attempts, notes)
     if verified.holds:
@@ -53,12 +54,15 @@ def conclude(
     met = verdict in (Verdict.MET, Verdict.SIMULATED)
     if met and verified.recipe.id in trials:
         notes.extend(_faster_alike(trials[verified.recipe.id], search.trials))
+    open_ones = tuple(trial for trial in search.trials if trial.recipe.id not in refuted)
     return Answer(
         verdict=verdict,
         verified=verified,
         trials=tuple(search.trials),
         fastest=_fastest_offer(bench, starts, trials),
-        offers=() if met else nearest_offers(tuple(search.trials), contract),
+        offers=() if met else nearest_offers(open_ones, contract),
+        refuted=refuted,
+        budget_met=_budget_was_met(bench, search, attempts),
         search=_summary(bench, search),
         notes=tuple(notes),
         predictor=predictor_report(search.predictor),
@@ -134,6 +138,16 @@ def _verified(bench: Bench, recipe: Recipe, model: LoweredModel) -> Verified:
         MeasuredTrial(recipe_id=recipe.id, comparison=found.comparison, purpose="verification")
     )
     return found
+
+
+def _budget_was_met(bench: Bench, search: Search, attempts: Mapping[str, Verified]) -> bool:
+    """Whether any file was measured inside the budget; a verification goes before its trial."""
+    contract = _as_last_seen(bench, attempts)
+    verified = {i: a.evidence.meets_budget(a.contract) for i, a in attempts.items()}
+    return any(
+        verified.get(trial.recipe.id, trial.evidence.meets_budget(contract))
+        for trial in search.trials
+    )
 
 
 def _files(bench: Bench, recipe: Recipe) -> LoweredModel:
@@ -214,16 +228,15 @@ def _best_effort(
     return _verified(bench, dense, copy_of_original(bench.job))
 
 
-def _fastest_offer(bench: Bench, starts: Starts, trials: dict[str, TrialRecord]) -> Offer | None:
-    trial = trials.get(starts.fastest.recipe.id)
-    percentile = bench.job.config.percentile
-    if trial is None:
-        return None
+def _fastest_offer(bench: Bench, starts: Starts, trials: dict[str, TrialRecord]) -> Offer:
+    """How fast one can get; also where its answers could not be judged."""
+    fastest, percentile = starts.fastest, bench.job.config.percentile
+    trial = trials.get(fastest.recipe.id)
     return Offer(
-        recipe_id=trial.recipe.id,
-        latency_seconds=starts.fastest.comparison.candidate.percentile_seconds(percentile),
-        latency_ratio=starts.fastest.comparison.ratio(percentile),
-        drop=trial.evidence.drop,
+        recipe_id=fastest.recipe.id,
+        latency_seconds=fastest.comparison.seconds(percentile)[1],
+        latency_ratio=fastest.comparison.ratio(percentile),
+        drop=None if trial is None else trial.evidence.drop,
     )
 
 

@@ -47,8 +47,13 @@ class Answer:
     verdict: Verdict
     verified: Verified
     trials: tuple[TrialRecord, ...]
-    fastest: Offer | None
+    fastest: Offer
     offers: tuple[Offer, ...]
+    refuted: tuple[str, ...]
+    """Recipes that met the contract in the search and not when they were verified, where none
+    did."""
+    budget_met: bool
+    """Whether any file was measured inside the budget."""
     search: SearchSummary
     notes: tuple[str, ...]
     predictor: PredictorReport | None
@@ -81,6 +86,8 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         recovery=answer.recovery,
         noise_floor=bench.baseline.noise,
         notes=answer.notes,
+        refuted=answer.refuted,
+        budget_met=answer.budget_met,
         corrections=tuple(
             CorrectionRow(
                 level=str(effect.kind), plain=effect.plain, corrected=effect.corrected,

@@ -80,6 +80,17 @@ def test_not_found_says_what_was_spent_and_which_half_fails() -> None:
     assert "2.6 to 3.6 points no" in text
 
 
+def test_what_failed_when_verified_is_no_offer() -> None:
+    kept = Offer(recipe_id="4" * 12, latency_seconds=230e-6, latency_ratio=0.548, drop=0.0012)
+    given = manifest(verdict=Verdict.NOT_FOUND, offers=(kept,), quality=quality(drop=0.031))
+    data = report_data(manifest=given, refuted=("2" * 12,), budget_met=False)
+    text = text_of(render_report(data))
+    assert "--latency-budget 55%" in text
+    assert "--latency-budget 31%" not in text  # the fastest
+    assert "No file inside the budget was found in 4 trials and 12 min" in text
+    assert "1 file met the contract in the search, and did not when verified" in text
+
+
 @pytest.mark.parametrize(
     ("verdict", "tone"),
     [(Verdict.MET, "good"), (Verdict.NOT_FOUND, "warn"), (Verdict.LATENCY_INFEASIBLE, "bad")],

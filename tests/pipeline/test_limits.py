@@ -76,8 +76,12 @@ def test_without_time_the_best_of_the_first_trials_is_delivered(world: World, to
 
 @pytest.mark.usefixtures("no_time")
 def test_without_time_no_budget_is_called_infeasible(world: World) -> None:
-    """Nobody looked for the fastest recipe long enough to say that there is none."""
-    assert world.run(latency_budget="30%").verdict is Verdict.NOT_FOUND
+    """Nobody looked for the fastest recipe long enough to say that there is none, or is one."""
+    result = world.run(latency_budget="30%")
+    assert result.verdict is Verdict.NOT_FOUND
+    report = Path(result.bundle, "report.html").read_text(encoding="utf-8")
+    assert "The budget can be met" not in report
+    assert "No file inside the budget was found" in report
 
 
 def test_without_time_only_indispensable_levels_are_built(

@@ -90,6 +90,8 @@ def test_quality_out_of_reach_is_not_found_and_the_nearest_is_delivered(tmp_path
     assert result.manifest.offers
     assert result.manifest.latency.ratio <= 1.0
     assert check_bundle(Path(result.bundle)).verdict is Verdict.NOT_FOUND
+    report = Path(result.bundle, "report.html").read_text(encoding="utf-8")
+    assert "The budget can be met" in report
 
 
 def test_nothing_slower_than_the_baseline_is_ever_delivered(tmp_path: Path) -> None:
