@@ -17,6 +17,7 @@ from autosparse.pipeline.conclusion import conclude
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.delivery import deliver
 from autosparse.pipeline.essential_sparsity import essential_sparsity
+from autosparse.pipeline.gating_rows import notes_on_few_rows
 from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.ledger import Ledger
@@ -75,6 +76,7 @@ def answer(
         rows: what recovery trains on; None where it is not asked for.
         notes: what the report must tell beside what happens here.
     """
+    notes = (*notes, *notes_on_few_rows(job, baseline))
     parity = check_parity(job)
     choices = job_choices(job.graph, job.config, job.engines.backend, job.target)
     choices = without_losers(job, choices)

@@ -103,13 +103,41 @@ def test_a_divergence_is_a_drop_upwards() -> None:
     assert quality.drop == quality.value == 1.0
 
 
-def test_rows_are_resampled_in_pairs() -> None:
-    """Both models fail on the same rows: the drop is nothing, and known to be nothing."""
-    labels = np.arange(50) % 3
-    half_wrong = answers(*np.where(np.arange(50) % 2, labels, (labels + 1) % 3))
-    quality = compare_quality(TOP1, half_wrong, half_wrong, dataset(labels, 50))
+def half_wrong(rows: int) -> tuple[Array, Outputs]:
+    labels = np.arange(rows) % 3
+    return labels, answers(*np.where(np.arange(rows) % 2, labels, (labels + 1) % 3))
+
+
+def test_the_dense_model_beside_itself_loses_nothing() -> None:
+    labels, dense = half_wrong(50)
+    quality = compare_quality(TOP1, dense, dense, dataset(labels, 50))
     assert quality.value == 0.5
     assert (quality.drop, quality.drop_interval.low, quality.drop_interval.high) == (0, 0, 0)
+
+
+def test_rows_are_compared_in_pairs() -> None:
+    """Both fail on the same rows: what they have in common says nothing of their difference."""
+    labels, dense = half_wrong(50)
+    _, other = half_wrong(50)
+    quality = compare_quality(TOP1, other, dense, dataset(labels, 50))
+    # half of what two models that fail on rows of their own would have
+    assert quality.drop_interval.high == pytest.approx(0.0713, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "high"), [(1, 0.793), (10, 0.278), (100, 0.037), (2000, 0.0019)])
+def test_equal_answers_to_few_rows_prove_little(rows: int, high: float) -> None:
+    labels, dense = half_wrong(rows)
+    _, other = half_wrong(rows)
+    quality = compare_quality(TOP1, other, dense, dataset(labels, rows))
+    assert quality.drop == 0.0
+    assert quality.drop_interval.high == pytest.approx(high, abs=5e-4)
+    assert quality.drop_interval.low == pytest.approx(-high, abs=5e-4)
+
+
+def test_a_distance_is_not_taken_for_a_share_of_rows() -> None:
+    dense = outputs(np.ones((5, 2), np.float32))
+    quality = compare_quality(RELATIVE, outputs(np.ones((5, 2))), dense, dataset(None, 5))
+    assert (quality.drop_interval.low, quality.drop_interval.high) == (0, 0)
 
 
 def test_a_quality_repeats_and_survives_its_file() -> None:
