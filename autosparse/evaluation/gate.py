@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from math import inf, isnan
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from autosparse.evaluation.budget import Budget, MaxDrop, Percentile
 from autosparse.evaluation.measurement import Comparison
+from autosparse.evaluation.told_apart import is_surely_larger
 
 
 class Verdict(StrEnum):
@@ -99,6 +101,9 @@ class Evidence(BaseModel):
     """Upper bound of the drop's interval."""
     divergence: float
     """How far the outputs are from the dense model's: finer than a drop, needs no labels."""
+    divergence_parts: tuple[float, ...] = ()
+    """Its means over parts of the rows that select, which tell what a difference is worth; empty
+    where an earlier version measured it."""
     compressed_layers: int
     """Layers that do not stay as they came: fewer is simpler."""
 
@@ -129,6 +134,11 @@ class Evidence(BaseModel):
         # a drop is a difference of means: equal models may differ in the last bit
         return drop <= contract.allowed_drop() + 1e-12
 
+    def is_further_than(self, nearest: Evidence) -> bool:
+        """Whether the outputs are further from the dense model's, as far as the rows tell."""
+        sure = is_surely_larger(self.divergence_parts, nearest.divergence_parts)
+        return not self.divergence <= nearest.divergence if sure is None else sure
+
     def violation(self, contract: Contract) -> float:
         """How far outside the contract, in shares of each bound; 0 inside."""
         late = max(0.0, self.latency_ratio / min(contract.latency_ratio, 1.0) - 1.0)
@@ -143,7 +153,10 @@ def rank(evidence: Iterable[E], contract: Contract) -> list[E]:
     """Deliverable files, best first: most accurate, then faster, then simpler.
 
     Drops that lie within the best one's interval are not told apart by it: among those, the file
-    whose outputs are nearest to the dense model's is the most accurate.
+    whose outputs are nearest to the dense model's is the most accurate. Files that the rows do not
+    tell from that one are as accurate: the fastest of them goes first, and of those that are as
+    fast within its interval, the simplest. Everything is held against one file at a time, the best
+    so far, and never in chains: being alike is not transitive.
     """
     inside = [e for e in evidence if e.meets_budget(contract) and e.meets_drop(contract)]
     if not inside:
@@ -151,11 +164,26 @@ def rank(evidence: Iterable[E], contract: Contract) -> list[E]:
     best = min(inside, key=lambda e: e.drop)
     noise = best.drop_high - best.drop
 
-    def order(e: E) -> tuple[float, float, float, int]:
-        resolved = max(0.0, e.drop - best.drop - noise)
-        return resolved, e.divergence, e.latency_ratio, e.compressed_layers
+    def lost(e: E) -> float:
+        return max(0.0, e.drop - best.drop - noise)
 
-    return sorted(inside, key=order)
+    def by_divergence(e: E) -> tuple[float, ...]:
+        # what is not a number is further than anything
+        distance = inf if isnan(e.divergence) else e.divergence
+        return lost(e), distance, e.latency_ratio, e.compressed_layers
+
+    ordered = sorted(inside, key=by_divergence)
+    nearest = ordered[0]
+    tied = [e for e in ordered if not lost(e) and (e is nearest or not e.is_further_than(nearest))]
+    fastest = min(tied, key=lambda e: e.latency_ratio)
+
+    def by_speed(e: E) -> tuple[float, ...]:
+        if e.latency_ratio <= fastest.latency_ratio_high:
+            return 0.0, e.compressed_layers, e.latency_ratio
+        return 1.0, e.latency_ratio, e.compressed_layers
+
+    others = [e for e in ordered if all(e is not alike for alike in tied)]
+    return [*sorted(tied, key=by_speed), *others]
 
 
 def best_effort(evidence: Iterable[E], contract: Contract) -> E | None:

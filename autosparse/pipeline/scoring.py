@@ -11,6 +11,7 @@ from autosparse.datasets import Dataset
 from autosparse.evaluation import LoweredModel, Quality
 from autosparse.evaluation.metrics import Metric, Outputs
 from autosparse.evaluation.quality import compare_quality
+from autosparse.evaluation.told_apart import parts_of
 from autosparse.levels import Recipe
 from autosparse.levels.table import LoadedWeights, WeightFiles
 from autosparse.pipeline.lowering import Corrector, lower_recipe
@@ -77,6 +78,8 @@ class Score:
 
     quality: Quality
     divergence: float
+    divergence_parts: tuple[float, ...]
+    """Its means over parts of the rows."""
     model: LoweredModel | None
     """The files, where they were kept for timing."""
 
@@ -103,5 +106,6 @@ class AllRows:
         finally:
             if self.keep_in is None:
                 shutil.rmtree(own.workshop.files / self.recipe.id, ignore_errors=True)
-        divergence = own.workshop.divergence(answers, own.dense_outputs)
-        return Score(quality, divergence, None if self.keep_in is None else model)
+        rows = own.workshop.divergences(answers, own.dense_outputs)
+        kept = None if self.keep_in is None else model
+        return Score(quality, float(rows.mean()), parts_of(rows), kept)

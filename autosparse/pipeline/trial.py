@@ -35,9 +35,10 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         shutil.rmtree(scratches / recipe.id, ignore_errors=True)
     comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
     bench.raw.append(MeasuredTrial(recipe_id=recipe.id, comparison=comparison))
+    evidence = evidence_of(recipe, score.quality, score.divergence, comparison, percentile)
     return TrialRecord(
         recipe=recipe,
-        evidence=evidence_of(recipe, score.quality, score.divergence, comparison, percentile),
+        evidence=evidence.model_copy(update={"divergence_parts": score.divergence_parts}),
         quality=score.quality,
         latency_seconds=comparison.candidate.percentile_seconds(percentile),
         baseline_seconds=comparison.baseline.percentile_seconds(percentile),

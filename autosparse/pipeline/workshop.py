@@ -10,7 +10,7 @@ from typing import Protocol
 
 from autosparse.datasets import Dataset
 from autosparse.evaluation import Backend, LoweredModel
-from autosparse.evaluation.metrics import Outputs, default_metric
+from autosparse.evaluation.metrics import Floats, Outputs, default_metric
 from autosparse.evaluation.quality import run_dataset
 from autosparse.heap import return_freed_memory
 from autosparse.model_graph import ModelGraph
@@ -79,5 +79,9 @@ class Workshop:
 
     def divergence(self, outputs: Outputs, dense: Outputs) -> float:
         """How far outputs are from the dense model's; needs no labels."""
+        return float(self.divergences(outputs, dense).mean())
+
+    def divergences(self, outputs: Outputs, dense: Outputs) -> Floats:
+        """The same row by row, (rows,)."""
         names = tuple(spec.name for spec in self.graph.outputs)
-        return default_metric(names, labelled=False).value(outputs, dense, None)
+        return default_metric(names, labelled=False).score(outputs, dense, None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from autosparse.evaluation import (
 )
 from autosparse.evaluation.gate import best_effort, rank
 from autosparse.evaluation.measurement import Block
+from autosparse.evaluation.metrics import Floats
 
 
 def contract(budget: str = "60%", max_drop: str = "1pt", *, strict: bool = False) -> Contract:
@@ -40,6 +43,7 @@ def evidence(
     ratio_high: float | None = None,
     drop_high: float | None = None,
     divergence: float = 0.1,
+    parts: tuple[float, ...] = (),
     layers: int = 3,
     seconds: float | None = None,
     seconds_high: float | None = None,
@@ -51,7 +55,8 @@ def evidence(
         latency_ratio_high=ratio if ratio_high is None else ratio_high,
         drop=drop,
         drop_high=drop if drop_high is None else drop_high,
-        divergence=divergence,
+        divergence=float(np.mean(parts)) if parts else divergence,
+        divergence_parts=parts,
         compressed_layers=layers,
         latency_seconds=seconds,
         latency_seconds_high=seconds if seconds_high is None else seconds_high,
@@ -186,6 +191,55 @@ def test_drops_inside_the_noise_are_told_apart_by_the_divergence() -> None:
     near = evidence(0.5, 0.003, drop_high=0.007, divergence=0.1, name="near")
     far = evidence(0.5, 0.006, drop_high=0.010, divergence=0.0, name="far")
     assert rank([best, near, far], contract()) == [near, best, far]
+
+
+# parts of rows, some harder than others for every file
+PARTS = np.array([0.02, 0.30, 0.05, 0.11, 0.08, 0.40, 0.03, 0.21])
+WOBBLE = np.array([1.02, 0.98, 1.03, 0.97, 0.99, 1.01, 1.02, 0.98])
+
+
+def of_rows(parts: Floats, ratio: float, name: str, **more: Any) -> Evidence:
+    return evidence(ratio, parts=tuple(parts), name=name, **more)
+
+
+def test_files_that_the_rows_do_not_tell_apart_go_by_their_speed() -> None:
+    nearest = of_rows(PARTS, 0.59, "nearest")
+    alike = of_rows(PARTS * WOBBLE + 1.2e-3, 0.40, "alike")
+    # one percent, but on every part of the rows
+    worse = of_rows(PARTS * 1.01, 0.20, "worse")
+    for order in itertools.permutations([nearest, alike, worse]):
+        assert [e.recipe_id for e in rank(order, contract())] == ["alike", "nearest", "worse"]
+
+
+def test_files_that_are_as_fast_go_by_their_simplicity() -> None:
+    fastest = of_rows(PARTS, 0.400, "fastest", ratio_high=0.405, layers=9)
+    simple = of_rows(PARTS * WOBBLE + 1.2e-3, 0.404, "simple", layers=2)
+    slower = of_rows(PARTS * WOBBLE + 1.2e-3, 0.406, "slower", layers=1)
+    for order in itertools.permutations([fastest, simple, slower]):
+        assert [e.recipe_id for e in rank(order, contract())] == ["simple", "fastest", "slower"]
+
+
+def test_what_is_alike_is_alike_to_the_nearest_and_not_in_chains() -> None:
+    """The third is not told from the second, nor that from the first; but the third from it."""
+    signs = np.array([1, -1, 1, -1, 1, -1, 1, -1])
+    first = of_rows(PARTS, 0.5, "first")
+    second = of_rows(PARTS + 0.002 + 0.01 * signs, 0.4, "second")
+    third = of_rows(PARTS + 0.004 + 0.0005 * signs, 0.3, "third")
+    assert not third.is_further_than(second)
+    for order in itertools.permutations([first, second, third]):
+        assert [e.recipe_id for e in rank(order, contract())] == ["second", "first", "third"]
+
+
+def test_answers_that_are_no_numbers_are_alike_to_nothing() -> None:
+    broken = of_rows(PARTS * np.nan, 0.1, "broken")
+    sound = of_rows(PARTS, 0.5, "sound")
+    for order in itertools.permutations([broken, sound]):
+        assert [e.recipe_id for e in rank(order, contract())] == ["sound", "broken"]
+
+
+def test_on_too_few_rows_the_divergence_itself_decides() -> None:
+    near, far = of_rows(PARTS[:3], 0.5, "near"), of_rows(PARTS[:3] * WOBBLE[:3] + 0.01, 0.1, "far")
+    assert rank([far, near], contract()) == [near, far]
 
 
 def test_the_best_effort_is_the_nearest_to_the_contract() -> None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autosparse.artifacts.bundle import check_bundle
@@ -55,6 +56,16 @@ def test_the_answer_is_the_best_of_all_recipes(tmp_path: Path) -> None:
     best = min((e for e in every if planted.latency(e) <= bound), key=planted.error)
     assert result.verdict is Verdict.MET
     assert planted.error(delivered(world).levels) == pytest.approx(planted.error(best))
+
+
+def test_a_trial_keeps_what_tells_it_from_others(tmp_path: Path) -> None:
+    world = World.make(tmp_path, 5, Planted(layer_seconds, summed_error({})))
+    world.run(trials=4)
+    for record in Ledger(Workspace(tmp_path / "out").study).records:
+        parts = record.evidence.divergence_parts
+        assert len(parts) == 32
+        # the parts of 100 rows are equal but for one row
+        assert np.mean(parts) == pytest.approx(record.evidence.divergence, rel=0.2)
 
 
 def test_a_budget_below_the_fastest_recipe_is_infeasible_at_once(tmp_path: Path) -> None:
