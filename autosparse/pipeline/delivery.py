@@ -191,15 +191,14 @@ def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
         offers=answer.offers,
         search=answer.search,
         config=config.model_dump(mode="json"),
-        # the report tells how to load them; their digests come with the bundle
-        files=dict.fromkeys(_names(verified.model), ""),
+        files=_files(verified.model),
     )
 
 
-def _names(model: LoweredModel) -> list[str]:
-    """Files of a lowered model, as they lie in the bundle."""
+def _files(model: LoweredModel) -> dict[str, str]:
+    """Digests of what is delivered of a model: the report tells them, and how to load the files."""
     inside = sorted(path for path in model.directory.rglob("*") if path.is_file())
-    return [path.relative_to(model.directory).as_posix() for path in inside]
+    return {path.relative_to(model.directory).as_posix(): file_sha256(path) for path in inside}
 
 
 def latency_summary(comparison: Comparison, job: Job) -> LatencySummary:
