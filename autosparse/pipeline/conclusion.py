@@ -20,7 +20,7 @@ from autosparse.pipeline.recover import Recovered
 from autosparse.pipeline.recovery_report import recovery_report
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.starts import Starts
-from autosparse.pipeline.verification import Verified, verify_model
+from autosparse.pipeline.verification import Verified, answered, verify_model
 
 _MOST_VERIFICATIONS = 6
 
@@ -71,9 +71,12 @@ def conclude(
 
 
 def _evidence(bench: Bench, search: Search) -> list[Evidence]:
-    """Of every trial. The dense model needs none where it is delivered as it came."""
+    """Of every trial. The dense model needs none where it is delivered as it came.
+
+    It is no answer where layers were to keep other levels.
+    """
     found = [trial.evidence for trial in search.trials]
-    if not bench.job.backend.delivers_onnx:
+    if not (bench.job.backend.delivers_onnx and search.space.contains(bench.dense_recipe)):
         return found
     dense = Evidence.of_baseline(bench.dense_recipe.id)
     return [*(e for e in found if e.recipe_id != dense.recipe_id), dense]
@@ -122,14 +125,15 @@ def _verify(
     bench: Bench, recipe: Recipe, attempts: dict[str, Verified], notes: list[str]
 ) -> Verified | None:
     """What came of it, unless it was verified before; None where it cannot be."""
-    if recipe.id in attempts:
-        return attempts[recipe.id]
     try:
-        attempts[recipe.id] = _verified(bench, recipe, _files(bench, recipe))
-        return attempts[recipe.id]
+        if recipe.id in attempts:
+            return answered(bench.job, attempts[recipe.id])
+        found = _verified(bench, recipe, _files(bench, recipe))
     except CandidateError as error:
         notes.append(f"recipe {recipe.id} could not be verified: {error}")
         return None
+    attempts[recipe.id] = found.without_answers()
+    return found
 
 
 def _verified(bench: Bench, recipe: Recipe, model: LoweredModel) -> Verified:

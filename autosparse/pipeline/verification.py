@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from autosparse.evaluation import (
@@ -57,6 +57,10 @@ class Verified:
         inside = self.evidence.meets_budget(self.contract)
         return inside and self.evidence.meets_drop(self.contract) and not self.stands_in
 
+    def without_answers(self) -> Verified:
+        """What is worth keeping of a file that may not be delivered: answers can be large."""
+        return replace(self, dense_outputs=Outputs({}), outputs=Outputs({}))
+
 
 def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredModel) -> Verified:
     """Measure and evaluate one file again.
@@ -87,10 +91,11 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
         here = {"baseline_seconds": compared.seconds(job.config.percentile)[0]}
         return contract.model_copy(update={**here, "baseline_quality": quality.baseline_value})
 
-    comparison = closer_look(
-        job, comparison, partial(_is_hidden, judged(comparison), resolved(comparison)),
-        partial(_timed, job, recipe, model),
-    )  # fmt: skip
+    if not as_it_came:
+        comparison = closer_look(
+            job, comparison, partial(_is_hidden, judged(comparison), resolved(comparison)),
+            partial(_timed, job, recipe, model),
+        )  # fmt: skip
     return Verified(
         recipe=recipe,
         model=model,
@@ -103,6 +108,12 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
         outputs=outputs,
         stands_in=as_it_came and not job.backend.delivers_onnx,
     )
+
+
+def answered(job: Job, verified: Verified) -> Verified:
+    """With its answers again; nothing is timed or judged anew."""
+    dense, outputs = (job.answer(model, job.gating) for model in (job.original, verified.model))
+    return replace(verified, dense_outputs=dense, outputs=outputs)
 
 
 def _timed(job: Job, recipe: Recipe, model: LoweredModel, rounds: int) -> Comparison:

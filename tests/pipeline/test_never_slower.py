@@ -14,7 +14,7 @@ from autosparse.pipeline.job import Engines
 from autosparse.pipeline.progress import Silent
 from autosparse.pipeline.verify import run_verify
 from tests.fakes.fake_backend import FakeBackend, Planted, is_int8, read_levels
-from tests.fakes.fake_lane import FakeLane, slowed
+from tests.fakes.fake_lane import ROUNDS, FakeLane, slowed
 from tests.pipeline.worlds import World, layer_seconds, summed_error
 
 LAYERS = 3
@@ -74,10 +74,18 @@ def test_a_dense_answer_is_the_very_file_that_came(tmp_path: Path) -> None:
     assert delivered == (world.root / "model.onnx").read_bytes()
     assert result.manifest.latency.ratio == 1.0
     assert result.manifest.latency.p50 == result.manifest.latency.baseline_p50
+    # and is not timed again and again for being so near to its bound
+    assert result.manifest.latency.samples == 9 * ROUNDS
     took = f"{result.manifest.latency.p50 * 1e3:.3f} ms"
     assert f"The dense model as it came, {took}" in page_of(result.bundle)
     noisy = world.engines(noise=0.05)
     assert run_verify(Path(result.bundle), lambda target: noisy).verdict is Verdict.MET
+
+
+def test_a_dense_answer_is_none_where_layers_were_to_keep_a_level(tmp_path: Path) -> None:
+    result = world_of(tmp_path).run(latency_budget="100%", keep=("layer0=dense:int8",), trials=2)
+    assert result.verdict is Verdict.MET
+    assert in_fp32(result.bundle) < LAYERS
 
 
 def test_the_fallback_is_the_very_file_that_came(tmp_path: Path) -> None:

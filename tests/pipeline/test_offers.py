@@ -8,7 +8,10 @@ import pytest
 
 from autosparse.cli.optimize import verdict_sentence
 from autosparse.evaluation import Verdict
+from autosparse.journal import Journal
 from autosparse.pipeline.optimize import Result
+from autosparse.pipeline.records import MeasuredTrial
+from autosparse.pipeline.workspace import Workspace
 from tests.fakes.fake_backend import Levels, Planted, is_int8
 from tests.pipeline.test_budget_in_time import drifting
 from tests.pipeline.worlds import World, layer_seconds, summed_error
@@ -55,3 +58,18 @@ def test_a_trial_that_failed_when_verified_is_no_offer(tmp_path: Path) -> None:
     assert "The budget can be met" not in page
     (verdict, *_) = page.split("</section>")
     assert verdict.count('<span class="no">no') == 1
+
+
+def test_what_failed_when_verified_may_be_the_nearest_and_is_not_verified_twice(
+    tmp_path: Path,
+) -> None:
+    world = World.make(tmp_path, LAYERS, Planted(layer_seconds, summed_error({})))
+    engines = drifting(world, 2.1)
+    result = world.run(engines=engines, latency_budget="0.25ms", max_drop="50pt", trials=1)
+    assert result.verdict is Verdict.NOT_FOUND
+    assert result.manifest.latency.ratio == pytest.approx(0.4)
+    raw = Journal(Workspace(tmp_path / "out").measurements, MeasuredTrial).records
+    verified = [record.recipe_id for record in raw if record.purpose == "verification"]
+    assert verified == [result.manifest.recipe_id]
+    # its answers, which were forgotten meanwhile, are in the report
+    assert "Same answer as the dense model" in report(result)
