@@ -141,7 +141,7 @@ class Descent:
 
         def again(rounds: int) -> Comparison:
             settings = TRIAL_TIMING.model_copy(update={"rounds": rounds, "max_seconds": _LONGEST})
-            times = self._time([recipe], settings)
+            times = self._time([recipe], settings, fresh=True)
             if recipe.id not in times.compared:
                 raise MeasurementError(times.failed.get(recipe.id, "the machine was not quiet"))
             return times.compared[recipe.id]
@@ -152,8 +152,12 @@ class Descent:
         )  # fmt: skip
         return replace(fastest, comparison=found)
 
-    def _time(self, recipes: Sequence[Recipe], settings: TimingSettings) -> RecipeTimes:
-        times = measure_recipes(self._job, self._weights, self._ranges, recipes, settings)
+    def _time(
+        self, recipes: Sequence[Recipe], settings: TimingSettings, *, fresh: bool = False
+    ) -> RecipeTimes:
+        times = measure_recipes(
+            self._job, self._weights, self._ranges, recipes, settings, fresh=fresh
+        )
         self.failed.update(times.failed)
         for recipe_id, comparison in times.compared.items():
             self._journal.append(MeasuredTrial(recipe_id=recipe_id, comparison=comparison))

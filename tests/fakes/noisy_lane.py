@@ -22,6 +22,8 @@ class NoisyLane(FakeLane):
     """Rounds asked for -> factor of each round."""
     asked: list[tuple[frozenset[str], int]] = field(default_factory=list)
     """Files and rounds of every run."""
+    fresh: list[bool] = field(default_factory=list)
+    """Whether every run was asked for in a process of its own."""
 
     def measure(
         self,
@@ -33,6 +35,7 @@ class NoisyLane(FakeLane):
         fresh: bool = False,
     ) -> dict[str, Measurement]:
         self.asked.append((frozenset(files), settings.rounds))
+        self.fresh.append(fresh)
         found = super().measure(files, inputs, target, settings, fresh=fresh)
         factors = self.factors.get(settings.rounds, (1.0,) * ROUNDS)
         return {

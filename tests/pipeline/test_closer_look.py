@@ -18,6 +18,7 @@ from autosparse.pipeline.job import Engines, Job
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.recipe_timing import TRIAL_TIMING
 from autosparse.pipeline.records import MeasuredTrial
+from autosparse.pipeline.stopwatch import BASELINE_LABEL
 from autosparse.pipeline.verification import VERIFY_TIMING
 from autosparse.pipeline.workspace import Workspace
 from tests.fakes.fake_backend import FakeBackend, Planted
@@ -68,6 +69,11 @@ def test_the_fastest_recipe_is_timed_again_until_it_is_clear_that_it_misses(
     fastest = result.manifest.fastest.recipe_id
     # the descent, as many rounds again as it gave, and the trial of the recipe
     assert lane.rounds_of(fastest)[:3] == [TRIAL_TIMING.rounds, 5, TRIAL_TIMING.rounds]
+    # two processes differ by more than the rounds of one: the second look is in another one
+    again = (frozenset({BASELINE_LABEL, fastest}), 5)
+    assert [
+        fresh for asked, fresh in zip(lane.asked, lane.fresh, strict=True) if asked == again
+    ] == [True]
     runs = Journal(descent_of(subject), MeasuredTrial).records
     raw = [record.comparison for record in runs if record.recipe_id == fastest]
     assert [comparison.undisturbed_rounds for comparison in raw] == [5, 5]
