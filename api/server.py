@@ -28,6 +28,7 @@ from api.retention import Retention
 from api.scheduler import Scheduler
 from api.service import Service
 from api.settings import ServerSettings
+from api.tracking import tracking
 from autosparse.client.records import NewKey
 from autosparse.errors import ConfigError, WorkerError
 
@@ -91,6 +92,7 @@ def serve(
             recurring("scheduler", Scheduler(service).tick, _LOOK_SECONDS),
             recurring("retention", Retention(service).tick, _SWEEP_SECONDS),
             recurring("webhooks", Deliverer(service).tick, _LOOK_SECONDS),
+            tracking(service),
         ):
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", key)
             config = uvicorn.Config(

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -74,6 +75,10 @@ class ServerSettings(BaseModel):
     """Ended jobs are removed after so many days, unless they are kept or needed. None: never."""
     max_attempts: Positive = 5
     """How often a job is begun that ends each time without an answer."""
+    mlflow_tracking_uri: str = ""
+    """MLflow tracking server that is told of every job: http://HOST:PORT. Without it: none."""
+    mlflow_experiment: Annotated[str, Field(min_length=1, max_length=200)] = "autosparse"
+    """Experiment of the runs there; it is made where there is none."""
 
     @model_validator(mode="after")
     def _open_only_at_home(self) -> Self:
@@ -81,6 +86,17 @@ class ServerSettings(BaseModel):
             raise ConfigError(
                 f"without keys, everybody who reaches {self.host} could use the service",
                 hint="leave --no-keys away, or listen on 127.0.0.1",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_password_in_an_address(self) -> Self:
+        # it would stand in the log whenever the server does not answer
+        asked = urlsplit(self.mlflow_tracking_uri)
+        if asked.scheme in ("http", "https") and asked.username is not None:
+            raise ConfigError(
+                "the address of the tracking server has a name or a password in it",
+                hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place",
             )
         return self
 

@@ -271,3 +271,21 @@ class DeliveryRow(Base):
     next_attempt: Mapped[float | None] = mapped_column(index=True)
     status: Mapped[int | None]
     problem: Mapped[str] = mapped_column(Text)
+
+
+class TrackedRow(Base):
+    """How far a tracking server has been told of a job."""
+
+    __tablename__ = "tracked_jobs"
+
+    job: Mapped[str] = mapped_column(
+        _ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    events: Mapped[int]
+    """Sequence of the last event that it knows of, or that it was given up with."""
+    attempts: Mapped[int]
+    """How often it was tried since it last succeeded."""
+    next_attempt: Mapped[float]
+    """Not before; meanwhile, whoever tries has it to itself."""
+    problem: Mapped[str] = mapped_column(Text)
+    """What was wrong the last time; empty after a success."""

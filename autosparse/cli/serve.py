@@ -22,6 +22,8 @@ _SETTINGS = (
     "artifacts",
     "keep_days",
     "webhook_networks",
+    "mlflow_tracking_uri",
+    "mlflow_experiment",
 )
 _EXTRA = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "cronsim", "fsspec")
 
@@ -56,6 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help="Network that webhooks may reach though it is not public: 10.1.0.0/16. May be "
         "repeated.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mlflow-tracking-uri", default=argparse.SUPPRESS, metavar="URI",
+        help="MLflow tracking server that is told of every job: http://HOST:PORT. Without it: "
+        "none.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mlflow-experiment", default=argparse.SUPPRESS, metavar="NAME",
+        help="Experiment of the runs there. Without it: autosparse.",
     )  # fmt: skip
     parser.add_argument("--no-keys", action="store_true", help="Ask for no keys; on loopback only.")
     parser.add_argument(
