@@ -23,6 +23,8 @@ from workers.pipes import read_line
 # The libraries are loaded before the first line, and a loaded machine takes its time.
 _START_SECONDS = 180.0
 _GRACE_SECONDS = 15.0
+# Variables that databases, stores and trackers are opened with.
+_SECRETS = ("AUTOSPARSE_", "AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "MLFLOW_", "PG")
 _UNREADABLE: dict[str, type[UserInputError]] = {
     "model": errors.ModelError, "dataset": errors.DataError, "job": errors.ConfigError,
 }  # fmt: skip
@@ -108,7 +110,7 @@ class _Process:
             self._child = subprocess.Popen(
                 [sys.executable, "-P", "-c", "from api.inspect_process import main; main()"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
-                cwd=log.parent, env=child_environment(),
+                cwd=log.parent, env=confined_environment(),
             )  # fmt: skip
         self._read(_START_SECONDS)
 
@@ -147,8 +149,13 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def child_environment() -> dict[str, str]:
-    """For a child that reads uploads: no thread pools before it forks, no folders of the user's."""
+    """For a child of the server: no thread pools before it forks, no folders of the user's."""
     return {
         **os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONSAFEPATH": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
+
+
+def confined_environment() -> dict[str, str]:
+    """For a child that reads what somebody uploaded: without passwords and keys of the server's."""
+    return {k: v for k, v in child_environment().items() if not k.startswith(_SECRETS)}

@@ -23,7 +23,7 @@ from api.artifact_store import ArtifactStore, artifact_store
 from api.artifacts import BEST_SO_FAR, artifacts_of
 from api.database import Database, new_id
 from api.file_store import FileStore
-from api.inspection import child_environment
+from api.inspection import confined_environment
 from api.job_kinds import seconds_of
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
 from api.sandbox import end_with_parent
@@ -143,7 +143,7 @@ class _Child:
             self._process = subprocess.Popen(
                 [*command, str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, cwd=directory,
-                env=child_environment(), start_new_session=True,
+                env=confined_environment(), start_new_session=True,
             )  # fmt: skip
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -12,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from autosparse.errors import ConfigError, first_problem
 
+VARIABLE_PREFIX = "AUTOSPARSE_SERVE_"
+"""What the environment variables that set a server up begin with."""
+_AS_JSON = ("webhook_networks", "intake")
 _MIB, _GIB = 1 << 20, 1 << 30
 Positive = Annotated[int, Field(gt=0)]
 
@@ -116,7 +121,42 @@ class ServerSettings(BaseModel):
         return self.database or f"sqlite:///{self.home.absolute() / 'service.sqlite3'}"
 
 
-def read_settings(fields: dict[str, object]) -> ServerSettings:
+def settings_in(environment: Mapping[str, str]) -> dict[str, object]:
+    """Fields of the settings that environment variables give: `AUTOSPARSE_SERVE_DATABASE`.
+
+    Lists and groups are JSON. An empty variable gives nothing.
+
+    Raises:
+        ConfigError: a variable that stands for no field, or JSON that is none.
+    """
+    found: dict[str, object] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(VARIABLE_PREFIX):
+            continue
+        field = variable.removeprefix(VARIABLE_PREFIX).lower()
+        if field not in ServerSettings.model_fields:
+            known = (f"{VARIABLE_PREFIX}{name.upper()}" for name in ServerSettings.model_fields)
+            raise ConfigError(
+                f"the environment variable {variable} sets nothing",
+                hint=f"known: {', '.join(known)}",
+            )
+        if text:
+            found[field] = _parsed(variable, text) if field in _AS_JSON else text
+    return found
+
+
+def _parsed(variable: str, text: str) -> object:
+    try:
+        value: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"the environment variable {variable} is no JSON: {error.msg}",
+            hint="lists and groups of settings are given as JSON",
+        ) from error
+    return value
+
+
+def read_settings(fields: Mapping[str, object]) -> ServerSettings:
     """Build settings from what was given.
 
     Raises:

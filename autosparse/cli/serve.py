@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,64 +13,50 @@ from autosparse.cli.terminal import console, print_json
 from autosparse.errors import NotInstalledError
 
 if TYPE_CHECKING:
+    from api.settings import ServerSettings
     from autosparse.client.records import NewKey
 
-_SETTINGS = (
-    "home",
-    "host",
-    "port",
-    "database",
-    "device",
-    "artifacts",
-    "keep_days",
-    "webhook_networks",
-    "mlflow_tracking_uri",
-    "mlflow_experiment",
-)
 _EXTRA = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "cronsim", "fsspec")
+_UNLESS_GIVEN = argparse.SUPPRESS  # what is not given may be in the environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to listen, and where to keep things."""
     parser.add_argument(
-        "--home", type=Path, default=Path("autosparse-service"),
-        help="Directory of the database, the uploads and the jobs.",
+        "--home", type=Path, default=_UNLESS_GIVEN,
+        help="Directory of the database, the uploads and the jobs. Without it: autosparse-service.",
     )  # fmt: skip
-    parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
-    parser.add_argument("--port", type=int, default=8377, help="Port; 0 takes a free one.")
     parser.add_argument(
-        "--database", default="", help="SQLAlchemy URL. Without it: SQLite in the home directory."
+        "--host", default=_UNLESS_GIVEN, help="Address to listen on. Without it: 127.0.0.1."
     )
     parser.add_argument(
-        "--artifacts", default="",
+        "--port", type=int, default=_UNLESS_GIVEN,
+        help="Port; 0 takes a free one. Without it: 8377.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--database", default=_UNLESS_GIVEN,
+        help="SQLAlchemy URL. Without it: SQLite in the home directory. With a password, better "
+        "given as $AUTOSPARSE_SERVE_DATABASE.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--artifacts", default=_UNLESS_GIVEN,
         help="Where delivered files are kept, as fsspec spells it: s3://BUCKET/PREFIX. Without it: "
         "in the home directory.",
     )  # fmt: skip
     parser.add_argument(
-        "--device", default=argparse.SUPPRESS,
+        "--device", default=_UNLESS_GIVEN,
         help="Name of the device whose measurement lane is held. Without it: this machine's name.",
     )  # fmt: skip
     parser.add_argument(
-        "--keep-days", type=float, default=argparse.SUPPRESS,
+        "--keep-days", type=float, default=_UNLESS_GIVEN,
         help="Remove jobs that ended so many days ago, unless they are kept or a schedule needs "
         "them. Without it: never.",
     )  # fmt: skip
+    _add_listeners(parser)
     parser.add_argument(
-        "--webhook-network", dest="webhook_networks", action="append", default=argparse.SUPPRESS,
-        metavar="NETWORK",
-        help="Network that webhooks may reach though it is not public: 10.1.0.0/16. May be "
-        "repeated.",
+        "--no-keys", dest="keys", action="store_false", default=_UNLESS_GIVEN,
+        help="Ask for no keys; on loopback only.",
     )  # fmt: skip
-    parser.add_argument(
-        "--mlflow-tracking-uri", default=argparse.SUPPRESS, metavar="URI",
-        help="MLflow tracking server that is told of every job: http://HOST:PORT. Without it: "
-        "none.",
-    )  # fmt: skip
-    parser.add_argument(
-        "--mlflow-experiment", default=argparse.SUPPRESS, metavar="NAME",
-        help="Experiment of the runs there. Without it: autosparse.",
-    )  # fmt: skip
-    parser.add_argument("--no-keys", action="store_true", help="Ask for no keys; on loopback only.")
     parser.add_argument(
         "--new-key", action="store_true", help="Make another key for everything, and print it."
     )
@@ -80,11 +68,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_listeners(parser: argparse.ArgumentParser) -> None:
+    """Who is told of jobs."""
+    parser.add_argument(
+        "--webhook-network", dest="webhook_networks", action="append", default=_UNLESS_GIVEN,
+        metavar="NETWORK",
+        help="Network that webhooks may reach though it is not public: 10.1.0.0/16. May be "
+        "repeated.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mlflow-tracking-uri", default=_UNLESS_GIVEN, metavar="URI",
+        help="MLflow tracking server that is told of every job: http://HOST:PORT. Without it: "
+        "none.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mlflow-experiment", default=_UNLESS_GIVEN, metavar="NAME",
+        help="Experiment of the runs there. Without it: autosparse.",
+    )  # fmt: skip
+
+
+def given_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> ServerSettings:
+    """The server's settings: from the command line, else the environment, else their defaults.
+
+    Raises:
+        ConfigError: a value is wrong, or a variable sets nothing.
+    """
+    from api.settings import ServerSettings, read_settings, settings_in
+
+    named = {k: v for k, v in vars(arguments).items() if k in ServerSettings.model_fields}
+    return read_settings({**settings_in(environment), **named})
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted."""
     try:
         from api.server import serve
-        from api.settings import read_settings
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
@@ -92,8 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"the service needs the package {error.name!r}, which is not installed",
             hint="pip install 'autosparse[service]'",
         ) from error
-    given = {name: getattr(arguments, name) for name in _SETTINGS if hasattr(arguments, name)}
-    settings = read_settings({**given, "keys": not arguments.no_keys})
+    settings = given_settings(arguments, os.environ)
     if not settings.is_loopback:
         sys.stderr.write(
             f"warning: {settings.host} can be reached from other machines, and keys travel in the "
