@@ -1,13 +1,16 @@
 """Where delivered files are kept for clients: the job's directory, or any place fsspec can name.
 
 With a URL (`s3://BUCKET/PREFIX`, `gs://...`, `file:///...`), what a job delivered is copied there
-when it ends, and served from there: servers need not share a disk to hand it out. A list of the
-files, with sizes and digests, is written last, so that a delivery is there whole or not at all.
+when it ends, and served from there: servers need not share a disk to hand it out. A file lies under
+its digest, and a list of the files, with sizes and digests, is written last: so a delivery is there
+whole or not at all, and the one before it is served until then.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +21,9 @@ from fsspec.core import url_to_fs
 from api.artifacts import Artifact
 from autosparse.errors import ConfigError, StorageError
 
+_log = logging.getLogger("autosparse.artifacts")
 _LIST = "delivered.json"
+_PIECE_BYTES, _AHEAD_BYTES = 1 << 20, 4 << 20
 
 
 @dataclass(frozen=True)
@@ -42,31 +47,33 @@ class ArtifactStore:
 
     def __init__(self, url: str) -> None:
         try:
-            self._fs, self._root = url_to_fs(url)
+            # what another server stores or removes is seen at once
+            self._fs, self._root = url_to_fs(url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise ConfigError(
                 f"the artifacts' URL cannot be used: {error}",
-                hint="give file:///DIRECTORY, or s3://BUCKET/PREFIX with s3fs installed",
+                hint="give file:///DIRECTORY, or s3://BUCKET/PREFIX with 'autosparse[s3]' "
+                "installed",
             ) from error
 
     def put(self, job: str, files: Mapping[str, Artifact]) -> None:
         """Copy what a job delivered, in the place of what it delivered before.
 
         Raises:
-            StorageError: the store cannot be written to.
+            StorageError: the store cannot be written to; what was delivered before is still there.
         """
         listed = {
-            name: asdict(Stored(file.path.stat().st_size, file.sha256))
-            for name, file in files.items()
+            name: Stored(file.path.stat().st_size, file.sha256) for name, file in files.items()
         }
-        with self._stored(job):
-            self.remove(job)
+        with _reaching(job):
             for name, file in files.items():
-                place = self._place(job, name)
+                place = self._place(job, file.sha256, name)
                 self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
                 self._fs.put_file(str(file.path), place)
             self._fs.makedirs(self._place(job), exist_ok=True)
-            self._fs.pipe_file(self._place(job, _LIST), json.dumps(listed).encode())
+            content = json.dumps({name: asdict(one) for name, one in listed.items()}).encode()
+            self._fs.pipe_file(self._place(job, _LIST), content)
+            self._remove_all_but(job, listed)
 
     def list(self, job: str) -> dict[str, Stored]:
         """What a job delivered; empty where it delivered nothing yet.
@@ -74,7 +81,7 @@ class ArtifactStore:
         Raises:
             StorageError: the store cannot be read.
         """
-        with self._stored(job):
+        with _reaching(job):
             try:
                 content = self._fs.cat_file(self._place(job, _LIST))
             except FileNotFoundError:
@@ -82,14 +89,17 @@ class ArtifactStore:
         return {name: Stored(**one) for name, one in json.loads(content).items()}
 
     @contextmanager
-    def open(self, job: str, name: str) -> Iterator[IO[bytes]]:
+    def open(self, job: str, name: str, sha256: str) -> Iterator[IO[bytes]]:
         """A delivered file that is listed, to be read from anywhere on.
 
         Raises:
-            StorageError: the store cannot be read.
+            StorageError: the store cannot be read, now or later on.
         """
-        with self._stored(job), self._fs.open(self._place(job, name), "rb") as file:
-            yield file
+        with _reaching(job):
+            # by itself, the library of S3 fetches 50 MB for whoever reads a few bytes
+            file = self._fs.open(self._place(job, sha256, name), "rb", block_size=_AHEAD_BYTES)
+        with io.BufferedReader(_Remote(file, job), _PIECE_BYTES) as reading:
+            yield reading
 
     def remove(self, job: str) -> None:
         """Forget what a job delivered.
@@ -97,22 +107,61 @@ class ArtifactStore:
         Raises:
             StorageError: the store cannot be written to.
         """
-        with self._stored(job):
+        with _reaching(job):
             if self._fs.exists(self._place(job)):
                 self._fs.rm(self._place(job), recursive=True)
+
+    def _remove_all_but(self, job: str, listed: Mapping[str, Stored]) -> None:
+        kept = {_LIST, *(f"{one.sha256}/{name}" for name, one in listed.items())}
+        for path in self._fs.find(self._place(job)):
+            if path.rpartition(f"/{job}/")[2] not in kept:
+                self._fs.rm_file(path)
 
     def _place(self, job: str, *name: str) -> str:
         return "/".join((self._root.rstrip("/"), job, *name))
 
-    @contextmanager
-    def _stored(self, job: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"what the job {job} delivered cannot be reached: {error}",
-                hint="see that the artifacts' store runs, and that the server may write there",
-            ) from error
+
+class _Remote(io.RawIOBase):
+    """A file of a store: each time it is read, the store may be away."""
+
+    def __init__(self, file: IO[bytes], job: str) -> None:
+        self._file = file
+        self._job = job
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _reaching(self._job):
+            return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        with _reaching(self._job):
+            read = self._file.read(len(buffer))
+        buffer[: len(read)] = read
+        return len(read)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def _reaching(job: str) -> Iterator[None]:
+    """Say it in our words where a store does not do what it is asked."""
+    try:
+        yield
+    except Exception as error:
+        # The libraries of stores have errors of their own, few of them OSErrors. What they say
+        # names hosts and buckets, which is for whoever runs the server.
+        _log.warning("what the job %s delivered cannot be reached: %s", job, error)
+        raise StorageError(
+            f"what the job {job} delivered cannot be reached ({type(error).__name__})",
+            hint="see that the artifacts' store runs, and that the server may write there",
+        ) from error
 
 
 def artifact_store(url: str) -> ArtifactStore | None:

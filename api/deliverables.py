@@ -40,7 +40,7 @@ def deliverables(service: Service, job: str) -> dict[str, Deliverable]:
     if service.artifacts is not None:
         return {
             name: Deliverable(
-                one.size_bytes, one.sha256, partial(service.artifacts.open, job, name)
+                one.size_bytes, one.sha256, partial(service.artifacts.open, job, name, one.sha256)
             )
             for name, one in service.artifacts.list(job).items()
         }

@@ -112,7 +112,12 @@ class Runner:
         if state != "finished":
             _keep_best_recipe(directory, lease)
         if state in ENDED and self._store is not None:
-            self._hand_over(lease, directory, self._store)
+            try:
+                self._hand_over(lease, directory, self._store)
+            except StorageError:
+                # no fault of the job's: it is concluded once more
+                lease.end("queued", attempts=0)
+                raise
         lease.end(state, **values)
         _log.info("ends job=%s state=%s", job.id, state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from api.inspection import Inspector
 from tests.api.live_service import LIMITS, LiveService, job_fields, live_service
 from tests.api.postgres import Postgres
+from tests.api.s3_store import S3Store
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,21 @@ def live(tmp_path: Path, inspector: Inspector) -> Iterator[LiveService]:
 def fields(live: LiveService, residual_model: Path, tmp_path: Path) -> dict[str, object]:
     """A job that would be accepted, its files uploaded."""
     return job_fields(live, residual_model, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_store() -> Iterator[S3Store]:
+    """A store of the S3 protocol; skips where its libraries are not installed."""
+    made = S3Store()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def s3(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place in a bucket of its own, which nobody has made yet, given by the environment alone."""
+    for name, value in s3_store.environment.items():
+        monkeypatch.setenv(name, value)
+    # one that is away is away: waiting for it is no part of these tests
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    return f"s3://{uuid.uuid4()}/delivered"

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,7 @@ def live_service(home: Path, inspector: Inspector | None = None, **settings: Any
 
 def with_inspector(service: Service, inspector: Inspector) -> Service:
     """The same service with a shared inspector."""
-    return Service(
-        service.settings, service.database, service.files, inspector, service.hub
-    )  # fmt: skip
+    return replace(service, inspector=inspector)
 
 
 def rows_file(path: Path, rows: int = 8, *, labels: bool = True) -> bytes:

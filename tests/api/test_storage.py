@@ -13,11 +13,12 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFile
 from sqlalchemy import select
 
 from api import jobs
 from api.artifact_store import ArtifactStore
-from api.artifacts import ATLAS_DATA, artifacts_of
+from api.artifacts import ATLAS_DATA, Artifact, artifacts_of
 from api.inspection import Inspector
 from api.retention import Retention
 from api.tables import DeliveryRow, JobRow
@@ -36,15 +37,20 @@ def memory() -> Iterator[str]:
     """A place in fsspec's memory, of one's own."""
     url = f"memory://{uuid.uuid4()}/delivered"
     yield url
-    fsspec.filesystem("memory").rm(url.rpartition("/")[0], recursive=True)
+    store = fsspec.filesystem("memory")
+    if store.exists(url):
+        store.rm(url, recursive=True)
 
 
-@pytest.fixture(params=["disk", "store"])
+S3 = pytest.param("s3", marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=["disk", "memory", S3])
 def served(
-    request: pytest.FixtureRequest, tmp_path: Path, inspector: Inspector, memory: str
+    request: pytest.FixtureRequest, tmp_path: Path, inspector: Inspector
 ) -> Iterator[tuple[LiveService, str]]:
     """A service with a delivered bundle: in the job's directory, or in a store alone."""
-    artifacts = memory if request.param == "store" else ""
+    artifacts = "" if request.param == "disk" else request.getfixturevalue(request.param)
     with live_service(tmp_path / "home", inspector, artifacts=artifacts) as live:
         owner = live.http.get("/v1/keys").json()["items"][0]["id"]
         job = delivered_job(live.service, owner)
@@ -53,8 +59,6 @@ def served(
             directory = live.service.files.job(job)
             live.service.artifacts.put(job, artifacts_of(directory))
             live.service.files.forget_job(job)
-        else:
-            ArtifactStore(memory).put("unused", {})  # so that there is something to remove
         yield live, job
 
 
@@ -85,7 +89,7 @@ PARTS: list[tuple[str, int, slice]] = [
 ]
 
 
-@pytest.mark.parametrize("served", ["store"], indirect=True)
+@pytest.mark.parametrize("served", ["memory", S3], indirect=True)
 def test_parts_of_a_file(served: tuple[LiveService, str]) -> None:
     live, job = served
     path = f"/v1/jobs/{job}/artifacts/report.html"
@@ -141,27 +145,82 @@ def test_a_runner_copies_what_was_delivered(tmp_path: Path, memory: str) -> None
         assert world.ended(job) == ["finished"]
     listed = ArtifactStore(memory).list(job)
     assert {name: one.size_bytes for name, one in listed.items()} == {ATLAS_DATA: 2}
-    with ArtifactStore(memory).open(job, ATLAS_DATA) as file:
+    with ArtifactStore(memory).open(job, ATLAS_DATA, listed[ATLAS_DATA].sha256) as file:
         assert file.read() == b"{}"
     world.database.close()
 
 
-def test_what_is_half_copied_is_not_there(memory: str, tmp_path: Path, monkeypatch: Any) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ATLAS_DATA).write_text("{}")
+def delivering(directory: Path, text: str) -> dict[str, Artifact]:
+    """What a job in this directory delivers: an atlas, whatever is in it."""
+    (directory / "out").mkdir(exist_ok=True)
+    (directory / "out" / ATLAS_DATA).write_text(text)
+    return artifacts_of(directory)
+
+
+def no_room(*_: Any, **__: Any) -> None:
+    raise RuntimeError("no more room at store.internal")
+
+
+@pytest.mark.parametrize("when", ["put_file", "pipe_file"])
+def test_what_is_half_copied_is_not_there_and_what_was_there_stays(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    store, fs = ArtifactStore(memory), type(fsspec.filesystem("memory"))
+
+    def read() -> list[bytes]:
+        listed = store.list("job_x")
+        found = []
+        for name, one in listed.items():
+            with store.open("job_x", name, one.sha256) as file:
+                found.append(file.read())
+        return found
+
+    def try_in_vain(text: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(fs, when, no_room)
+            with pytest.raises(StorageError, match="RuntimeError") as caught:
+                store.put("job_x", delivering(tmp_path, text))
+        assert "internal" not in caught.value.message, "where it is, is nobody's business"
+
+    try_in_vain("{}")
+    assert read() == []
+    store.put("job_x", delivering(tmp_path, "{}"))
+    try_in_vain('{"again": 1}')
+    assert read() == [b"{}"]
+    store.put("job_x", delivering(tmp_path, '{"again": 1}'))
+    assert read() == [b'{"again": 1}']
+    assert len(fsspec.filesystem("memory").find(memory)) == 2, "one file and the list"
+
+
+def test_a_store_that_goes_away_while_it_is_read(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ArtifactStore(memory)
+    store.put("job_x", delivering(tmp_path, "x" * (5 << 20)))
+    (one,) = store.list("job_x").values()
+    with store.open("job_x", ATLAS_DATA, one.sha256) as file:
+        assert file.seek(1 << 20) == 1 << 20
+        assert file.read(3) == b"xxx"
+        monkeypatch.setattr(MemoryFile, "read", no_room)
+        with pytest.raises(StorageError, match="cannot be reached"):
+            file.read()
+
+
+def test_a_store_that_is_away_for_long_fails_no_job(
+    tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.runner._AWAY_SECONDS", 0.05)
+    world = QueueWorld(tmp_path / "home", artifacts=memory, max_attempts=2)
+    job = world.job([trial(1), RESULT])
+    delivering(world.files.job(job), "{}")
     fs = type(fsspec.filesystem("memory"))
-
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError("no more room")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fs, "pipe_file", full)
-        with pytest.raises(StorageError, match="no more room"):
-            store.put("job_x", artifacts_of(tmp_path))
-    assert store.list("job_x") == {}
-    store.put("job_x", artifacts_of(tmp_path))
-    assert set(store.list("job_x")) == {ATLAS_DATA}
+    with world.running():
+        with monkeypatch.context() as patch:
+            patch.setattr(fs, "put_file", no_room)
+            world.until(lambda: world.states(job).count("running") > 4)
+        assert world.ended(job) == ["finished"]
+    assert set(ArtifactStore(memory).list(job)) == {ATLAS_DATA}
+    world.database.close()
 
 
 def test_a_store_that_cannot_be_used_is_named() -> None:
