@@ -19,6 +19,8 @@ METHODS: Registry[Method] = Registry(
         "chita": "autosparse.methods.chita:Chita",
         "transposable": "autosparse.methods.transposable:Transposable",
         "alps": "autosparse.methods.alps:Alps",
+        "nm_descent": "autosparse.methods.nm_descent:NmDescent",
+        "gqsa": "autosparse.methods.gqsa:Gqsa",
     },
     expected=Method,  # type: ignore[type-abstract]
     group="autosparse.methods",

@@ -37,6 +37,7 @@ RECOVERIES: Registry[Recovery] = Registry(
         "irrelevant_weights": "autosparse.recovery.irrelevant_weights:IrrelevantWeights",
         "sparse_soup": "autosparse.recovery.sparse_soup:SparseSoup",
         "swamp": "autosparse.recovery.swamp:Swamp",
+        "gqsa_steps": "autosparse.recovery.gqsa_steps:GqsaSteps",
         "random_zeros": "autosparse.recovery.random_zeros:RandomZeros",
     },
     expected=Recovery,

@@ -43,6 +43,7 @@ class TrainedLayer(nn.Module):
         self.raw = nn.Parameter(weight.clone())
         self.bias = None if bias is None else nn.Parameter(bias.clone())
         self.norm: BatchNorm | None = None
+        self.stretch: nn.Parameter | None = None  # see learn_steps
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
         self.register_buffer("steps", None if steps is None else steps.clone())
 
@@ -82,6 +83,15 @@ class TrainedLayer(nn.Module):
         with torch.no_grad():
             self.mask.copy_(project(scores, self.pattern if pattern is None else pattern))
 
+    def learn_steps(self) -> None:
+        """Hold the integers, and learn what the steps of every output channel are multiplied with.
+
+        A norm behind the layer has a factor for each channel already, and takes its place.
+        """
+        self.raw.requires_grad_(False)
+        # a logarithm: steps stay positive, and one learning rate fits all of them
+        self.stretch = nn.Parameter(torch.zeros(len(self.raw)))
+
     def on_grid(self, weight: Tensor) -> Tensor:
         """The nearest points of the integer grid; the gradient passes as if nothing had happened.
 
@@ -93,7 +103,8 @@ class TrainedLayer(nn.Module):
         wide = steps_of(steps, weight.shape[1])
         largest = GRIDS[self.level.precision].largest
         rounded = (weight.detach() / wide).round_().clamp_(-largest, largest).mul_(wide)
-        return weight + (rounded - weight.detach())
+        nearest = weight + (rounded - weight.detach())
+        return nearest if self.stretch is None else nearest * self.stretch.exp()[:, None]
 
     def stored(self, weight: Tensor) -> Tensor:
         """(output channels, K) -> the shape that the file stores."""
@@ -132,7 +143,7 @@ class TrainedLayer(nn.Module):
             if self.steps is not None:
                 self.steps.mul_(factor)
         self.norm = BatchNorm(own_mean, variance, bias, factor)
-        self.bias = None
+        self.bias = self.stretch = None
 
     def compressed(self, weight: Tensor) -> CompressedWeight:
         """What the training came to, as a level has it: the norm folded, integers on their grid.
@@ -156,6 +167,8 @@ class TrainedLayer(nn.Module):
             values = weight if scale is None else weight * scale[:, None]
             return CompressedWeight((values + 0.0).numpy().astype(np.float32), bias=own_bias)
         integers = round_to_grid(weight, steps, GRIDS[self.level.precision].largest)
+        if self.stretch is not None:
+            steps = (steps.t() * self.stretch.detach().exp()).t()
         if scale is not None:
             # steps are positive: a negative factor turns the integers round, 0 makes them 0
             integers = integers * scale.sign().to(torch.int8)[:, None]

@@ -40,6 +40,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "chita": _PRUNED,
     "transposable": ("2:4:fp32", "1:4:fp32", "2:4:int8"),
     "alps": _PRUNED,
+    "nm_descent": ("2:4:fp32", "1:4:fp32", "2:4:int8"),
+    "gqsa": ("block1x4@0.5:int8", "block2x4@0.5:int8", "block1x4@0.75:int8"),
 }
 LAYERS = {
     layer.name: layer

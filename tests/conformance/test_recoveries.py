@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "irrelevant_weights": _EVERY,
     "sparse_soup": _EVERY,
     "swamp": _EVERY,
+    "gqsa_steps": ("block1x4@0.5:int8",),
     "random_zeros": _EVERY,
 }
 _CARD = ("Idea:", "Source:", "Helps when:", "Does nothing when:", "Cost:")

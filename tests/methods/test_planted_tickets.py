@@ -27,10 +27,8 @@ FOUND = {
     "magnitude": 0.54, "wanda": 0.54, "sparsegpt": 0.39, "gblm": 0.54, "dsnot": 0.75,
     "spectrum": 0.54, "net_trim": 0.86, "greedy_descent": 0.86, "chita": 0.53, "alps": 0.97,
 }  # fmt: skip
-PRUNING = [
-    name for name in METHODS.names() if METHODS.load(name).family in ("score", "solver")
-    and name != "transposable"
-]  # fmt: skip
+LAYER = Layer("fc", "n", "Gemm", "x", "y", "w", (ROWS, COLUMNS), None, transposed=True)
+PRUNING = [name for name in METHODS.names() if not METHODS.load(name).why_not(LAYER, LEVEL)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,8 +85,7 @@ def test_the_ticket_gives_the_outputs_and_cannot_be_seen(planted: Planted) -> No
 
 @pytest.mark.parametrize("name", PRUNING)
 def test_a_method_finds_as_much_of_the_ticket_as_ever(planted: Planted, name: str) -> None:
-    layer = Layer("fc", "n", "Gemm", "x", "y", "w", (ROWS, COLUMNS), None, transposed=True)
-    made = METHODS.load(name).compress(layer, planted.weight, LEVEL, planted.statistics)
+    made = METHODS.load(name).compress(LAYER, planted.weight, LEVEL, planted.statistics)
     found = overlap(planted, torch.tensor(made.values) != 0)
     assert found >= FOUND[name], f"{name} finds {found:.3f} of the ticket"
     assert found > 2 * BY_CHANCE

@@ -129,15 +129,19 @@ def planted_rows() -> Dataset:
 
 
 def trained(
-    graph: ModelGraph, recovery: Recovery, level: str = "2:4:fp32", steps: int = 400
+    graph: ModelGraph,
+    recovery: Recovery,
+    level: str = "2:4:fp32",
+    steps: int = 400,
+    weights: Weights | None = None,
 ) -> Outcome:
-    """A whole training on the planted layer."""
+    """A whole training on the planted layer, from magnitude's weights unless others are given."""
     plan = TrainingPlan(
         seconds=600.0, steps=steps, batch_size=64, logits=False, learning_rate=0.02,
         arithmetic="fp32", optimizer="adamw", patience=100, weight_decay=0.0,
     )  # fmt: skip
     levels = {"fc": Level.parse(level)}
-    student = Student(graph, levels, weights_of(graph, levels), recovery)
+    student = Student(graph, levels, weights or weights_of(graph, levels), recovery)
     return Training(graph, student, TrainingData(planted_rows(), 64, 0), plan).run()
 
 
