@@ -21,7 +21,7 @@ from autosparse.evaluation import read_environment
 from autosparse.levels import Level
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
-from autosparse.model_graph import ModelGraph, load_model
+from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery import StatisticsCorrection
 from benchmarks.benchmark import Request
@@ -46,7 +46,7 @@ class SolverScale:
 
     models: tuple[str, ...] = _MODELS
     methods: tuple[str, ...] = ()
-    """Empty for every method that makes zeros."""
+    """Empty for every method that makes the level."""
     draws: int = 3
     """Sets of calibration images."""
     validation: int = 2000
@@ -78,7 +78,7 @@ def _model_rows(request: Request, scale: SolverScale, name: str, environment: st
     files = ModelRequest(request.assets, request.directory, sizes)
     validation = read_images(asset(files, "data/cifar10_valid.npz"), slice(0, scale.validation))
     graph = load_model(asset(files, f"models/{name}.onnx"))
-    methods = scale.methods or zero_makers()
+    makers = {level: scale.methods or zero_makers(level, graph.layers[1:-1]) for level in BARS}
     drops: dict[tuple[str, str], list[float]] = {}
     for draw in range(scale.draws):
         start = draw * _CALIBRATION_ROWS
@@ -87,17 +87,19 @@ def _model_rows(request: Request, scale: SolverScale, name: str, environment: st
         )
         study = Study.of(graph, images.images, validation)
         for level in BARS:
-            for method in methods:
+            for method in makers[level]:
                 drops.setdefault((level, method), []).append(study.drop(level, method))
                 request.say(f"{name}, {level}+{method}: {drops[level, method][-1]:.2f} points lost")
     for level in BARS:
-        of_level = {method: drops[level, method] for method in methods}
+        of_level = {method: drops[level, method] for method in makers[level]}
         yield from drop_rows(name, level, of_level, environment)
 
 
-def zero_makers() -> tuple[str, ...]:
-    """Names of the methods that do more than round."""
-    return tuple(name for name in METHODS.names() if METHODS.load(name).family != "rounding")
+def zero_makers(level: str, layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Names of the methods that make a level of one of the layers at least."""
+    wanted = Level.parse(level)
+    able = ((name, METHODS.load(name).why_not) for name in METHODS.names())
+    return tuple(name for name, why_not in able if any(not why_not(la, wanted) for la in layers))
 
 
 def drop_rows(

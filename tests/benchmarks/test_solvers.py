@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autosparse.model_graph import Layer
 from benchmarks.solvers import BARS, drop_rows, zero_makers
 
 LEVEL = "unstructured@0.7:fp32"
@@ -27,7 +28,10 @@ def test_the_best_must_stay_under_the_bar_too() -> None:
     assert [row.holds for row in drop_rows("net", LEVEL, drops, "here")] == [None, False]
 
 
-def test_methods_that_only_round_are_left_out() -> None:
-    makers = zero_makers()
-    assert {"magnitude", "sparsegpt", "alps"} <= set(makers)
-    assert not {"round_to_nearest", "gptq"} & set(makers)
+def test_methods_that_do_not_make_the_level_are_left_out() -> None:
+    conv = Layer("conv", "n", "Conv", "x", "y", "w", (8, 8, 3, 3), None)
+    everywhere = {"magnitude", "sparsegpt", "alps"}
+    unstructured, of_four = (set(zero_makers(level, [conv])) for level in (LEVEL, "2:4:fp32"))
+    assert everywhere <= unstructured & of_four
+    assert not {"round_to_nearest", "gptq", "gqsa"} & (unstructured | of_four)
+    assert {"transposable", "nm_descent"} <= of_four - unstructured
