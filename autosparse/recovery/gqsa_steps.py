@@ -6,7 +6,8 @@ one, the method `gqsa`: once blocks and integers are chosen, only what they are 
 fitted, through the whole model. A layer has a step for each output channel here, so that is one
 number for each of them, and its bias; where a convolution got its norm back, the norm's scale is
 that number. Layers without zeros, and those without integers, are trained as by `fine_tune`.
-Helps when: there are too few rows for training all weights, or the integers must stay as they are.
+Helps when: the integers must stay as they are to the bit, and steps that were right layer by layer
+are wrong for the whole. It is no remedy for few rows: see the figures in docs/recovery.md.
 Does nothing when: integers are wrong: no step makes up for a weight that should not be zero.
 Cost: a training.
 """
