@@ -29,7 +29,7 @@ from api.scheduler import Scheduler
 from api.service import Service
 from api.settings import ServerSettings
 from api.tracking import tracking
-from autosparse.client.records import NewKey
+from autosparse.client.key_records import NewKey
 from autosparse.errors import ConfigError, WorkerError
 
 _log = logging.getLogger("autosparse.server")

@@ -13,7 +13,8 @@ from api.metrics import REGISTRY
 from api.service import Admin, Id, TheService
 from api.tables import JobRow, LaneRow, UploadRow
 from api.uploads import check_name
-from autosparse.client.records import KeyInfo, NewKey, Page, Scope
+from autosparse.client.key_records import KeyInfo, NewKey, Scope
+from autosparse.client.records import Page
 from autosparse.errors import ConfigError
 
 router = APIRouter()
@@ -60,7 +61,7 @@ def make_key(
     """Make a key. The answer holds it once; only its digest is stored."""
     if not scopes:
         raise ConfigError("a key needs at least one scope", hint="read, submit or admin")
-    return keys.make_key(service.database, check_name(name), scopes)
+    return keys.make_key(service.database, check_name(name), scopes, caller.id)
 
 
 @router.get("/v1/keys", tags=["keys"])
@@ -71,5 +72,5 @@ def list_keys(service: TheService, caller: Admin) -> Page[KeyInfo]:
 
 @router.delete("/v1/keys/{key_id}", tags=["keys"])
 def revoke_key(key_id: Id, service: TheService, caller: Admin) -> KeyInfo:
-    """Make a key void at once. What it owns stays."""
-    return keys.revoke_key(service.database, key_id)
+    """Make a key void at once. What it owns stays, and so does the last key with `admin`."""
+    return keys.revoke_key(service.database, key_id, caller.id)

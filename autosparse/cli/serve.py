@@ -14,7 +14,7 @@ from autosparse.errors import NotInstalledError
 
 if TYPE_CHECKING:
     from api.settings import ServerSettings
-    from autosparse.client.records import NewKey
+    from autosparse.client.key_records import NewKey
 
 _EXTRA = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "cronsim", "fsspec")
 _UNLESS_GIVEN = argparse.SUPPRESS  # what is not given may be in the environment

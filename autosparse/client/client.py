@@ -14,6 +14,7 @@ from typing import Any, Self
 import yaml
 
 from autosparse.client.http import Transport
+from autosparse.client.keys import Keys
 from autosparse.client.pieces import LARGE_BYTES, send_in_pieces
 from autosparse.client.records import (
     ENDED,
@@ -67,6 +68,7 @@ class Client:
         )
         self.schedules = Schedules(self._transport, self._uploaded)
         self.webhooks = Webhooks(self._transport)
+        self.keys = Keys(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 JobState = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
 JobKind = Literal["search", "resolve", "reverify", "refresh_atlas"]
-Scope = Literal["read", "submit", "admin"]
 ENDED: frozenset[str] = frozenset({"finished", "failed", "cancelled"})
 Item = TypeVar("Item")
 
@@ -360,25 +359,3 @@ class LinkInfo(Record):
     """Path and query, on the same server."""
     expires: float
     """Until when it opens."""
-
-
-class KeyInfo(Record):
-    """A bearer key, without its secret."""
-
-    id: str
-    """Begins with `key_`."""
-    name: str
-    """For people."""
-    scopes: tuple[Scope, ...]
-    """What it may do."""
-    created: float
-    """When it was made."""
-    revoked: float | None = None
-    """Since when it is void."""
-
-
-class NewKey(KeyInfo):
-    """A key as it is told once, when it is made."""
-
-    key: str
-    """What goes behind `Authorization: Bearer`. Only its digest is stored."""

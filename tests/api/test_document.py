@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from autosparse.client import records, schedule_records, webhook_records
+from autosparse.client import key_records, records, schedule_records, webhook_records
 from autosparse.client.records import Record
 from tests.api.live_service import LiveService
 
+MODULES = (records, key_records, schedule_records, webhook_records)
 EXAMPLES = [
     (kind, example)
-    for kind in {**vars(records), **vars(schedule_records), **vars(webhook_records)}.values()
+    for kind in {name: kind for module in MODULES for name, kind in vars(module).items()}.values()
     if isinstance(kind, type) and issubclass(kind, Record)
     for example in (kind.model_config.get("json_schema_extra") or {}).get("examples", [])  # type: ignore[union-attr]
 ]
@@ -21,7 +22,7 @@ EXAMPLES = [
 def test_there_are_examples() -> None:
     assert {kind.__name__ for kind, _ in EXAMPLES} >= {
         "ModelInfo", "JobInfo", "EventInfo", "ScheduleInfo", "RunInfo",
-        "WebhookInfo", "DeliveryInfo",
+        "WebhookInfo", "DeliveryInfo", "KeyInfo", "NewKey",
     }  # fmt: skip
 
 

@@ -255,3 +255,16 @@ def test_a_service_cannot_write_elsewhere(
     with patient(url, []) as client, pytest.raises(BundleError, match="outside"):
         client.fetch("job_a", tmp_path / "in" / "bundle")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_keys_are_made_listed_and_revoked(client: Client) -> None:
+    made = client.keys.make("continuous integration")
+    assert made.scopes == ("read", "submit")
+    assert made.key.startswith(f"{made.id}.")
+    assert made.key not in str(client.keys.list())
+    assert client.keys.list()[0].id == made.id
+    assert client.keys.revoke(made.id).revoked is not None
+    with pytest.raises(ConflictError, match="last"):
+        client.keys.revoke(client.keys.list()[1].id)
+    with pytest.raises(ConfigError, match="no key's id"):
+        client.keys.revoke("../jobs/job_a")

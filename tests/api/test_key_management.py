@@ -1,0 +1,131 @@
+"""Making and revoking keys: who may, what is written down, and that nobody locks everybody out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from api.keys import OPEN_KEY, make_key, revoke_key
+from api.tables import KeyRow
+from autosparse.errors import ConflictError
+from tests.api.live_service import LiveService, live_service
+
+
+def made(live: LiveService, *scopes: str) -> tuple[str, dict[str, str]]:
+    """The id of a new key, and the header that carries it."""
+    answer = live.http.post("/v1/keys", json={"name": "made", "scopes": list(scopes)})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"], {"Authorization": f"Bearer {answer.json()['key']}"}
+
+
+def own_id(live: LiveService) -> str:
+    return live.key.partition(".")[0]
+
+
+def test_the_last_key_that_makes_others_stays(live: LiveService) -> None:
+    first = own_id(live)
+    made(live, "read", "submit")
+    refused = live.http.delete(f"/v1/keys/{first}")
+    assert refused.status_code == 409
+    assert "serve --new-key" in refused.json()["hint"]
+    second, header = made(live, "admin")
+    revoked = live.http.delete(f"/v1/keys/{first}").json()["revoked"]
+    assert live.http.get("/v1/keys").status_code == 401
+    # a void key counts for nothing, and revoking it again changes nothing
+    assert live.http.delete(f"/v1/keys/{second}", headers=header).status_code == 409
+    again = live.http.delete(f"/v1/keys/{first}", headers=header)
+    assert (again.status_code, again.json()["revoked"]) == (200, revoked)
+
+
+def test_of_two_that_revoke_each_other_one_stays(live: LiveService) -> None:
+    database = live.service.database
+    ids = [own_id(live), made(live, "admin")[0]]
+    together, refused = threading.Barrier(2), list[str]()
+
+    def revoke(id_: str) -> None:
+        together.wait()
+        try:
+            revoke_key(database, id_)
+        except ConflictError:
+            refused.append(id_)
+
+    threads = [threading.Thread(target=revoke, args=(id_,)) for id_ in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.reading() as session:
+        left = [id_ for id_ in ids if session.get_one(KeyRow, id_).revoked is None]
+    assert left == refused
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("scopes", [("read",), ("submit",), ("read", "submit")])
+def test_a_key_without_admin_manages_none(live: LiveService, scopes: tuple[str, ...]) -> None:
+    """Not others, not itself, and it makes none with more than it has."""
+    mine, header = made(live, *scopes)
+    tried = [
+        live.http.get("/v1/keys", headers=header),
+        live.http.post("/v1/keys", json={"name": "x", "scopes": ["admin"]}, headers=header),
+        live.http.post("/v1/keys", json={"name": "x", "scopes": list(scopes)}, headers=header),
+        *(live.http.delete(f"/v1/keys/{id_}", headers=header) for id_ in (mine, own_id(live))),
+    ]
+    assert [answer.status_code for answer in tried] == [403] * 5
+    assert "'admin'" in tried[0].json()["detail"]
+    listed = live.http.get("/v1/keys").json()["items"]
+    assert {key["id"] for key in listed} == {mine, own_id(live)}
+    assert not any(key["revoked"] for key in listed)
+
+
+def test_a_key_with_admin_alone_sees_no_things(live: LiveService) -> None:
+    _, header = made(live, "admin")
+    assert live.http.get("/v1/keys", headers=header).status_code == 200
+    for path in ("/v1/jobs", "/v1/models", "/v1/targets", "/v1/schedules", "/v1/webhooks"):
+        assert live.http.get(path, headers=header).status_code == 403, path
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"name": "x", "scopes": []}, {"name": "x", "scopes": ["root"]}, {"scopes": ["read"]},
+        {"name": "x" * 201, "scopes": ["read"]}, {"name": "a\nb", "scopes": ["read"]},
+        {"name": "x"}, {"name": 1, "scopes": ["read"]}, {"name": "x", "scopes": "read"},
+    ],
+)  # fmt: skip
+def test_a_bad_key_is_not_made(live: LiveService, asked: dict[str, Any]) -> None:
+    assert live.http.post("/v1/keys", json=asked).status_code == 422
+    assert len(live.http.get("/v1/keys").json()["items"]) == 1
+
+
+def test_what_is_no_key_is_not_revoked(live: LiveService) -> None:
+    for id_ in ("key_none", OPEN_KEY, "job_1"):
+        assert live.http.delete(f"/v1/keys/{id_}").status_code == 404
+
+
+def test_what_stands_for_everybody_is_no_key(tmp_path: Any, inspector: Any) -> None:
+    """Were it revoked, webhooks of a server without keys would fall silent."""
+    with live_service(tmp_path / "home", inspector, keys=False) as live:
+        assert OPEN_KEY not in live.http.get("/v1/keys").text
+        assert live.http.delete(f"/v1/keys/{OPEN_KEY}").status_code == 404
+
+
+def test_it_is_written_down_who_did_what(
+    live: LiveService, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "autosparse.audit")
+    id_, header = made(live, "read")
+    for _ in range(2):  # the second changes nothing
+        live.http.delete(f"/v1/keys/{id_}")
+    at_the_server = make_key(live.service.database, "lost", ("admin",)).id
+    told = [json.loads(line.message) for line in caplog.records if line.name == "autosparse.audit"]
+    assert [(line["key"], line["done"], line["by"]) for line in told] == [
+        (id_, "made", own_id(live)),
+        (id_, "revoked", own_id(live)),
+        (at_the_server, "made", "the server"),
+    ]
+    assert told[0]["scopes"] == ["read"]
+    assert header["Authorization"].partition(".")[2] not in caplog.text
