@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from api.gatekeeping import Gatekeeper
 from api.problem_answers import PROBLEM_ANSWERS, answer_with_problems
 from api.routes import (
+    atlases,
     deliveries,
     jobs,
     operations,
@@ -21,7 +22,7 @@ from api.routes import (
 from api.service import Service
 
 _PARTS = (
-    uploads, pending_uploads, jobs, deliveries, schedules, webhooks, operations, pages,
+    uploads, pending_uploads, jobs, atlases, deliveries, schedules, webhooks, operations, pages,
 )  # fmt: skip
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _DESCRIPTION = """\

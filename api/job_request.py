@@ -37,6 +37,7 @@ DATASET_FIELDS = tuple(
 MAY_CHANGE = ("latency_budget", "max_drop", "strict", "strategy", "trials", "time_limit")
 # How many processes work at a job is a matter of the machine, not of the job.
 _SERVERS_OWN = frozenset({"schema_version", "workers"})
+_OF_A_TARGET = "Id of a target. The device to run on; without it, this server as it is."
 _MOST_PRIORITY = 1000
 _LONGEST_NAME = 200
 OWN_FIELDS: Mapping[str, dict[str, JsonValue]] = {
@@ -125,13 +126,18 @@ def job_schema() -> dict[str, Any]:
 def property_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """A configuration's field as a client may give it."""
     told: dict[str, Any] = {key: schema[key] for key in ("description", "default") if key in schema}
-    if name in (MODEL_FIELD, TARGET_FIELD, *DATASET_FIELDS):
+    if name == TARGET_FIELD:
+        return {**told, "type": "string", "description": _OF_A_TARGET}
+    if name in (MODEL_FIELD, *DATASET_FIELDS):
         return {**told, "type": "string", "description": f"Id of an upload. {told['description']}"}
     if name in _chosen_names():
         return {**told, "type": "string", "enum": list(_chosen_names()[name])}
     if name == "time_limit":
         return {**told, "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}
     if "$ref" in json.dumps(schema):
+        # a class of ours is spelled in JSON as it is on the command line
+        if schema.get("type") == "array":
+            return {**told, "type": "array", "items": {"type": "string"}}
         return {**told, "type": "string"}
     return schema
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -18,14 +17,13 @@ from api.ownership import missing, owned_row
 from api.service import Service
 from api.settings import ServerSettings
 from api.tables import JobUploadRow, PendingRow, ScheduleNeedRow, TargetRow, UploadRow
+from api.target_request import read_target
 from autosparse.client.records import DatasetInfo, ModelInfo, TargetInfo
 from autosparse.errors import (
     ConfigError,
     ConflictError,
     QuotaError,
-    first_problem,
 )
-from autosparse.evaluation import Target
 
 
 @dataclass(frozen=True)
@@ -103,23 +101,14 @@ def store_upload(
     return describe_upload(row)
 
 
-def store_target(service: Service, caller: Caller, document: dict[str, Any]) -> TargetInfo:
+def store_target(service: Service, caller: Caller, fields: Mapping[str, JsonValue]) -> TargetInfo:
     """Keep a target file.
 
     Raises:
-        ConfigError: it does not follow the schema.
+        ConfigError: it does not follow the schema, or lies elsewhere.
         QuotaError: the key has too many.
     """
-    try:
-        target = Target.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(f"the target: {first_problem(error)}") from error
-    if target.address:
-        # it would connect to whatever the server can reach, with a file of the server as key
-        raise ConfigError(
-            "the target has an address: the service measures on its own device only",
-            hint="run `autosparse optimize` where the agent can be reached",
-        )
+    target = read_target(fields)
     row = TargetRow(
         id=new_id("tgt"), owner=caller.id, name=check_name(target.name), created=time.time(),
         document=target.model_dump(mode="json"),

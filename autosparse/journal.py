@@ -59,16 +59,35 @@ class Journal(Generic[Record]):
             whole = content.rfind(b"\n") + 1
             if whole < len(content):
                 file.truncate(whole)
-        records: list[Record] = []
-        for number, line in enumerate(content[:whole].splitlines(), start=1):
-            try:
-                records.append(self._type.model_validate_json(line))
-            except (ValidationError, ConfigError) as error:
-                raise StorageError(
-                    f"line {number} of {self.path} is damaged: {first_problem(error)}",
-                    hint="restore the file, or start again with another output directory",
-                ) from error
-        return records
+        return _parsed(self.path, content[:whole], self._type)
+
+
+def read_journal(path: Path, record_type: type[Record]) -> list[Record]:
+    """What is in a journal that another process may be writing: the file is left as it is.
+
+    Returns:
+        Every record whose line is whole; none where there is no file.
+
+    Raises:
+        StorageError: a line is damaged.
+    """
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    return _parsed(path, content[: content.rfind(b"\n") + 1], record_type)
+
+
+def _parsed(path: Path, lines: bytes, record_type: type[Record]) -> list[Record]:
+    records: list[Record] = []
+    for number, line in enumerate(lines.splitlines(), start=1):
+        try:
+            records.append(record_type.model_validate_json(line))
+        except (ValidationError, ConfigError) as error:
+            raise StorageError(
+                f"line {number} of {path} is damaged: {first_problem(error)}",
+                hint="restore the file, or start again with another output directory",
+            ) from error
+    return records
 
 
 def write_journal(path: Path, records: Sequence[BaseModel]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from autosparse.errors import StorageError
-from autosparse.journal import Journal, stored_safely
+from autosparse.journal import Journal, read_journal, stored_safely
 
 
 class Note(BaseModel):
@@ -138,3 +138,18 @@ def test_what_is_no_error_of_the_disk_goes_through() -> None:
 def test_a_journal_in_a_directory_that_is_gone_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="No such file or directory"):
         open_notes(tmp_path / "gone" / "notes.jsonl").append(Note(number=1))
+
+
+def test_what_another_process_writes_is_read_without_touching_it(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    assert read_journal(path, Note) == []
+    assert not path.exists()
+    journal = open_notes(path)
+    journal.append(Note(number=1))
+    torn = path.read_bytes() + b'{"number": 2'
+    path.write_bytes(torn)
+    assert read_journal(path, Note) == [Note(number=1)]
+    assert path.read_bytes() == torn
+    path.write_bytes(b"no note\n")
+    with pytest.raises(StorageError, match="line 1"):
+        read_journal(path, Note)

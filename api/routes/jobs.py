@@ -14,10 +14,12 @@ from api.job_kinds import RESOLVE, REVERIFY, SEARCH
 from api.job_request import JobRequest, ResumeRequest
 from api.keys import Caller
 from api.kind_requests import ResolveRequest, ReverifyFields
+from api.layer_levels import layers_of
 from api.paging import After, Limit, page_of
 from api.service import Id, Reader, Service, Submitter, TheService
 from api.submission import accept_job
 from api.tables import JobRow
+from autosparse.client.layer_records import LayerInfo
 from autosparse.client.records import JobInfo, JobKind, Page, TrialInfo
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -25,7 +27,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(max_length=200, description="The same key leads to the same job, however often sent."),
 ]
-VerdictName = Literal["met", "latency-infeasible", "not-found-within-limits"]
+VerdictName = Literal["met", "latency-infeasible", "not-found-within-limits", "simulated"]
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 
 
@@ -38,7 +40,7 @@ def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> JobInfo:
     """Submit a job. It is checked against the model and the data before it is accepted."""
-    return _accepted(service, caller, SEARCH, asked.root, idempotency_key, response)
+    return accepted(service, caller, SEARCH, asked.root, idempotency_key, response)
 
 
 def _chosen(
@@ -99,7 +101,7 @@ def resolve_job(
 ) -> JobInfo:
     """Answer another budget from what a finished job measured, as a new job."""
     fields = {**asked.root, "job": job_id}
-    return _accepted(service, caller, RESOLVE, fields, idempotency_key, response)
+    return accepted(service, caller, RESOLVE, fields, idempotency_key, response)
 
 
 @router.post("/{job_id}:reverify", status_code=202)
@@ -114,7 +116,7 @@ def reverify_job(
     """Measure and evaluate a delivered bundle again, as a new job."""
     given = {} if asked is None else asked.model_dump(mode="json", exclude_unset=True)
     fields = {**given, "job": job_id}
-    return _accepted(service, caller, REVERIFY, fields, idempotency_key, response)
+    return accepted(service, caller, REVERIFY, fields, idempotency_key, response)
 
 
 @router.get("/{job_id}")
@@ -154,7 +156,15 @@ def list_front(job_id: Id, service: TheService, caller: Reader) -> Page[TrialInf
         return Page(items=tuple(jobs.pareto_front(jobs.trials_of(session, job))))
 
 
-def _accepted(
+@router.get("/{job_id}/layers")
+def list_layers(job_id: Id, service: TheService, caller: Reader) -> Page[LayerInfo]:
+    """What every level is worth to every layer, as far as it was measured."""
+    with service.database.reading() as session:
+        job = jobs.find_job(session, caller, job_id)
+        return Page(items=layers_of(service, session, job))
+
+
+def accepted(
     service: Service,
     caller: Caller,
     kind: str,
@@ -162,6 +172,7 @@ def _accepted(
     key: str | None,
     response: Response,
 ) -> JobInfo:
+    """Accept a job of any kind: its answer, with where it is and whether it was there before."""
     row, is_new = accept_job(service, caller, kind, fields, key)
     response.headers["Location"] = f"/v1/jobs/{row.id}"
     if not is_new:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header
 from fastapi.responses import HTMLResponse, Response
 
 from api import jobs
 from api.deliverables import deliverables
+from api.delivered_atlas import delivered_atlas
+from api.live_anytime import live_anytime
 from api.live_front import live_front
 from api.service import Id, Reader, TheService
 from api.signed_links import make_link
@@ -24,7 +26,8 @@ _TYPES = {
     "html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
 }  # fmt: skip
-_OF_THE_REPORT = ("report.css", "report.js")
+_OF_THE_REPORT = ("report.css", "atlas.css", "report.js")
+_SHOWN = ("report.html", "atlas.html")
 # Only files of this server, and no form or frame that could carry a key elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -50,15 +53,35 @@ def get_part(name: str, if_none_match: IfNoneMatch = None) -> Response:
     return _answer(name, if_none_match)
 
 
-@router.get(
-    "/v1/jobs/{job_id}/front", tags=["jobs"], response_class=HTMLResponse,
-    responses={200: {"content": {"text/html": {}}}},
-)  # fmt: skip
+_PIECE: dict[str, Any] = {
+    "tags": ["jobs"], "response_class": HTMLResponse,
+    "responses": {200: {"content": {"text/html": {}}}},
+}  # fmt: skip
+"""What the pieces of pages have in common that are drawn here, in the report's style."""
+
+
+@router.get("/v1/jobs/{job_id}/front", **_PIECE)
 def get_front(job_id: Id, service: TheService, caller: Reader) -> HTMLResponse:
     """The plot of quality against latency so far, as a piece of a page in the report's style."""
     with service.database.reading() as session:
-        page = live_front(session, jobs.find_job(session, caller, job_id))
+        page = live_front(service, session, jobs.find_job(session, caller, job_id))
     return HTMLResponse(page, headers=_HEADERS)
+
+
+@router.get("/v1/jobs/{job_id}/anytime", **_PIECE)
+def get_anytime(job_id: Id, service: TheService, caller: Reader) -> HTMLResponse:
+    """How good the best answer was after how much work, as a piece of a page like the front."""
+    with service.database.reading() as session:
+        page = live_anytime(service, session, jobs.find_job(session, caller, job_id))
+    return HTMLResponse(page, headers=_HEADERS)
+
+
+@router.get("/v1/jobs/{job_id}/atlas", **_PIECE)
+def get_atlas(job_id: Id, service: TheService, caller: Reader) -> HTMLResponse:
+    """Latency over sparsity of every layer shape of an atlas, as a piece of a page."""
+    with service.database.reading() as session:
+        jobs.find_job(session, caller, job_id)
+    return HTMLResponse(delivered_atlas(service, job_id), headers=_HEADERS)
 
 
 @router.post("/v1/jobs/{job_id}/links", status_code=201, tags=["jobs"])
@@ -84,7 +107,7 @@ def make_delivery_link(
         if artifact not in deliverables(service, job_id):
             raise NotFoundError(f"the job delivered no file {artifact!r}")
         path = f"/v1/jobs/{job_id}/artifacts/{artifact}"
-    return make_link(service.database, caller, path, show=artifact == "report.html")
+    return make_link(service.database, caller, path, show=artifact in _SHOWN)
 
 
 def _answer(name: str, known: str | None) -> Response:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api import uploads
 from api.file_store import Received, too_large
 from api.paging import After, Limit, page_of
 from api.service import Id, Reader, Service, Submitter, TheService
 from api.tables import TargetRow, UploadRow
+from api.target_request import TargetRequest
 from autosparse.client.records import DatasetInfo, ModelInfo, Page, TargetInfo
 from autosparse.errors import RequestError
 
@@ -90,16 +91,13 @@ router.include_router(_routes(uploads.DATASET, "an npz file of plain arrays"))
 
 @router.post("/targets", status_code=201, tags=["targets"])
 def store_target(
+    asked: TargetRequest,
     response: Response,
     service: TheService,
     caller: Submitter,
-    document: Annotated[
-        dict[str, Any],
-        Body(examples=[{"name": "edge-box", "backend": "onnxruntime", "threads": 2}]),
-    ],
 ) -> TargetInfo:
     """Store a target: the fields of a target file."""
-    made = uploads.store_target(service, caller, document)
+    made = uploads.store_target(service, caller, asked.root)
     response.headers["Location"] = f"/v1/targets/{made.id}"
     return made
 

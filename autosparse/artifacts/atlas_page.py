@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from autosparse.artifacts.atlas_chart import AtlasDrawing, atlas_drawings, mark_words
 from autosparse.artifacts.atlas_data import AtlasData, break_even_words, summary, whole_file
-from autosparse.artifacts.report import render_page
+from autosparse.artifacts.report import render_page, render_part
 from autosparse.artifacts.report_words import (
     GAP,
     UNKNOWN,
@@ -75,8 +76,24 @@ class FamilyView:
 
 def render_atlas(data: AtlasData) -> str:
     """Return the atlas as one HTML document."""
+    return render_page("atlas.html", _sections(data, "h2"), ("atlas.css",))
+
+
+def render_shapes(data: AtlasData) -> str:
+    """Break-evens and charts alone, as a piece of a page that has the atlas's style."""
+    return render_part("atlas_part.html", **_sections(data, "h3"))
+
+
+def _sections(data: AtlasData, heading: str) -> dict[str, Any]:
+    """Everything the templates name.
+
+    Args:
+        data: the atlas.
+        heading: tag of the headings of layer shapes.
+    """
     families, whole = data.families, whole_file(data)
-    sections = {
+    return {
+        "heading": heading,
         "data": data,
         "model_name": short(data.model),
         "summary": summary(data.entries),
@@ -99,7 +116,6 @@ def render_atlas(data: AtlasData) -> str:
         ],
         "target_yaml": data.target.to_yaml(),
     }
-    return render_page("atlas.html", sections, ("atlas.css",))
 
 
 def _entry(entry: AtlasEntry, families: tuple[str, ...]) -> EntryView:

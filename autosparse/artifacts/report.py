@@ -65,7 +65,17 @@ def render_page(template: str, sections: Mapping[str, Any], styles: Sequence[str
 
 def render_front(source: FrontSource) -> str:
     """The quality-latency plot alone, as a piece of a page that has the report's style."""
-    return _environment().get_template("front_plot.html").render(front=front_view(source))
+    return render_part("front_plot.html", front=front_view(source))
+
+
+def render_part(template: str, **sections: Any) -> str:
+    """A piece of a page that has the report's style and script.
+
+    Args:
+        template: name of its template.
+        **sections: everything the template names.
+    """
+    return _environment().get_template(template).render(**sections)
 
 
 @cache

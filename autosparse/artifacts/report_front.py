@@ -102,7 +102,7 @@ def front_view(data: FrontSource) -> FrontView:
         ),
         summary=_summary(trials, front, data),
         percentile=contract.percentile,
-        y_title=_y_title(quality),
+        y_title=drop_title(quality),
         budget_label=f"budget {budget_words(contract)}",
         allowed_label=f"max_drop {max_drop_words(contract.max_drop, quality)}",
         kinds=frozenset(p.kind for p in places),
@@ -187,7 +187,8 @@ def _row(trial: TrialPoint, data: FrontSource, quality: QualityWords) -> FrontRo
     )
 
 
-def _y_title(quality: QualityWords) -> str:
+def drop_title(quality: QualityWords) -> str:
+    """Of an axis that drops are told on: what of, and in what unit."""
     title = quality.name if quality.is_divergence else f"Drop of {quality.name}"
     title = title[:1].upper() + title[1:]
     return f"{title} ({quality.unit})" if quality.unit else title

@@ -154,6 +154,19 @@ class Client:
         path = f"/v1/jobs/{_part(job_id)}:reverify"
         return self._accepted(path, {"tolerance": tolerance}, idempotency_key)
 
+    def refresh_atlas(
+        self, model: Path | str, *, idempotency_key: str | None = None, **wishes: Any
+    ) -> JobInfo:
+        """Measure every level of a model's layer shapes, as a new job that delivers an atlas.
+
+        Args:
+            model: ONNX file, zip, or id of an uploaded model.
+            idempotency_key: the same key leads to the same job; without it, a new one is drawn.
+            **wishes: as for `autosparse profile`: `target`, `calibration`, `levels` ...
+        """
+        request = self._uploaded({**wishes, "model": model})
+        return self._accepted("/v1/atlases", request, idempotency_key)
+
     def _accepted(self, path: str, request: dict[str, Any], key: str | None) -> JobInfo:
         """Send a request that may be sent again: its key leads to the same job."""
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(16)}

@@ -283,7 +283,7 @@ class JobInfo(Record):
     best: TrialInfo | None = None
     """The best trial so far that meets the contract."""
     verdict: str | None = None
-    """met, latency-infeasible or not-found-within-limits, once finished."""
+    """met, latency-infeasible, not-found-within-limits or simulated, once finished."""
     exit_code: int | None = None
     """What `autosparse optimize` would exit with."""
     problem: ProblemInfo | None = None

@@ -15,9 +15,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from autosparse.errors import AutoSparseError
-from autosparse.journal import Journal, stored_safely
+from autosparse.journal import Journal, read_journal, stored_safely
 from autosparse.levels.level import Level
 from autosparse.levels.weights import CompressedWeight
+
+_CELLS = "cells.jsonl"
 
 
 class Cell(BaseModel):
@@ -97,6 +99,16 @@ def _file_name(layer: str, level: Level) -> str:
     return hashlib.sha256(f"{layer}\0{level}".encode()).hexdigest()[:24]
 
 
+def read_cells(directory: Path) -> tuple[Cell, ...]:
+    """The cells of a table that another process may be building; nothing is written.
+
+    Raises:
+        StorageError: a cell is damaged.
+    """
+    found = read_journal(directory / _CELLS, Cell)
+    return tuple({(cell.layer, cell.level): cell for cell in found}.values())
+
+
 class LevelTable:
     """Cells in a journal, weights in files beside it. The last record of a cell counts."""
 
@@ -105,7 +117,7 @@ class LevelTable:
         self.files = WeightFiles(directory / "weights")
         with stored_safely(directory):
             self.files.directory.mkdir(parents=True, exist_ok=True)
-        self._journal = Journal(directory / "cells.jsonl", Cell)
+        self._journal = Journal(directory / _CELLS, Cell)
         self._cells = {(c.layer, c.level): c for c in self._journal.records}
 
     def cells(self) -> tuple[Cell, ...]:

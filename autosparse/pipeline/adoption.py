@@ -14,7 +14,7 @@ from pathlib import Path
 from autosparse.evaluation import Comparison, Contract, Measurement, Percentile
 from autosparse.journal import Journal, is_full, stored_safely, write_journal
 from autosparse.levels import Level, Recipe
-from autosparse.levels.table import Cell
+from autosparse.levels.table import Cell, read_cells
 from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.layer_groups import Groups
 from autosparse.pipeline.ledger import Ledger
@@ -81,7 +81,7 @@ class Adoption:
         may = _by_cell(new)
         options = Counter(choice.layer.name for choice in new if choice.searched)
         cells: list[Cell] = []
-        for cell in self._source_cells():
+        for cell in read_cells(self.source.table):
             choice = may.get((cell.layer, cell.level))
             if choice is None or not choice.searched:
                 reason = choice.reason if choice else f"{cell.layer}: not asked for any more"
@@ -98,11 +98,6 @@ class Adoption:
                 _link(path, directory / "weights" / path.name)
         write_journal(directory / "cells.jsonl", cells)
         return len(cells)
-
-    def _source_cells(self) -> list[Cell]:
-        copy = self.workspace.scratch("source") / "cells.jsonl"
-        shutil.copyfile(self.source.table / "cells.jsonl", copy)
-        return list({(c.layer, c.level): c for c in Journal(copy, Cell).records}.values())
 
     def take_trials(
         self, choices: Sequence[Choice], groups: Groups, contract: Contract

@@ -60,3 +60,12 @@ def s3(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> str:
     # one that is away is away: waiting for it is no part of these tests
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     return f"s3://{uuid.uuid4()}/delivered"
+
+
+@pytest.fixture(scope="module")
+def shared_live(
+    tmp_path_factory: pytest.TempPathFactory, inspector: Inspector
+) -> Iterator[LiveService]:
+    """A service for all tests of a module, each of which has jobs of its own."""
+    with live_service(tmp_path_factory.mktemp("shared") / "home", inspector) as service:
+        yield service

@@ -6,11 +6,17 @@ from typing import Any
 
 import pytest
 
-from autosparse.client import key_records, records, schedule_records, webhook_records
+from autosparse.client import (
+    key_records,
+    layer_records,
+    records,
+    schedule_records,
+    webhook_records,
+)
 from autosparse.client.records import Record
 from tests.api.live_service import LiveService
 
-MODULES = (records, key_records, schedule_records, webhook_records)
+MODULES = (records, key_records, layer_records, schedule_records, webhook_records)
 EXAMPLES = [
     (kind, example)
     for kind in {name: kind for module in MODULES for name, kind in vars(module).items()}.values()

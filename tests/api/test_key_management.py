@@ -64,14 +64,13 @@ def test_of_two_that_revoke_each_other_one_stays(live: LiveService) -> None:
     assert len(left) == 1
 
 
-@pytest.mark.parametrize("scopes", [("read",), ("submit",), ("read", "submit")])
-def test_a_key_without_admin_manages_none(live: LiveService, scopes: tuple[str, ...]) -> None:
-    """Not others, not itself, and it makes none with more than it has."""
-    mine, header = made(live, *scopes)
+def test_a_key_without_admin_manages_none(live: LiveService) -> None:
+    """Not others, not itself, and it makes none, with more than it has or without."""
+    mine, header = made(live, "read", "submit")
     tried = [
         live.http.get("/v1/keys", headers=header),
         live.http.post("/v1/keys", json={"name": "x", "scopes": ["admin"]}, headers=header),
-        live.http.post("/v1/keys", json={"name": "x", "scopes": list(scopes)}, headers=header),
+        live.http.post("/v1/keys", json={"name": "x", "scopes": ["read"]}, headers=header),
         *(live.http.delete(f"/v1/keys/{id_}", headers=header) for id_ in (mine, own_id(live))),
     ]
     assert [answer.status_code for answer in tried] == [403] * 5
@@ -88,16 +87,16 @@ def test_a_key_with_admin_alone_sees_no_things(live: LiveService) -> None:
         assert live.http.get(path, headers=header).status_code == 403, path
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {"name": "x", "scopes": []}, {"name": "x", "scopes": ["root"]}, {"scopes": ["read"]},
-        {"name": "x" * 201, "scopes": ["read"]}, {"name": "a\nb", "scopes": ["read"]},
-        {"name": "x"}, {"name": 1, "scopes": ["read"]}, {"name": "x", "scopes": "read"},
-    ],
-)  # fmt: skip
-def test_a_bad_key_is_not_made(live: LiveService, asked: dict[str, Any]) -> None:
-    assert live.http.post("/v1/keys", json=asked).status_code == 422
+BAD: list[dict[str, Any]] = [
+    {"name": "x", "scopes": []}, {"name": "x", "scopes": ["root"]}, {"scopes": ["read"]},
+    {"name": "x" * 201, "scopes": ["read"]}, {"name": "a\nb", "scopes": ["read"]},
+    {"name": "x"}, {"name": 1, "scopes": ["read"]}, {"name": "x", "scopes": "read"},
+]  # fmt: skip
+
+
+def test_a_bad_key_is_not_made(live: LiveService) -> None:
+    for asked in BAD:
+        assert live.http.post("/v1/keys", json=asked).status_code == 422, asked
     assert len(live.http.get("/v1/keys").json()["items"]) == 1
 
 

@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from api.inspection import Inspector
+from autosparse.evaluation import Target
 from tests.api.live_service import LiveService, live_service, rows_file
 
 
@@ -165,3 +166,24 @@ def test_targets_are_checked_and_kept(live: LiveService) -> None:
 
 def test_only_its_owner_reads_what_is_stored(live: LiveService) -> None:
     assert live.service.files.root.stat().st_mode & 0o077 == 0
+
+
+def test_a_target_is_what_its_schema_says(live: LiveService) -> None:
+    """Nothing is read generously: what is stored decides what a latency means."""
+    document = live.http.get("/openapi.json").json()
+    schema = document["components"]["schemas"]["TargetRequest"]
+    assert "onnxruntime" in schema["properties"]["backend"]["enum"]
+    assert schema["properties"]["threads"]["minimum"] == 1
+    assert schema["properties"]["address"]["const"] == ""
+    for wrong, told in (
+        ({"threads": "2"}, "threads:"), ({"threads": True}, "threads:"),
+        ({"threads": 0}, "threads:"), ({"backend": "abacus"}, "backend:"),
+        ({"input_shapes": {"x": [0]}}, "input_shapes.x.0:"), ({"device": "gpu"}, "device:"),
+        ({"architecture": "X 86"}, "architecture:"), ({"schema_version": 2}, "schema_version:"),
+    ):  # fmt: skip
+        refused = live.http.post("/v1/targets", json={"name": "box", **wrong})
+        assert refused.status_code == 422, wrong
+        assert refused.json()["detail"].removeprefix("the target: ").startswith(told), wrong
+    whole = Target(name="box", input_shapes={"x": (1, 128)}).model_dump(mode="json")
+    assert live.http.post("/v1/targets", json=whole).status_code == 201
+    assert len(live.http.get("/v1/targets").json()["items"]) == 1
