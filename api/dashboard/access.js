@@ -119,6 +119,6 @@ async function* eventsOf(body) {
 /** Open a delivery: a page in a tab of its own, a file as a download. */
 export async function open(job, artifact) {
   const { url } = await ask("POST", `/v1/jobs/${job}/links`, { json: { artifact } });
-  if (artifact === "report.html") window.open(url, "_blank", "noopener");
+  if (artifact?.endsWith(".html")) window.open(url, "_blank", "noopener");
   else location.assign(url);
 }

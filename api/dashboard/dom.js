@@ -19,7 +19,7 @@ export function table(caption, columns, rows) {
   );
   return h(
     "div",
-    { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" },
+    { class: "scroll", role: "region", "aria-label": caption, tabindex: "0", "data-mark": caption },
     h(
       "table",
       {},
@@ -57,4 +57,11 @@ export function problemBox(problem) {
 /** Tell screen readers something that is seen anyway. */
 export function say(text) {
   document.getElementById("said").textContent = text;
+}
+
+/** Show what went wrong in its place, and go there. */
+export function showProblem(place, problem) {
+  const box = problemBox(problem);
+  place.replaceChildren(box);
+  box.focus();
 }

@@ -1,9 +1,14 @@
-// What can be done with a job: stop it, ask it anew, remove it.
+// What can be done with a job: stop it, let it go on, ask something else of it, remove it.
 
 import { ask } from "./access.js";
-import { h, problemBox } from "./dom.js";
-import { fieldOf, readFields } from "./job_fields.js";
+import { calm, complain } from "./complaints.js";
+import { h, showProblem } from "./dom.js";
+import { jobForm, readSchemas } from "./job_fields.js";
 import { ENDED, nameOf } from "./words.js";
+
+const SEARCHES = ["search", "resolve"];
+// Of the rest, what was asked of the search is no wish of the answer from it.
+const CONTRACT = ["latency_budget", "max_drop", "percentile", "strict"];
 
 /** Buttons for the state that a job is in; `again` is told when it goes on. */
 export function actionsOf(job, again) {
@@ -15,69 +20,108 @@ export function actionsOf(job, again) {
     try {
       await work();
     } catch (error) {
-      problem.replaceChildren(problemBox(error));
+      showProblem(problem, error);
     }
   }
 
-  const cancel = () => tried(() => ask("POST", `/v1/jobs/${job.id}:cancel`));
-  const remove = () =>
-    tried(async () => {
-      if (!confirm(`Remove ${nameOf(job)} and everything that it delivered?`)) return;
-      await ask("DELETE", `/v1/jobs/${job.id}`);
-      location.hash = "#/";
-    });
-  const anew = () => tried(() => showForm(form, job, again));
-  const button = (words, action, kind) => h("button", { type: "button", class: kind, onclick: action }, words);
-  const buttons = ENDED.includes(job.state)
-    ? [
-        button(job.state === "finished" ? "Ask for another budget" : "Resume", anew, "first"),
-        button("Delete", remove, "danger"),
-      ]
-    : job.state === "cancelling"
-      ? []
-      : [button("Cancel", cancel, "danger")];
+  const tasks = tasksOf(job, form, again);
+  const buttons = tasks.map(([words, kind, work]) =>
+    h("button", { type: "button", class: kind, onclick: () => tried(work) }, words),
+  );
   return h("div", {}, h("div", { class: "row" }, buttons), form, problem);
 }
 
-/** What may be asked of a job that goes on; what is left empty stays as it was. */
-async function showForm(place, job, again) {
-  const { resume } = await readFields();
-  const fields = Object.entries(resume.properties).map(([name, schema]) => {
-    const before = job.request[name];
-    return fieldOf(name, { ...schema, default: before ?? schema.default }, false);
-  });
-  for (const { name, control } of fields) {
-    const before = job.request[name];
-    if (before === undefined) continue;
-    if (control.type === "checkbox") control.checked = before === true;
-    else control.value = String(before);
+/** Words, kind and work of every button. */
+function tasksOf(job, form, again) {
+  const path = `/v1/jobs/${job.id}`;
+  const cancel = ["Cancel", "danger", () => ask("POST", `${path}:cancel`)];
+  if (job.state === "cancelling") return [];
+  if (!ENDED.includes(job.state)) return [cancel];
+  return [...goingOn(job, path, form, again), ["Delete", "danger", () => remove(job, path)]];
+}
+
+function goingOn(job, path, form, again) {
+  const asksAnew = (words, kind, about) => [words, kind, () => showForm(form, job, again, about)];
+  const further = {
+    schema: "ResumeRequest", path: `${path}:resume`, button: "Go on", keeps: () => true,
+    told: "The job goes on where it was: what was measured counts.",
+  };
+  const other = {
+    schema: "ResolveRequest", path: `${path}:resolve`, button: "Ask", keeps: (name) => CONTRACT.includes(name),
+    told: "A new job answers from what this one measured, within minutes. This one stays as it is.",
+  };
+  const finished = job.state === "finished";
+  if (finished && SEARCHES.includes(job.kind)) {
+    return [
+      asksAnew("Ask for another budget", "first", other),
+      ...(job.kind === "search" ? [asksAnew("Search further", null, further)] : []),
+      ["Measure the bundle again", null, () => begin(`${path}:reverify`, {})],
+    ];
+  }
+  if (finished) return [["Measure again", "first", () => measureAgain(job)]];
+  if (job.kind === "search") return [asksAnew("Resume", "first", further)];
+  return [["Resume", "first", () => ask("POST", `${path}:resume`, { json: {} }).then(again)]];
+}
+
+function measureAgain({ kind, request }) {
+  if (kind === "refresh_atlas") return begin("/v1/atlases", request);
+  const { tolerance } = request;
+  return begin(`/v1/jobs/${request.job}:reverify`, tolerance === undefined ? {} : { tolerance });
+}
+
+/** Make another job, and show it. */
+async function begin(path, asked) {
+  const made = await ask("POST", path, { json: asked });
+  location.hash = `#/jobs/${made.id}`;
+}
+
+async function remove(job, path) {
+  if (!confirm(`Remove ${nameOf(job)} and everything that it delivered?`)) return;
+  await ask("DELETE", path);
+  location.hash = "#/";
+}
+
+/** What may be asked of a job that is over; what is left empty stays as it was. */
+async function showForm(place, job, again, { schema, keeps, path, button, told }) {
+  const { main, rest } = jobForm((await readSchemas())[schema], {});
+  const fields = [...main, ...rest];
+  for (const field of fields) {
+    if (keeps(field.name)) fill(field.control, job.request[field.name]);
   }
   const problem = h("div", {});
 
   async function submit(event) {
     event.preventDefault();
-    problem.replaceChildren();
-    const asked = Object.fromEntries(
-      fields.map((field) => [field.name, field.value()]).filter(([, value]) => value !== undefined),
-    );
+    calm(fields, problem);
+    const given = fields.map((field) => [field.name, field.value()]).filter(([, value]) => value !== undefined);
     try {
-      await ask("POST", `/v1/jobs/${job.id}:resume`, { json: asked });
+      const made = await ask("POST", path, { json: Object.fromEntries(given) });
       place.replaceChildren();
-      again();
+      if (made.id === job.id) again();
+      else location.hash = `#/jobs/${made.id}`;
     } catch (error) {
-      problem.replaceChildren(problemBox(error));
+      complain(fields, problem, error);
     }
   }
 
+  const grid = (list) => h("div", { class: "fields" }, list.map((field) => field.element));
   place.replaceChildren(
     h(
       "form",
       { onsubmit: submit, class: "job-form" },
-      h("p", { class: "small" }, "The job goes on where it was: what was measured counts."),
-      h("div", { class: "fields" }, fields.map((field) => field.element)),
+      h("p", { class: "small" }, told),
+      grid(main),
+      h("details", {}, h("summary", {}, "More"), grid(rest)),
       problem,
-      h("button", { class: "first", type: "submit" }, "Go on"),
+      h("div", { class: "row" }, h("button", { class: "first", type: "submit" }, button)),
     ),
   );
   fields[0].control.focus();
+}
+
+/** Show what was asked before. */
+function fill(control, before) {
+  if (before === undefined) return;
+  if (control.type === "checkbox") control.checked = before === true;
+  else control.value = String(before);
 }

@@ -9,46 +9,62 @@ const UPLOADS = {
 };
 const MAIN = ["name", "model", "calibration", "validation", "latency_budget", "max_drop", "target"];
 const SHOWN_FIRST = { latency_budget: "60%" };
-const SHAPES = "input_shape";
+const SHAPES = ["input_shape", "input_shapes"];
+const SPELLED = { url: "URL" };
+const LONGEST = 2000;
 
-/** Every field's description, and what was uploaded before. */
-export async function readFields(signal) {
-  const [document_, ...lists] = await Promise.all([
-    ask("GET", "/openapi.json", { signal }),
-    ...["models", "datasets", "targets"].map((kind) => ask("GET", `/v1/${kind}?limit=200`, { signal })),
-  ]);
-  const { JobRequest, ResumeRequest } = document_.components.schemas;
-  const [models, datasets, targets] = lists.map((page) => page.items);
-  return { job: JobRequest, resume: ResumeRequest, uploaded: { models, datasets, targets } };
+/** What every kind of request may hold. */
+export async function readSchemas(signal) {
+  const { components } = await ask("GET", "/openapi.json", { signal });
+  return components.schemas;
 }
 
-/** The form's parts: what is always asked, and the rest. */
-export function jobForm({ job, uploaded }) {
-  const required = new Set(job.required);
-  const names = Object.keys(job.properties);
-  const field = (name) => fieldOf(name, job.properties[name], required.has(name), uploaded);
+/** What was uploaded before, by the route that lists it. */
+export async function readUploaded(signal) {
+  const kinds = ["models", "datasets", "targets"];
+  const pages = kinds.map((kind) => ask("GET", `/v1/${kind}?limit=200`, { signal }));
+  return Object.fromEntries((await Promise.all(pages)).map(({ items }, at) => [kinds[at], items]));
+}
+
+/** A form's parts: what is always asked, and the rest. */
+export function jobForm(schema, uploaded) {
+  const required = new Set(schema.required);
+  const names = Object.keys(schema.properties);
+  const field = (name) => fieldOf(name, schema.properties[name], required.has(name), uploaded);
   return {
     main: MAIN.filter((name) => names.includes(name)).map(field),
     rest: names.filter((name) => !MAIN.includes(name)).map(field),
   };
 }
 
-/** One field with its label and its words. */
+/** One field with its label, its words, and a place for what is wrong with it. */
 export function fieldOf(name, schema, required, uploaded = {}) {
-  const input = name in UPLOADS ? null : inputOf(name, schema, required);
-  const control = input ?? uploadOf(name, required, uploaded[UPLOADS[name]] ?? []);
-  const words = schema.description?.replace(/^Id of an upload\. /, "");
+  const words = schema.description?.replace(/^Id of an? \w+\. /, "");
+  const described = words ? `wrong-${name} words-${name}` : `wrong-${name}`;
+  const shared = { id: `field-${name}`, "aria-describedby": described, required };
+  const input = name in UPLOADS ? null : inputOf(name, plain(schema), shared);
+  const control = input ?? uploadOf(name, shared, uploaded[UPLOADS[name]] ?? []);
+  const wrong = h("p", { class: "small wrong", id: `wrong-${name}`, hidden: true });
+  const element = h(
+    "div",
+    { class: "field" },
+    h("label", { for: `field-${name}` }, title(name), required && h("span", { class: "needed" }, " needed")),
+    control,
+    wrong,
+    words && h("p", { class: "small", id: `words-${name}` }, prose(words)),
+  );
   return {
     name,
     control,
-    element: h(
-      "div",
-      { class: "field" },
-      h("label", { for: `field-${name}` }, title(name), required && h("span", { class: "needed" }, " needed")),
-      control,
-      words && h("p", { class: "small", id: `words-${name}` }, prose(words)),
-    ),
-    value: () => valueOf(name, schema, control),
+    element,
+    value: () => valueOf(name, plain(schema), control),
+    complain: (text) => {
+      wrong.textContent = text;
+      wrong.hidden = !text;
+      const asked = control.id === shared.id ? control : control.querySelector(`#${shared.id}`);
+      asked.setAttribute("aria-invalid", String(Boolean(text)));
+      if (text) asked.focus();
+    },
   };
 }
 
@@ -58,12 +74,18 @@ export function uploadRoute(name) {
 }
 
 function title(name) {
+  if (name in SPELLED) return SPELLED[name];
   const spaced = name.replaceAll("_", " ");
   return spaced[0].toUpperCase() + spaced.slice(1);
 }
 
-function inputOf(name, schema, required) {
-  const shared = { id: `field-${name}`, "aria-describedby": `words-${name}`, required };
+/** What may be left out is a choice of nothing, too: the form has that in what is left empty. */
+function plain(schema) {
+  const chosen = schema.anyOf?.find(({ enum: values }) => values);
+  return chosen ? { ...schema, ...chosen } : schema;
+}
+
+function inputOf(name, schema, shared) {
   if (schema.enum) {
     const usual = schema.default ?? "";
     const options = schema.enum.map((value) => h("option", { value, selected: value === usual }, value));
@@ -72,29 +94,28 @@ function inputOf(name, schema, required) {
   }
   if (schema.type === "boolean") return h("input", { ...shared, type: "checkbox" });
   if (schema.type === "array") return h("textarea", { ...shared, rows: "2", placeholder: "one per line" });
-  const usual = schema.default === undefined || schema.default === null ? "" : String(schema.default);
+  const usual = ["string", "number"].includes(typeof schema.default) ? String(schema.default) : "";
   if (schema.type === "integer") {
     return h("input", { ...shared, type: "number", step: "1", min: schema.minimum, max: schema.maximum, placeholder: usual });
   }
-  return h("input", { ...shared, type: "text", placeholder: usual, value: SHOWN_FIRST[name], maxlength: "200", autocomplete: "off" });
+  const shown = SHAPES.includes(name) ? "name=1,128" : usual;
+  return h("input", { ...shared, type: "text", placeholder: shown, value: shared.required && SHOWN_FIRST[name], maxlength: schema.maxLength ?? LONGEST, autocomplete: "off" });
 }
 
 /** A file of this machine, or something that was uploaded before. */
-function uploadOf(name, required, before) {
+function uploadOf(name, shared, before) {
+  const of = name === "target" ? shared : { "aria-label": `${title(name)}: uploaded before` };
   const choice = h(
     "select",
-    { "aria-label": `${title(name)}: uploaded before`, id: name === "target" ? `field-${name}` : null },
+    of,
     h("option", { value: "" }, name === "target" ? "this server's own" : "a file of this machine"),
     before.map((item) => h("option", { value: item.id }, `${item.name || item.id}`)),
   );
   if (name === "target") return h("div", { class: "upload" }, choice);
-  const file = h("input", {
-    id: `field-${name}`, type: "file", accept: name === "model" ? ".onnx,.zip" : ".npz",
-    "aria-describedby": `words-${name}`, required,
-  });
+  const file = h("input", { ...shared, type: "file", accept: name === "model" ? ".onnx,.zip" : ".npz" });
   choice.addEventListener("change", () => {
     file.hidden = Boolean(choice.value);
-    file.required = required && !choice.value;
+    file.required = shared.required && !choice.value;
   });
   return h("div", { class: "upload" }, file, before.length > 0 && choice);
 }
@@ -108,7 +129,7 @@ function valueOf(name, schema, control) {
   if (schema.type === "boolean") return control.checked || undefined;
   const text = control.value.trim();
   if (!text) return undefined;
-  if (name === SHAPES) return shapesOf(text);
+  if (SHAPES.includes(name)) return shapesOf(text);
   if (schema.type === "array") return text.split("\n").map((line) => line.trim()).filter(Boolean);
   return schema.type === "integer" ? Number(text) : text;
 }

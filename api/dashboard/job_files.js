@@ -1,10 +1,11 @@
 // What a job delivered, and the ways to it.
 
 import { ask, open } from "./access.js";
-import { h, problemBox, table } from "./dom.js";
+import { h, showProblem, table } from "./dom.js";
 import { ENDED, size } from "./words.js";
 
 const COLUMNS = [{ title: "File" }, { title: "Size", numeric: true }, { title: "SHA-256" }];
+const PAGES = { "report.html": "Open the report", "atlas.html": "Open the atlas" };
 
 export async function filesOf(job, signal) {
   if (!ENDED.includes(job.state)) {
@@ -20,12 +21,17 @@ export async function filesOf(job, signal) {
     h(
       "div",
       { class: "row" },
-      button(names.includes("manifest.json") ? "Download the bundle" : "Download the best recipe so far", null, true),
-      names.includes("report.html") && button("Open the report", "report.html"),
+      button(wordsOf(names), null, true),
+      ...Object.entries(PAGES).map(([page, words]) => names.includes(page) && button(words, page)),
     ),
     problem,
     table("Delivered files", COLUMNS, items.map((item) => rowOf(job, item, problem))),
   ];
+}
+
+function wordsOf(names) {
+  if (names.includes("manifest.json")) return "Download the bundle";
+  return names.includes("atlas.json") ? "Download the atlas" : "Download the best recipe so far";
 }
 
 function rowOf(job, item, problem) {
@@ -47,6 +53,6 @@ async function opened(job, artifact, problem) {
   try {
     await open(job.id, artifact);
   } catch (error) {
-    problem.replaceChildren(problemBox(error));
+    showProblem(problem, error);
   }
 }

@@ -1,15 +1,15 @@
-// The list of jobs, newest first, kept up to date while it is looked at.
+// The list of jobs, newest first.
 
 import { ask } from "./access.js";
-import { h, prose, table } from "./dom.js";
-import { ENDED, drop, nameOf, share, stateOf, when, whereIs } from "./words.js";
+import { h, prose, say, table } from "./dom.js";
+import { keepFresh, keeper } from "./fresh.js";
+import { ENDED, askedOf, drop, nameOf, share, stateOf, when, whereIs } from "./words.js";
 
-const AGAIN = 3000;
 const STATES = ["queued", "running", "finished", "failed", "cancelled"];
 const COLUMNS = [
   { title: "Job" },
   { title: "State" },
-  { title: "Budget" },
+  { title: "Asked for" },
   { title: "Best latency", numeric: true },
   { title: "Drop", numeric: true },
   { title: "Submitted" },
@@ -23,6 +23,8 @@ export async function showJobs(place, signal) {
     STATES.map((state) => h("option", { value: state }, state)),
   );
   const list = h("div", {});
+  const keep = keeper(list);
+  const tell = teller();
   const older = h("button", { type: "button", hidden: true }, "Show older jobs");
   let shown = 50;
 
@@ -36,7 +38,8 @@ export async function showJobs(place, signal) {
       after = page.next && `&after=${page.next}`;
     } while (after && found.length < shown);
     older.hidden = !after;
-    render(list, found, filter.value);
+    keep([filter.value, found], () => rendered(found, filter.value));
+    tell(found);
   }
 
   filter.addEventListener("change", () => refresh().catch(() => {}));
@@ -63,31 +66,31 @@ export async function showJobs(place, signal) {
   keepFresh(refresh, signal);
 }
 
-/** Ask again every few seconds; not while the tab is hidden, nor after the page was left. */
-async function keepFresh(refresh, signal) {
-  while (!signal.aborted) {
-    await new Promise((resolve) => setTimeout(resolve, AGAIN));
-    if (signal.aborted || document.hidden) continue;
-    await refresh().catch(() => {}); // a server that is away comes back
-  }
+/** Says which jobs went into another state since the last look. */
+function teller() {
+  const before = new Map();
+  return (jobs) => {
+    const changed = jobs.filter((job) => before.has(job.id) && before.get(job.id) !== stateOf(job)[0]);
+    for (const job of jobs) before.set(job.id, stateOf(job)[0]);
+    if (changed.length) say(changed.map((job) => `${nameOf(job)}: ${stateOf(job)[0]}`).join(", "));
+  };
 }
 
-function render(list, jobs, state) {
+function rendered(jobs, state) {
   if (jobs.length === 0) {
     const told = state
       ? `No job is ${state}.`
       : "No jobs yet. Submit a model with its data and a latency budget, here or with `autosparse submit`.";
-    list.replaceChildren(h("p", { class: "empty" }, prose(told)));
-    return;
+    return [h("p", { class: "empty" }, prose(told))];
   }
-  const focused = list.contains(document.activeElement) && document.activeElement.getAttribute("href");
-  list.replaceChildren(table("Jobs", COLUMNS, jobs.map(rowOf)));
-  list.firstChild.classList.add("stacked");
-  if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
+  const list = table("Jobs", COLUMNS, jobs.map(rowOf));
+  list.classList.add("stacked");
+  return [list];
 }
 
 function rowOf(job) {
   const [words, tone] = stateOf(job);
+  const found = job.best ?? job.outcome ?? {};
   return h(
     "tr",
     {},
@@ -104,9 +107,9 @@ function rowOf(job) {
       whereIs(job) && h("span", { class: "under" }, whereIs(job)),
       job.problem && ENDED.includes(job.state) && h("span", { class: "under" }, job.problem.detail),
     ),
-    h("td", { "data-title": "Budget" }, String(job.request.latency_budget ?? "")),
-    h("td", { "data-title": "Best latency", class: "n" }, job.best ? share(job.best.latency_ratio) : "\u2013"),
-    h("td", { "data-title": "Drop", class: "n" }, job.best ? drop(job.best.drop) : "\u2013"),
+    h("td", { "data-title": "Asked for" }, askedOf(job)),
+    h("td", { "data-title": "Best latency", class: "n" }, share(found.latency_ratio)),
+    h("td", { "data-title": "Drop", class: "n" }, drop(found.drop)),
     h("td", { "data-title": "Submitted", class: "time" }, when(job.created)),
   );
 }

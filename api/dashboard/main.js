@@ -1,12 +1,16 @@
 // Which page is shown: the part of the address behind the hash says it.
 
 import { ask, keyring } from "./access.js";
+import { showAtlases } from "./atlases_page.js";
 import { h, problemBox } from "./dom.js";
 import { showJob } from "./job_page.js";
 import { showJobs } from "./jobs_page.js";
 import { showKeyForm } from "./key_form.js";
+import { showKeys } from "./keys_page.js";
 import { showSchedules } from "./schedules_page.js";
 import { showSubmit } from "./submit_page.js";
+import { showTargets } from "./targets_page.js";
+import { showWebhooks } from "./webhooks_page.js";
 
 const page = document.getElementById("page");
 const forget = document.getElementById("forget");
@@ -16,6 +20,10 @@ const PAGES = [
   [/^#\/?$/, "jobs", showJobs],
   [/^#\/submit$/, "submit", showSubmit],
   [/^#\/schedules$/, "schedules", showSchedules],
+  [/^#\/targets$/, "targets", showTargets],
+  [/^#\/atlases$/, "atlases", showAtlases],
+  [/^#\/webhooks$/, "webhooks", showWebhooks],
+  [/^#\/keys$/, "keys", showKeys],
   [/^#\/jobs\/([a-z]+_[A-Za-z0-9]+)$/, "jobs", showJob],
 ];
 

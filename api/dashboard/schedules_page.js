@@ -1,7 +1,9 @@
-// Schedules: when each is due, what its runs found, and running or pausing it.
+// Schedules: when each is due, what its runs found; making, running, pausing and removing them.
 
 import { ask } from "./access.js";
-import { h, problemBox, prose, table } from "./dom.js";
+import { h, prose, showProblem, table } from "./dom.js";
+import { keepFresh, keeper } from "./fresh.js";
+import { scheduleForm } from "./schedule_form.js";
 import { share, when } from "./words.js";
 
 const COLUMNS = [
@@ -23,37 +25,58 @@ export async function showSchedules(place, signal) {
   const list = h("div", {});
   const problem = h("div", {});
   const history = h("div", {});
+  const keep = keeper(list);
 
   async function refresh() {
     const { items } = await ask("GET", "/v1/schedules?limit=200", { signal });
-    list.replaceChildren(
-      items.length
-        ? table("Schedules", COLUMNS, items.map((item) => rowOf(item, tried)))
-        : h("p", { class: "empty" }, prose("No schedules yet. Make one with `autosparse schedule`.")),
-    );
-    if (items.length) list.firstChild.classList.add("stacked");
+    keep(items, () => rendered(items, tried));
   }
 
   async function tried(schedule, verb) {
     problem.replaceChildren();
     try {
-      if (verb !== "runs") await ask("POST", `/v1/schedules/${schedule.id}:${verb}`);
+      if (verb === "delete") await remove(schedule, history);
+      else if (verb !== "runs") await ask("POST", `/v1/schedules/${schedule.id}:${verb}`);
       if (verb === "runs" || verb === "run") await showRuns(history, schedule, signal);
       await refresh();
     } catch (error) {
-      problem.replaceChildren(problemBox(error));
+      showProblem(problem, error);
     }
   }
 
-  await refresh();
-  place.replaceChildren(h("section", {}, h("h1", {}, "Schedules"), problem, list, history));
+  const [form] = await Promise.all([scheduleForm(signal, refresh), refresh()]);
+  place.replaceChildren(
+    h("section", {}, h("h1", {}, "Schedules"), problem, list, history),
+    h("section", { "aria-labelledby": "make-title" }, h("h2", { id: "make-title" }, "Make a schedule"), form),
+  );
+  keepFresh(refresh, signal);
+}
+
+async function remove(schedule, history) {
+  const name = schedule.name || schedule.id;
+  if (!confirm(`Remove the schedule ${name} with its history? Jobs that it began stay.`)) return;
+  await ask("DELETE", `/v1/schedules/${schedule.id}`);
+  history.replaceChildren();
+}
+
+function rendered(items, tried) {
+  if (!items.length) {
+    return [h("p", { class: "empty" }, prose("No schedules yet. Make one below, or with `autosparse schedule`."))];
+  }
+  const list = table("Schedules", COLUMNS, items.map((item) => rowOf(item, tried)));
+  list.classList.add("stacked");
+  return [list];
 }
 
 function rowOf(item, tried) {
-  const button = (words, verb) =>
+  const button = (words, verb, kind) =>
     h(
       "button",
-      { type: "button", "aria-label": `${words}: ${item.name || item.id}`, onclick: () => tried(item, verb) },
+      {
+        // pausing and resuming are one button in turns, and the focus stays on it
+        type: "button", class: kind, "data-mark": `${verb === "resume" ? "pause" : verb} ${item.id}`,
+        "aria-label": `${words}: ${item.name || item.id}`, onclick: () => tried(item, verb),
+      },
       words,
     );
   return h(
@@ -82,6 +105,7 @@ function rowOf(item, tried) {
         button("Run now", "run"),
         item.paused ? button("Resume", "resume") : button("Pause", "pause"),
         button("Runs", "runs"),
+        button("Delete", "delete", "danger"),
       ),
     ),
   );

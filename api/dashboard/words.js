@@ -49,9 +49,20 @@ export function stateOf(job) {
     met: ["met", "good"],
     "latency-infeasible": ["latency infeasible", "warn"],
     "not-found-within-limits": ["not found within limits", "warn"],
+    simulated: ["met, SIMULATED", "warn"],
   };
+  if (job.outcome?.regressions?.length) return ["regression", "bad"];
   if (job.verdict) return verdicts[job.verdict] ?? [job.verdict, "warn"];
   return [job.state, { failed: "bad", cancelled: "warn", cancelling: "warn", running: "busy" }[job.state] ?? ""];
+}
+
+/** What a job is asked for, in a few words. */
+export function askedOf({ kind, request }) {
+  if (kind === "refresh_atlas") return "an atlas";
+  if (kind === "reverify") return "its bundle measured again";
+  const budget = request.latency_budget ? `budget ${request.latency_budget}` : "the same budget";
+  const most = request.max_drop ?? (kind === "search" ? "1pt" : null);
+  return most ? `${budget}, max_drop ${most}` : budget;
 }
 
 /** Where a job is, in a few words. */

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.api.live_service import LiveService, listening, live_service
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -61,3 +64,17 @@ def tab(browser: Any) -> Iterator[Tab]:
     yield made
     context.close()
     assert made.complaints == []
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[LiveService]:
+    """A fresh service with one key."""
+    with live_service(tmp_path / "home") as made:
+        yield made
+
+
+@pytest.fixture
+def url(live: LiveService) -> Iterator[str]:
+    """Where it listens."""
+    with listening(live.service) as address:
+        yield address

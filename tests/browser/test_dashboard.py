@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from api.database import new_id
 from api.job_ledger import JobLease, add_event, move
 from api.tables import JobRow
-from tests.api.live_service import LiveService, listening, live_service
-from tests.api.queue_world import CONFIG, record
+from tests.api.live_service import LiveService
+from tests.api.queue_world import record
+from tests.api.seeded import add_job
 from tests.api.served import Served, until
 from tests.browser.conftest import Tab
 from tests.faults.real_job import RealJob
@@ -79,38 +79,6 @@ def test_from_a_key_to_a_verified_bundle(served: Served, tab: Tab, tmp_path: Pat
     assert report.evaluate("window.origin") == "null", "a report has no access to the key"
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[LiveService]:
-    with live_service(tmp_path / "home") as made:
-        yield made
-
-
-@pytest.fixture
-def url(live: LiveService) -> Iterator[str]:
-    with listening(live.service) as address:
-        yield address
-
-
-def add_job(live: LiveService, name: str, **more: Any) -> str:
-    """A waiting job of the first key."""
-    id_ = new_id("job")
-    live.service.files.job(id_).mkdir()
-    row = JobRow(
-        id=id_, owner=live.key.partition(".")[0], name=name, idempotency_key=None,
-        request_digest="", state="queued", request={"latency_budget": "60%"}, config=CONFIG,
-        priority=0, created=1.0, started=None, finished=None, attempts=0, cancel_requested=False,
-        runner=None, lease_until=None, events=0, progress=None, best_recipe=None, verdict=None,
-        problem=None, manifest=None,
-    )  # fmt: skip
-    with live.service.database.writing() as session:
-        session.add(row)
-        session.flush()
-        add_event(session, row, "state", {"state": "queued"})
-        for field, value in more.items():
-            setattr(row, field, value)
-    return id_
-
-
 def test_a_wrong_key_is_told_and_a_right_one_opens(live: LiveService, url: str, tab: Tab) -> None:
     tab.page.goto(url)
     tab.page.get_by_label("Key", exact=True).fill("key_wrong.secret")
@@ -150,7 +118,7 @@ def test_a_job_is_followed_live(live: LiveService, url: str, tab: Tab) -> None:
     lease = JobLease(database, job, "me", "bench")
     lease.trial(record(1), "recipe1")
     page.get_by_role("row", name="recipe1 best so far").wait_for()
-    page.locator("svg.wide .marks").wait_for()
+    page.locator("#front-title ~ div svg.wide .marks").wait_for()
     lease.event("note", {"text": HOSTILE})
     page.get_by_role("listitem").get_by_text(HOSTILE).wait_for()
     problem = {"detail": "row 7 is wrong", "hint": "mend it", "status": 422}
@@ -168,7 +136,8 @@ def test_a_job_is_cancelled_resumed_and_deleted(live: LiveService, url: str, tab
     page.get_by_role("button", name="Resume").click()
     page.get_by_label("Latency budget").fill("no budget")
     page.get_by_role("button", name="Go on").click()
-    page.get_by_role("alert").wait_for()
+    page.locator("#wrong-latency_budget", has_text="is no latency budget").wait_for()
+    assert page.evaluate("document.activeElement.id") == "field-latency_budget"
     page.get_by_label("Latency budget").fill("40%")
     page.get_by_role("button", name="Go on").click()
     page.locator(".pill", has_text="queued").wait_for()
@@ -190,7 +159,7 @@ def test_nothing_is_wider_than_the_screen(
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
     tab.open(url, live.key)
-    for place in ("", "#/submit", f"#/jobs/{job}"):
+    for place in ("", "#/submit", "#/targets", "#/atlases", "#/keys", f"#/jobs/{job}"):
         page.goto(f"{url}/{place}")
         page.locator("h1").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
