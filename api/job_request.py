@@ -34,7 +34,10 @@ DATASET_FIELDS = tuple(
 )
 # What a finished or cancelled job may be asked anew: it changes what is looked for, not what
 # earlier evidence means.
-MAY_CHANGE = ("latency_budget", "max_drop", "strict", "strategy", "trials", "time_limit")
+MAY_CHANGE = (
+    "latency_budget", "max_drop", "max_size", "max_memory", "strict", "strategy", "trials",
+    "time_limit",
+)  # fmt: skip
 # How many processes work at a job is a matter of the machine, not of the job.
 _SERVERS_OWN = frozenset({"schema_version", "workers"})
 _OF_A_TARGET = "Id of a target. The device to run on; without it, this server as it is."

@@ -21,6 +21,7 @@ from api.tables import JobRow, JobUploadRow, ScheduleNeedRow, TrialRow
 from autosparse.client.records import ENDED, JobInfo, TrialInfo
 from autosparse.errors import ConfigError, ConflictError, NotFoundError
 from autosparse.evaluation import Verdict
+from autosparse.evaluation.dominance import dominators
 
 
 class JobChanges(BaseModel):
@@ -204,9 +205,7 @@ def trial_info(number: int, record: Mapping[str, Any]) -> TrialInfo:
 
 
 def pareto_front(trials: list[TrialInfo]) -> list[TrialInfo]:
-    """Trials than which none is both faster and more accurate, fastest first."""
-    front: list[TrialInfo] = []
-    for trial in sorted(trials, key=lambda t: (t.latency_ratio, t.drop)):
-        if not front or trial.drop < front[-1].drop:
-            front.append(trial)
-    return front
+    """Trials that none beats in drop, latency, size or memory without losing, fastest first."""
+    ordered = sorted(trials, key=lambda t: (t.latency_ratio, t.drop))
+    points = [(t.drop, t.latency_ratio, t.size_bytes, t.peak_memory_bytes) for t in ordered]
+    return [t for t, by in zip(ordered, dominators(points), strict=True) if by is None]

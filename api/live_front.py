@@ -68,7 +68,9 @@ def contract_of(service: Service, job: JobRow, last: TrialRecord) -> Contract:
     return Contract(
         budget=config.latency_budget, percentile=config.percentile, max_drop=config.max_drop,
         strict=config.strict, baseline_seconds=last.baseline_seconds,
-        baseline_quality=last.quality.baseline_value,
+        baseline_quality=last.quality.baseline_value, max_size=config.max_size,
+        max_memory=config.max_memory, baseline_size_bytes=last.baseline_size_bytes,
+        baseline_peak_memory_bytes=last.baseline_peak_memory_bytes,
     )  # fmt: skip
 
 

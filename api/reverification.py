@@ -12,6 +12,7 @@ from typing import Any
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.evaluation import Environment, Verdict, read_environment
+from autosparse.evaluation.budget import byte_words
 from autosparse.pipeline.bench_building import ENVIRONMENT_FILE
 from autosparse.pipeline.verification import Verified
 from autosparse.pipeline.verify import Verification
@@ -99,6 +100,13 @@ def regressions(
         told.append(
             f"it answers worse: {found.quality.metric} drops by {found.quality.drop:.4g}, "
             f"delivered with {promised.quality.drop:.4g}"
+        )
+    over = [c for c in found.evidence.missed(contract) if c in ("size", "memory")]
+    if promised.verdict is Verdict.MET and over:
+        size, peak = found.evidence.size_bytes or 0, found.evidence.peak_memory_bytes or 0
+        told.append(
+            f"it is over {contract.limit_flags(over)}: {byte_words(size)} on disk, "
+            f"{byte_words(peak)} of memory"
         )
     return told
 

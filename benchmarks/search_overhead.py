@@ -9,10 +9,22 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from autosparse.evaluation import Budget, Contract, Evidence, Interval, MaxDrop, Quality
+from autosparse.evaluation import (
+    Budget,
+    Comparison,
+    Contract,
+    Evidence,
+    Interval,
+    MaxDrop,
+    Measurement,
+    Quality,
+)
+from autosparse.evaluation.measurement import Block
+from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
 from autosparse.pipeline.ledger import Ledger
-from autosparse.pipeline.records import TrialRecord
+from autosparse.pipeline.recipe_timing import TRIAL_TIMING
+from autosparse.pipeline.records import MeasuredTrial, TrialRecord
 from autosparse.search.strategies import STRATEGIES
 from autosparse.search.strategy import LATENCY_CONSTRAINT
 from benchmarks.planted_tables import PLANTED
@@ -53,6 +65,7 @@ def overhead_rows(directory: Path, trials: int, environment: str) -> Iterator[Ro
         note=f"median of the last {min(_LAST, trials)} of {trials}, of the first "
         f"{1e3 * float(np.median(taken[:_LAST])):.2f} ms; {1e3 * computing:.2f} ms of processor",
     )  # fmt: skip
+    yield from _raw_rows(directory, environment)
     started = time.perf_counter()
     count = len(Ledger(path).records)
     yield Row(
@@ -61,6 +74,50 @@ def overhead_rows(directory: Path, trials: int, environment: str) -> Iterator[Ro
     )  # fmt: skip
     for name in ("auto", "evolution", "tpe", "random"):
         yield _asking_row(name, trials, environment)
+
+
+def _raw_rows(directory: Path, environment: str) -> Iterator[Row]:
+    """The raw samples of a trial, which lie beside the study: as many as there can be."""
+    path = directory / "measurements.jsonl"
+    path.unlink(missing_ok=True)
+    journal, taken = Journal(path, MeasuredTrial), []
+    for number in range(_LAST):
+        measured = _measured(number)
+        started = time.perf_counter()
+        journal.append(measured)
+        taken.append(time.perf_counter() - started)
+    size = path.stat().st_size / _LAST
+    yield Row(
+        what="raw samples of a trial: size", figure=size / 1000, unit="kB",
+        bar=f"<= {_MOST_BYTES / 1000:g} kB", holds=size <= _MOST_BYTES, environment=environment,
+        note=f"{TRIAL_TIMING.rounds} rounds of two files, 200 samples in each block",
+    )  # fmt: skip
+    seconds = float(np.median(taken))
+    yield Row(
+        what="raw samples of a trial: writing", figure=1e3 * seconds, unit="ms",
+        bar=f"<= {1e3 * _MOST_SECONDS:g} ms", holds=seconds <= _MOST_SECONDS,
+        environment=environment, note=f"median of {_LAST}",
+    )  # fmt: skip
+
+
+def _measured(number: int) -> MeasuredTrial:
+    rng = np.random.default_rng(number)
+
+    def measurement(label: str) -> Measurement:
+        blocks = tuple(
+            Block(
+                samples_seconds=tuple(np.round(rng.uniform(1e-4, 1.1e-4, 200), 9).tolist()),
+                slowdown=float(rng.uniform(0.0, 0.05)), accepted=True, interruptions=0,
+            )
+            for _ in range(TRIAL_TIMING.rounds)
+        )  # fmt: skip
+        return Measurement(
+            label=label, file_sha256="0" * 64, target="local-cpu", environment="0" * 12,
+            warmup_runs=2, blocks=blocks, peak_memory_bytes=5_000_000,
+        )  # fmt: skip
+
+    comparison = Comparison(baseline=measurement("baseline"), candidate=measurement("0" * 12))
+    return MeasuredTrial(recipe_id="0" * 12, comparison=comparison)
 
 
 def _asking_row(name: str, trials: int, environment: str) -> Row:
@@ -112,6 +169,7 @@ def _record(number: int) -> TrialRecord:
         evidence=Evidence(
             recipe_id=recipe.id, latency_ratio=ratio, latency_ratio_high=ratio + 0.01,
             drop=0.004, drop_high=0.006, divergence=0.02 * (1 + number % 13), compressed_layers=40,
+            size_bytes=410_000 + number, peak_memory_bytes=2_300_000 + number,
         ),
         quality=Quality(
             metric="top1", rows=1500, baseline_value=0.9, value=0.896, drop=0.004,
@@ -122,4 +180,6 @@ def _record(number: int) -> TrialRecord:
         environment="0" * 12,
         proposed_by="auto",
         seconds_since_start=float(number),
+        baseline_size_bytes=1_096_220,
+        baseline_peak_memory_bytes=4_000_000,
     )  # fmt: skip

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +26,7 @@ from autosparse.heap import return_freed_memory
 from autosparse.journal import is_full
 from backends import BACKENDS
 from workers.messages import MeasureRequest, ProfileRequest, Reply
+from workers.opening import Opener
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
@@ -43,10 +43,10 @@ def main() -> None:
     # libraries may print: the pipe to the driver is kept apart from what they call stdout
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    canaries = Canaries()
+    canaries, opener = Canaries(), Opener()
     cores = sorted(os.sched_getaffinity(0))
     for line in sys.stdin:
-        answers.write(_answer(line, canaries, cores).model_dump_json() + "\n")
+        answers.write(_answer(line, canaries, opener, cores).model_dump_json() + "\n")
         answers.flush()
         return_freed_memory()
 
@@ -56,7 +56,7 @@ def _die_with_the_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answer(line: str, canaries: Canaries, cores: list[int]) -> Reply:
+def _answer(line: str, canaries: Canaries, opener: Opener, cores: list[int]) -> Reply:
     request = _REQUEST.validate_json(line)
     try:
         # stay on the last cores: the first ones serve most of a system's interrupts
@@ -65,7 +65,7 @@ def _answer(line: str, canaries: Canaries, cores: list[int]) -> Reply:
         if isinstance(request, ProfileRequest):
             return _profile(request)
         canaries.begin(request.quiet, own)
-        return Reply(measurements=_measure(request, canaries), quiet=canaries.seen())
+        return Reply(measurements=_measure(request, canaries, opener), quiet=canaries.seen())
     except AutoSparseError as error:
         return Reply(error=str(error))
     except json.JSONDecodeError as error:
@@ -77,13 +77,15 @@ def _answer(line: str, canaries: Canaries, cores: list[int]) -> Reply:
         return Reply(error=str(error), no_room=True)
 
 
-def _measure(request: MeasureRequest, canaries: Canaries) -> dict[str, Measurement]:
+def _measure(request: MeasureRequest, canaries: Canaries, opener: Opener) -> dict[str, Measurement]:
     backend = BACKENDS.load(request.target.backend)
     inputs = _read_inputs(request.inputs)
-    runs: dict[str, Callable[[], object]] = {
-        label: partial(backend.open(file.to_model(), threads=request.target.threads).run, inputs)
-        for label, file in request.files.items()
-    }
+    runs: dict[str, Callable[[], object]] = {}
+    peaks: dict[str, int | None] = {}
+    for label, file in request.files.items():
+        runs[label], peaks[label] = opener.open(
+            backend, file.to_model(), request.target.threads, inputs
+        )
     blocks = time_interleaved(runs, request.settings, canaries)
     environment = read_environment().id
     return {
@@ -94,6 +96,7 @@ def _measure(request: MeasureRequest, canaries: Canaries) -> dict[str, Measureme
             environment=environment,
             warmup_runs=request.settings.warmup_runs,
             blocks=taken,
+            peak_memory_bytes=peaks[label],
         )
         for label, taken in blocks.items()
     }

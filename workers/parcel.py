@@ -10,10 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import onnx
-
 from autosparse.errors import RequestError
-from autosparse.model_graph.external_data import check_external_data
+from autosparse.evaluation.artifact_files import needed_files
 from workers.messages import FileToOpen, MeasureRequest, ProfileRequest
 
 _INPUTS = "inputs.npz"
@@ -45,7 +43,8 @@ def contents(request: MeasureRequest | ProfileRequest) -> dict[str, Path]:
     """Path within the parcel -> where the file lies now."""
     named = {_INPUTS: request.inputs}
     for number, file in enumerate(_files(request).values()):
-        named.update({f"{number}/{name}": file.directory / name for name in _names(file)})
+        names = needed_files(file.to_model())
+        named.update({f"{number}/{name}": file.directory / name for name in names})
     return named
 
 
@@ -99,15 +98,3 @@ def check_names(request: MeasureRequest | ProfileRequest, names: Collection[str]
 
 def _files(request: MeasureRequest | ProfileRequest) -> Mapping[str, FileToOpen]:
     return request.files if isinstance(request, MeasureRequest) else {_PROFILED: request.file}
-
-
-def _names(file: FileToOpen) -> list[str]:
-    """The model, its external data, and its library."""
-    root = file.directory.resolve()
-    if not file.entry.endswith(".onnx"):
-        # an artifact of another kind: its directory holds what was lowered with it, and no more
-        inside = sorted(path for path in root.rglob("*") if path.is_file())
-        return [path.relative_to(root).as_posix() for path in inside]
-    proto = onnx.load(str(file.directory / file.entry), load_external_data=False)
-    data = [str(path.relative_to(root)) for path in check_external_data(proto, file.directory)]
-    return [file.entry, *data, *([file.library] if file.library else [])]

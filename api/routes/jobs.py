@@ -150,7 +150,7 @@ def list_trials(job_id: Id, service: TheService, caller: Reader) -> Page[TrialIn
 
 @router.get("/{job_id}/pareto")
 def list_front(job_id: Id, service: TheService, caller: Reader) -> Page[TrialInfo]:
-    """The trials than which none is both faster and more accurate, fastest first."""
+    """The trials that none beats in drop, latency, size or memory without losing, fastest first."""
     with service.database.reading() as session:
         job = jobs.find_job(session, caller, job_id)
         return Page(items=tuple(jobs.pareto_front(jobs.trials_of(session, job))))

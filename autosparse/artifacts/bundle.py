@@ -33,13 +33,14 @@ def file_sha256(path: Path) -> str:
 
 
 def write_bundle(
-    directory: Path, model: LoweredModel, texts: Mapping[str, str], manifest: Manifest
+    directory: Path, model: LoweredModel | None, texts: Mapping[str, str], manifest: Manifest
 ) -> Manifest:
     """Write all files beside `directory`, then put them in its place in one rename.
 
     Args:
         directory: where the bundle shall lie; an older one there is replaced.
-        model: files of the lowered model, copied under their own names.
+        model: files of the lowered model, copied under their own names; None where none may be
+            delivered.
         texts: name -> content of the other files.
         manifest: everything but `files`, which is filled in here.
 
@@ -52,7 +53,10 @@ def write_bundle(
     partial = directory.with_name(directory.name + ".partial")
     with stored_safely(directory), _removed_unless_renamed(partial):
         shutil.rmtree(partial, ignore_errors=True)
-        _copy_files(model.directory, partial)
+        if model is None:
+            partial.mkdir()
+        else:
+            _copy_files(model.directory, partial)
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8")
         files = {
@@ -103,6 +107,11 @@ def delivered_model(bundle: Path, manifest: Manifest) -> LoweredModel:
     Raises:
         BundleError: there is no model among its files.
     """
+    if not manifest.delivers_model:
+        raise BundleError(
+            "no model was delivered: every file was over a limit of size or memory",
+            hint="see the offers in its report; ask for more with `autosparse resolve`",
+        )
     entries = [name for name in MODEL_FILES if name in manifest.files]
     if not entries:
         raise BundleError("the manifest names no model", hint="copy the whole directory again")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autosparse.errors import BundleError
 from autosparse.evaluation import Contract, Interval, Quality, Target, Verdict
+from autosparse.evaluation.gate import Clause
 
 MANIFEST_NAME = "manifest.json"
 
@@ -57,6 +58,52 @@ class Offer(_Record):
     """Share of the baseline's latency."""
     drop: float | None
     """Loss of quality in the metric's unit, on the rows that select; null where it is not known."""
+    size_bytes: int | None = None
+    """Size of what runs; None where an earlier version measured it."""
+    peak_memory_bytes: int | None = None
+    """Peak memory of opening and running it; None where it was not measured."""
+
+
+class FrontPoint(Offer):
+    """One measured recipe among all of them."""
+
+    proposed_by: str
+    """Strategy, `start` or `recovery`."""
+    meets_contract: bool
+    """Whether it is inside every bound, on the rows that select."""
+    dominated_by: str | None
+    """A recipe, or `baseline`, that is no worse in drop, latency, size and peak memory, and better
+    in one; null for the recipes of the front."""
+
+
+class Footprint(_Record):
+    """Bytes of the delivered file, and of the model as it came."""
+
+    size_bytes: int
+    """On disk: the file, its data and the kernels that it needs."""
+    baseline_size_bytes: int
+    peak_memory_bytes: int | None
+    """By how much opening and running it raised a process's memory at most; null where that was
+    not measured."""
+    baseline_peak_memory_bytes: int | None
+    """The same of the model as it came, from the same run."""
+
+
+class LimitedBy(_Record):
+    """Limits that decided: without them, another file would have been the best."""
+
+    clauses: tuple[Clause, ...]
+    """Which ones that file is over: size, memory, or both."""
+    recipe_id: str
+    """Its recipe."""
+    drop: float
+    """Its loss of quality in the metric's unit, on the rows that select."""
+    latency_ratio: float
+    """Its share of the baseline's latency."""
+    size_bytes: int | None
+    """Its size."""
+    peak_memory_bytes: int | None
+    """Its peak memory; null where it was not measured."""
 
 
 class SearchSummary(_Record):
@@ -116,6 +163,17 @@ class Manifest(_Record):
     """The fastest recipe that was measured, quality left aside."""
     offers: tuple[Offer, ...]
     """Nearest contracts that could be met, where this one could not."""
+    footprint: Footprint | None = None
+    """From the verifying run; null where an earlier version delivered."""
+    missed: tuple[Clause, ...] = ()
+    """What of the contract the verified file does not hold."""
+    limited_by: LimitedBy | None = None
+    """Whether a limit of size or memory decided which file is the best."""
+    delivers_model: bool = True
+    """False where every file is over a limit of size or memory: then the bundle has a report and
+    no model."""
+    front: tuple[FrontPoint, ...] = ()
+    """Every measured recipe, the front over drop, latency, size and peak memory first."""
     search: SearchSummary
     """How the answer was found."""
     config: dict[str, Any]

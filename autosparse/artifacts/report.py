@@ -27,6 +27,7 @@ from autosparse.artifacts.report_evidence import (
 )
 from autosparse.artifacts.report_front import FrontSource, front_view
 from autosparse.artifacts.report_layers import correction_views, layers_view
+from autosparse.artifacts.report_measured import measured_view
 from autosparse.artifacts.report_rails import counted_sentence, guard_rails_view
 from autosparse.artifacts.report_recovery import recovery_view
 from autosparse.artifacts.report_verdict import NOT_MEASURED, verdict_view
@@ -110,6 +111,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "front": front_view(
             FrontSource(data.trials, manifest.contract, manifest.quality.metric, manifest.recipe_id)
         ),
+        "measured": measured_view(manifest),
         "layers": layers_view(data.layers),
         "corrections": correction_views(data.corrections),
         "latency": latency_view(data),
@@ -118,7 +120,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "rails": None if data.guard_rails is None else guard_rails_view(data.guard_rails),
         "counted": counted_sentence(data.layers, manifest.latency.ratio),
         "qualities": qualities,
-        "snippets": load_snippets(manifest),
+        "snippets": load_snippets(manifest) if manifest.delivers_model else [],
         "input_names": [tensor.name for tensor in input_tensors(manifest)],
         "output_names": output_names(manifest),
         "memory": bytes_size(data.environment.memory_bytes),

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from autosparse.artifacts.manifest import LatencySummary, Manifest, Offer
+from autosparse.artifacts.manifest import Footprint, LatencySummary, Manifest, Offer
+from autosparse.artifacts.report_clauses import (
+    Clause,
+    asked_words,
+    clauses,
+    compressed_layers,
+    latencies,
+)
 from autosparse.artifacts.report_data import ReportData
 from autosparse.artifacts.report_words import (
     MINUS,
@@ -14,15 +21,13 @@ from autosparse.artifacts.report_words import (
     budget_words,
     count,
     duration,
-    is_baseline_level,
-    max_drop_words,
+    megabytes,
     milliseconds,
-    milliseconds_range,
     plural,
     share,
-    share_range,
 )
-from autosparse.evaluation import Evidence, Verdict
+from autosparse.evaluation import Verdict
+from autosparse.evaluation.budget import enough_bytes
 from autosparse.evaluation.simulation import SIMULATED
 
 _TITLES = {
@@ -57,18 +62,6 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Clause:
-    """One half of the contract."""
-
-    name: str
-    asked: str
-    bound: str
-    measured: str
-    interval: str
-    holds: bool
-
-
-@dataclass(frozen=True)
 class OfferRow:
     """A contract that could be met instead."""
 
@@ -77,6 +70,8 @@ class OfferRow:
     latency: str
     ratio: str
     drop: str
+    size: str
+    memory: str
     ask_for: str
 
 
@@ -105,7 +100,7 @@ def verdict_view(data: ReportData) -> VerdictView:
         sentence=mark + _sentence(data, quality),
         explanation=_explanation(data, quality),
         figures=_figures(data, quality),
-        clauses=_clauses(data, quality),
+        clauses=clauses(data, quality),
         judged=_judged(manifest),
         offers=() if manifest.verdict in _HELD else _offers(data, quality),
     )
@@ -120,14 +115,6 @@ def speed_words(latency: LatencySummary) -> str:
     return f"{latency.ratio:.2f}x slower"
 
 
-def latencies(manifest: Manifest) -> tuple[float, float]:
-    """Baseline's and delivered file's seconds at the contract's percentile."""
-    latency = manifest.latency
-    if manifest.contract.percentile == "p50":
-        return latency.baseline_p50, latency.p50
-    return latency.baseline_p95, latency.p95
-
-
 def quality_words(manifest: Manifest, quality: QualityWords) -> str:
     """Accuracy 88.4 % (-0.1 points)."""
     value = quality.value(manifest.quality.value)
@@ -138,13 +125,12 @@ def quality_words(manifest: Manifest, quality: QualityWords) -> str:
 
 def _sentence(data: ReportData, quality: QualityWords) -> str:
     manifest = data.manifest
-    contract = manifest.contract
-    asked = (
-        f"budget {budget_words(contract)} and at most {max_drop_words(contract.max_drop, quality)}"
-    )
+    asked = asked_words(manifest.contract, quality)
     if manifest.verdict in _HELD:
         return f"{_delivered(data, quality)}; {asked}: met"
     if manifest.verdict is Verdict.NOT_FOUND:
+        if not manifest.delivers_model:
+            return f"No file that may be delivered was found; {asked}: not met"
         return f"{_delivered(data, quality)}; {asked}: not met"
     return _infeasible(manifest)
 
@@ -152,7 +138,7 @@ def _sentence(data: ReportData, quality: QualityWords) -> str:
 def _infeasible(manifest: Manifest) -> str:
     """What cannot be had, and how near one can get."""
     contract, fastest = manifest.contract, manifest.fastest
-    budget = f"Budget {budget_words(contract)} ({milliseconds(_bound_seconds(manifest))})"
+    budget = f"Budget {budget_words(contract)} ({milliseconds(contract.bound_seconds)})"
     if fastest is None:  # so an earlier version ended some jobs
         return f"{budget} cannot be met: the fastest recipe that was measured misses it"
     found = (
@@ -183,6 +169,11 @@ def _delivered(data: ReportData, quality: QualityWords) -> str:
 
 def _explanation(data: ReportData, quality: QualityWords) -> str:
     manifest = data.manifest
+    if not manifest.delivers_model:
+        return (
+            "A file over a limit of size or memory is never delivered, and so this bundle has no "
+            "model. The figures are those of the nearest file; what could be had instead follows."
+        )
     if manifest.verdict is Verdict.LATENCY_INFEASIBLE:
         delivered = _delivered(data, quality)
         return (
@@ -196,6 +187,21 @@ def _explanation(data: ReportData, quality: QualityWords) -> str:
     return (
         "The exported file was opened in a fresh process, measured against the original in "
         "alternating rounds, and evaluated on rows that no choice was made on."
+        f"{_limited(manifest, quality)}"
+    )
+
+
+def _limited(manifest: Manifest, quality: QualityWords) -> str:
+    """Which limit decided, and what would have been the best without it."""
+    limited = manifest.limited_by
+    if limited is None:
+        return ""
+    return (
+        f" {manifest.contract.limit_flags(limited.clauses)} decided: otherwise recipe "
+        f"{limited.recipe_id} would have been the best, with {megabytes(limited.size_bytes)} on "
+        f"disk, a peak memory of {megabytes(limited.peak_memory_bytes)}, "
+        f"{share(limited.latency_ratio)} of the baseline's latency and a drop of "
+        f"{quality.drop(limited.drop)} on the rows that select."
     )
 
 
@@ -203,8 +209,11 @@ def _not_found(data: ReportData) -> str:
     """What is known of the budget, and what is not."""
     search = data.manifest.search
     spent = f"{plural(search.trials, 'trial')} and {duration(search.seconds)}"
+    contract = data.manifest.contract
+    limited = contract.max_size is not None or contract.max_memory is not None
+    kept = "the quality and the limits" if limited else "the quality"
     found = (
-        f"The budget can be met, but no file that also keeps the quality was found in {spent}."
+        f"The budget can be met, but no file that also keeps {kept} was found in {spent}."
         if data.budget_met
         else f"No file inside the budget was found in {spent}, which does not prove that there is "
         "none."
@@ -238,7 +247,26 @@ def _figures(data: ReportData, quality: QualityWords) -> tuple[Figure, ...]:
         Figure(quality.name[:1].upper() + quality.name[1:], quality.value(judged.value), beside),
         Figure("Compressed layers", f"{compressed} of {len(data.layers)}",
                f"{share(zeros / parameters if parameters else 0.0, 0)} of all weights are zero"),
+        *_byte_figures(manifest.footprint),
     )  # fmt: skip
+
+
+def _byte_figures(footprint: Footprint | None) -> tuple[Figure, ...]:
+    if footprint is None:
+        return ()
+    counts = (
+        ("Size on disk", footprint.size_bytes, footprint.baseline_size_bytes),
+        ("Peak memory", footprint.peak_memory_bytes, footprint.baseline_peak_memory_bytes),
+    )
+    return tuple(
+        Figure(label, megabytes(after), _beside(after, before)) for label, after, before in counts
+    )
+
+
+def _beside(after: int | None, before: int | None) -> str:
+    if after is None or not before:
+        return "not measured"
+    return f"{megabytes(before)} dense, {_difference(after, before)}"
 
 
 def _difference(after: float, before: float) -> str:
@@ -247,64 +275,12 @@ def _difference(after: float, before: float) -> str:
     return f"{sign}{share(abs(change), 0)}"
 
 
-def _clauses(data: ReportData, quality: QualityWords) -> tuple[Clause, ...]:
-    manifest = data.manifest
-    contract, latency, judged = manifest.contract, manifest.latency, manifest.quality
-    interval = latency.seconds_interval
-    # the gate's own two rules on the numbers that are printed; they do not read the divergence
-    evidence = Evidence(
-        recipe_id=manifest.recipe_id,
-        latency_ratio=latency.ratio,
-        latency_ratio_high=latency.ratio_interval.high,
-        latency_seconds=latencies(manifest)[1],
-        latency_seconds_high=None if interval is None else interval.high,
-        drop=judged.drop,
-        drop_high=judged.drop_interval.high,
-        divergence=0.0,
-        compressed_layers=compressed_layers(data),
-    )
-    asked = f"{budget_words(contract)} of the baseline" if contract.budget.is_relative else (
-        budget_words(contract)
-    )  # fmt: skip
-    return (
-        Clause(
-            name=f"Latency ({contract.percentile})",
-            asked=f"at most {asked}",
-            bound=f"{milliseconds(_bound_seconds(manifest))} = {share(contract.latency_ratio)}",
-            measured=f"{milliseconds(latencies(manifest)[1])} = {share(latency.ratio)}",
-            interval=_latency_range(manifest),
-            holds=evidence.meets_budget(contract),
-        ),
-        Clause(
-            name=quality.name if quality.is_divergence else f"Drop of {quality.name}",
-            asked=f"at most {max_drop_words(contract.max_drop, quality)}",
-            bound=quality.drop(contract.allowed_drop()),
-            measured=quality.drop(judged.drop),
-            interval=quality.drop_range(judged.drop_interval),
-            holds=evidence.meets_drop(contract),
-        ),
-    )
-
-
 def _judged(manifest: Manifest) -> str:
     side = "the interval's upper bound" if manifest.contract.strict else "the measured value"
     return (
         f"Judged by {side}: {count(manifest.latency.samples)} samples of the delivered file beside "
         f"the baseline's, and {plural(manifest.quality.rows, 'row')} that the search never saw."
     )
-
-
-def _bound_seconds(manifest: Manifest) -> float:
-    return manifest.contract.bound_seconds
-
-
-def _latency_range(manifest: Manifest) -> str:
-    """48.1 to 49.5 %; of a budget in time also what decides, 7.93 to 7.99 ms."""
-    latency = manifest.latency
-    ratio, seconds = share_range(latency.ratio_interval), latency.seconds_interval
-    if manifest.contract.budget.is_relative or seconds is None:
-        return ratio
-    return f"{milliseconds_range(seconds)} = {ratio}"
 
 
 def _offers(data: ReportData, quality: QualityWords) -> tuple[OfferRow, ...]:
@@ -328,6 +304,8 @@ def _offer(offer: Offer, what: str, manifest: Manifest, quality: QualityWords) -
         latency=milliseconds(offer.latency_seconds),
         ratio=share(offer.latency_ratio),
         drop=UNKNOWN if offer.drop is None else quality.drop(offer.drop),
+        size=megabytes(offer.size_bytes),
+        memory=megabytes(offer.peak_memory_bytes),
         ask_for=UNKNOWN if offer.drop is None else _flags(offer, offer.drop, manifest, quality),
     )
 
@@ -342,6 +320,13 @@ def _flags(offer: Offer, drop: float, manifest: Manifest, quality: QualityWords)
         allowed = f"{_round_up(bound):g}"
     percentile = manifest.contract.percentile
     flags = f"--latency-budget {percent}% --max-drop {allowed}"
+    contract = manifest.contract
+    for name, limit, most, used in (
+        ("size", contract.max_size, contract.size_bound, offer.size_bytes),
+        ("memory", contract.max_memory, contract.memory_bound, offer.peak_memory_bytes),
+    ):
+        if most is not None and used is not None:
+            flags += f" --max-{name} {limit if used <= most else enough_bytes(used)}"
     return flags if percentile == "p50" else f"{flags} --percentile {percentile}"
 
 
@@ -351,8 +336,3 @@ def _round_up(value: float) -> float:
         return 0.0
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{math.ceil(round(value / step, 6)) * step:.2g}")
-
-
-def compressed_layers(data: ReportData) -> int:
-    """Layers that do not stay as they came."""
-    return sum(not is_baseline_level(row.level) for row in data.layers)

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from autosparse.errors import ConfigError
-from autosparse.evaluation import Contract, Interval, MaxDrop
+from autosparse.evaluation import Contract, Interval, MaxBytes, MaxDrop
+from autosparse.evaluation.budget import byte_words
 from autosparse.evaluation.metrics import BUILT_IN
 from autosparse.levels import NM, Level
 
@@ -93,6 +94,17 @@ def short(name: str) -> str:
 def bytes_size(size: int) -> str:
     """15.6 GiB."""
     return f"{size / 2**30:.1f}{GAP}GiB"
+
+
+def megabytes(size: float | None) -> str:
+    """1.10 MB: powers of 1000."""
+    return UNKNOWN if size is None else byte_words(size, GAP)
+
+
+def max_bytes_words(limit: MaxBytes) -> str:
+    """20 MB, or 40 % of the baseline's."""
+    words = f"{limit.amount:g}{GAP}{limit.unit}"
+    return f"{words} of the baseline's" if limit.unit == "%" else words
 
 
 def level_meaning(spelling: str) -> str:

@@ -11,7 +11,8 @@ from autosparse.artifacts.manifest import Manifest
 from autosparse.cli.flags import add_config_flags, given_fields
 from autosparse.cli.interruption import answering_on_interrupt
 from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json, print_table
-from autosparse.evaluation import Verdict
+from autosparse.evaluation import Contract, Verdict
+from autosparse.evaluation.budget import byte_words
 from autosparse.evaluation.simulation import SIMULATED
 from autosparse.pipeline.config import read_config
 from autosparse.pipeline.dry_run import DryRun, run_dry
@@ -61,11 +62,15 @@ def print_result(result: Result) -> None:
     """The verdict in sentences."""
     out = console()
     out.print(verdict_sentence(result.manifest), markup=False)
+    limited = limited_sentence(result.manifest)
+    if limited:
+        out.print(f"  {limited}", markup=False)
     for offer in result.manifest.offers:
         drop = drop_text(offer.drop, result.manifest.quality.metric)
         out.print(
             f"  could be had: {offer.latency_seconds * 1e3:.3f} ms "
-            f"({offer.latency_ratio:.1%} of the baseline) at a drop of {drop}",
+            f"({offer.latency_ratio:.1%} of the baseline) at a drop of {drop}"
+            f"{bytes_text(offer.size_bytes, offer.peak_memory_bytes)}",
             markup=False,
         )
     out.print(f"bundle: {result.bundle}", markup=False)
@@ -82,7 +87,10 @@ def verdict_sentence(manifest: Manifest) -> str:
         f"{mine * 1e3:.3f} ms instead of {base * 1e3:.3f} ms ({contract.percentile}, "
         f"{latency.ratio:.1%} of the baseline), {manifest.quality.metric} drop {drop}"
     )
-    asked = f"budget {contract.budget}, max drop {contract.max_drop}"
+    footprint = manifest.footprint
+    if footprint is not None:
+        found += bytes_text(footprint.size_bytes, footprint.peak_memory_bytes)
+    asked = asked_text(contract)
     if manifest.verdict is Verdict.SIMULATED:
         return f"{SIMULATED}, NOT MEASURED: {found}; {asked}."
     if manifest.target.is_simulated:
@@ -92,12 +100,44 @@ def verdict_sentence(manifest: Manifest) -> str:
     return _failure(manifest, found, asked)
 
 
+def asked_text(contract: Contract) -> str:
+    """The bounds as they were given."""
+    asked = f"budget {contract.budget}, max drop {contract.max_drop}"
+    if contract.max_size is not None:
+        asked += f", max size {contract.max_size}"
+    if contract.max_memory is not None:
+        asked += f", max memory {contract.max_memory}"
+    return asked
+
+
+def limited_sentence(manifest: Manifest) -> str:
+    """Which limit decided what is delivered; empty where none did."""
+    limited = manifest.limited_by
+    if limited is None:
+        return ""
+    return (
+        f"{manifest.contract.limit_flags(limited.clauses)} decided: recipe {limited.recipe_id} "
+        "would have been the best, with a drop of "
+        f"{drop_text(limited.drop, manifest.quality.metric)}, {limited.latency_ratio:.1%} of the "
+        f"baseline's latency{bytes_text(limited.size_bytes, limited.peak_memory_bytes)}"
+    )
+
+
+def bytes_text(size: int | None, peak: int | None) -> str:
+    """The end of a sentence: size on disk and peak memory, as far as they are known."""
+    told = "" if size is None else f", {byte_words(size)} on disk"
+    return told if peak is None else f"{told}, {byte_words(peak)} of memory"
+
+
 def _failure(manifest: Manifest, found: str, asked: str) -> str:
+    delivered = (
+        f"Delivered as best effort: {found}."
+        if manifest.delivers_model
+        else f"Nothing is delivered: the nearest file is over a limit: {found}."
+    )
     if manifest.verdict is Verdict.LATENCY_INFEASIBLE:
-        return (
-            f"LATENCY-INFEASIBLE: {_fastest(manifest)}; {asked}. Delivered as best effort: {found}."
-        )
-    return f"NOT FOUND within the limits: {asked}. Delivered as best effort: {found}."
+        return f"LATENCY-INFEASIBLE: {_fastest(manifest)}; {asked}. {delivered}"
+    return f"NOT FOUND within the limits: {asked}. {delivered}"
 
 
 def _fastest(manifest: Manifest) -> str:

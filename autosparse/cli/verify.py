@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from autosparse.cli.optimize import asked_text, bytes_text
 from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json
 from autosparse.evaluation.simulation import SIMULATED
 from workers.local import verify
@@ -50,6 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
                 "latency_seconds": seconds,
                 "baseline_seconds": baseline_seconds,
                 "quality": verified.quality.model_dump(mode="json"),
+                "size_bytes": verified.evidence.size_bytes,
+                "peak_memory_bytes": verified.evidence.peak_memory_bytes,
+                "missed": verified.evidence.missed(verified.contract),
             }
         )
         return found.verdict.exit_code
@@ -60,8 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         f"{seconds * 1e3:.3f} ms, {verified.evidence.latency_ratio:.1%} of the baseline's "
         f"{percentile} of {baseline_seconds * 1e3:.3f} ms "
         f"(95 % interval {interval.low:.1%} to {interval.high:.1%}), "
-        f"{verified.quality.metric} drop {drop}; budget {verified.contract.budget}, "
-        f"max drop {verified.contract.max_drop}.",
+        f"{verified.quality.metric} drop {drop}"
+        f"{bytes_text(verified.evidence.size_bytes, verified.evidence.peak_memory_bytes)}; "
+        f"{asked_text(verified.contract)}.",
         markup=False,
     )
     return found.verdict.exit_code

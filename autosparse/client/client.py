@@ -195,7 +195,7 @@ class Client:
         return Page[TrialInfo].model_validate(answer).items
 
     def pareto(self, job_id: str) -> tuple[TrialInfo, ...]:
-        """The trials than which none is both faster and more accurate, fastest first."""
+        """The trials that none beats in drop, latency, size or memory without losing elsewhere."""
         answer = self._transport.json("GET", f"/v1/jobs/{_part(job_id)}/pareto")
         return Page[TrialInfo].model_validate(answer).items
 

@@ -228,6 +228,10 @@ class TrialInfo(Record):
     """Layers that do not stay as they came."""
     seconds_since_start: float
     """When it was complete, from the start of the run that measured it."""
+    size_bytes: int | None = None
+    """Size on disk of what runs: the file with its kernels."""
+    peak_memory_bytes: int | None = None
+    """By how much opening and running it raised a process's memory at most."""
     recipe: dict[str, Any]
     """The level of every layer."""
 

@@ -8,7 +8,7 @@ from autosparse.evaluation.backend import (
     LoweringRequest,
     Runner,
 )
-from autosparse.evaluation.budget import Budget, MaxDrop, Percentile
+from autosparse.evaluation.budget import Budget, MaxBytes, MaxDrop, Percentile
 from autosparse.evaluation.environment import Environment, read_environment
 from autosparse.evaluation.gate import Contract, Evidence, Verdict
 from autosparse.evaluation.lane import MeasurementLane
@@ -19,7 +19,7 @@ from autosparse.evaluation.timing import TimingSettings
 
 __all__ = [
     "Backend", "Budget", "Capability", "Comparison", "Contract", "Environment", "Evidence",
-    "ExecutedLayer", "Interval", "LoweredModel", "LoweringRequest", "MaxDrop", "Measurement",
-    "MeasurementLane", "Percentile", "Quality", "Runner", "Target", "TimingSettings", "Verdict",
-    "read_environment",
+    "ExecutedLayer", "Interval", "LoweredModel", "LoweringRequest", "MaxBytes", "MaxDrop",
+    "Measurement", "MeasurementLane", "Percentile", "Quality", "Runner", "Target",
+    "TimingSettings", "Verdict", "read_environment",
 ]  # fmt: skip

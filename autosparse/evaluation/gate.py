@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 from math import inf, isnan
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from autosparse.evaluation.budget import Budget, MaxDrop, Percentile
+from autosparse.evaluation.budget import Budget, MaxBytes, MaxDrop, Percentile
 from autosparse.evaluation.measurement import Comparison
 from autosparse.evaluation.told_apart import is_surely_larger
+
+Clause = Literal["latency", "quality", "size", "memory"]
+"""What a contract bounds."""
 
 
 class Verdict(StrEnum):
@@ -51,6 +54,14 @@ class Contract(BaseModel):
     """The baseline's latency in the run that the contract is resolved against."""
     baseline_quality: float
     """The dense model's metric on the rows that select."""
+    max_size: MaxBytes | None = None
+    """Largest size of the file with what it needs, as asked; None where it is not limited."""
+    max_memory: MaxBytes | None = None
+    """Largest peak memory as asked; None where it is not limited."""
+    baseline_size_bytes: int | None = None
+    """Size of the model as it came; None where an earlier version resolved the contract."""
+    baseline_peak_memory_bytes: int | None = None
+    """Its peak memory; None where it was not measured."""
 
     @property
     def latency_ratio(self) -> float:
@@ -77,6 +88,23 @@ class Contract(BaseModel):
             return False
         late = found.seconds_interval(self.percentile).low > self.bound_seconds
         return late or self.budget.is_relative or ratio > 1.0
+
+    @property
+    def size_bound(self) -> float | None:
+        """Largest allowed size in bytes."""
+        return None if self.max_size is None else self.max_size.bytes(self.baseline_size_bytes)
+
+    def limit_flags(self, clauses: Iterable[Clause]) -> str:
+        """The limits that some clauses are about, as they were given."""
+        asked = {"size": self.max_size, "memory": self.max_memory}
+        wanted = set(clauses)
+        return " and ".join(f"--max-{n} {limit}" for n, limit in asked.items() if n in wanted)
+
+    @property
+    def memory_bound(self) -> float | None:
+        """Largest allowed peak memory in bytes."""
+        limit, baseline = self.max_memory, self.baseline_peak_memory_bytes
+        return None if limit is None else limit.bytes(baseline)
 
 
 class Evidence(BaseModel):
@@ -106,13 +134,18 @@ class Evidence(BaseModel):
     where an earlier version measured it."""
     compressed_layers: int
     """Layers that do not stay as they came: fewer is simpler."""
+    size_bytes: int | None = None
+    """Size of the file with what it needs; None where an earlier version measured it."""
+    peak_memory_bytes: int | None = None
+    """Peak memory of opening and running it; None where it was not measured."""
 
     @classmethod
-    def of_baseline(cls, recipe_id: str) -> Evidence:
+    def of_baseline(cls, recipe_id: str, contract: Contract) -> Evidence:
         """Of the very file that came: it is what everything else is held against."""
         return cls(
             recipe_id=recipe_id, latency_ratio=1.0, latency_ratio_high=1.0, drop=0.0, drop_high=0.0,
-            divergence=0.0, compressed_layers=0,
+            divergence=0.0, compressed_layers=0, size_bytes=contract.baseline_size_bytes,
+            peak_memory_bytes=contract.baseline_peak_memory_bytes,
         )  # fmt: skip
 
     def meets_budget(self, contract: Contract) -> bool:
@@ -139,11 +172,49 @@ class Evidence(BaseModel):
         sure = is_surely_larger(self.divergence_parts, nearest.divergence_parts)
         return not self.divergence <= nearest.divergence if sure is None else sure
 
+    def knows(self, contract: Contract) -> bool:
+        """Whether every figure that the contract limits is there: an earlier version had none."""
+        return (self.size_bytes is not None or contract.max_size is None) and (
+            self.peak_memory_bytes is not None or contract.max_memory is None
+        )
+
+    def meets_limits(self, contract: Contract) -> bool:
+        """Inside the limits of size and memory; what is limited and not known is outside."""
+        return _keeps(self.size_bytes, contract.size_bound) and _keeps(
+            self.peak_memory_bytes, contract.memory_bound
+        )
+
+    def missed(self, contract: Contract) -> tuple[Clause, ...]:
+        """What of the contract does not hold; nothing where the file may be delivered."""
+        holds: dict[Clause, bool] = {
+            "latency": self.meets_budget(contract),
+            "quality": self.meets_drop(contract),
+            "size": _keeps(self.size_bytes, contract.size_bound),
+            "memory": _keeps(self.peak_memory_bytes, contract.memory_bound),
+        }
+        return tuple(clause for clause, kept in holds.items() if not kept)
+
+    def meets(self, contract: Contract) -> bool:
+        """Inside every bound of the contract."""
+        return not self.missed(contract)
+
     def violation(self, contract: Contract) -> float:
         """How far outside the contract, in shares of each bound; 0 inside."""
         late = max(0.0, self.latency_ratio / min(contract.latency_ratio, 1.0) - 1.0)
         scale = max(contract.allowed_drop(), 1e-3)
-        return late + max(0.0, (self.drop - contract.allowed_drop()) / scale)
+        lossy = max(0.0, (self.drop - contract.allowed_drop()) / scale)
+        large = max(0.0, share_over(self.size_bytes, contract.size_bound))
+        hungry = max(0.0, share_over(self.peak_memory_bytes, contract.memory_bound))
+        return late + lossy + large + hungry
+
+
+def share_over(count: int | None, bound: float | None) -> float:
+    """How far bytes are over a bound, in shares of it: negative inside, 0 where one is None."""
+    return 0.0 if bound is None or count is None else count / bound - 1.0
+
+
+def _keeps(count: int | None, bound: float | None) -> bool:
+    return bound is None or (count is not None and count <= bound)
 
 
 E = TypeVar("E", bound=Evidence)
@@ -158,7 +229,7 @@ def rank(evidence: Iterable[E], contract: Contract) -> list[E]:
     fast within its interval, the simplest. Everything is held against one file at a time, the best
     so far, and never in chains: being alike is not transitive.
     """
-    inside = [e for e in evidence if e.meets_budget(contract) and e.meets_drop(contract)]
+    inside = [e for e in evidence if e.meets(contract)]
     if not inside:
         return []
     best = min(inside, key=lambda e: e.drop)
@@ -187,6 +258,10 @@ def rank(evidence: Iterable[E], contract: Contract) -> list[E]:
 
 
 def best_effort(evidence: Iterable[E], contract: Contract) -> E | None:
-    """The file nearest to the contract among those no slower than the baseline."""
+    """The file nearest to the contract among those no slower than the baseline.
+
+    What keeps the limits of size and memory comes first: nothing else may be delivered.
+    """
     near = [e for e in evidence if e.latency_ratio <= 1.0]
-    return min(near, key=lambda e: (e.violation(contract), e.drop), default=None)
+    kept = [e for e in near if e.meets_limits(contract)]
+    return min(kept or near, key=lambda e: (e.violation(contract), e.drop), default=None)

@@ -99,6 +99,9 @@ class Measurement(BaseModel):
     """Untimed inferences before each block."""
     blocks: tuple[Block, ...]
     """Blocks of samples in the order they were taken."""
+    peak_memory_bytes: int | None = None
+    """By how much opening the file and running it raised the process's resident memory at most;
+    None where that was not measured."""
 
     @property
     def samples_seconds(self) -> npt.NDArray[np.float64]:
@@ -142,8 +145,16 @@ class Measurement(BaseModel):
         return _interval(_percentiles(kept[_resampled_blocks(len(kept))], percentile))
 
     def pooled(self, later: Measurement) -> Measurement:
-        """The blocks of this run and of a later one of the same file there, in their order."""
-        return self.model_copy(update={"blocks": (*self.blocks, *later.blocks)})
+        """The blocks of this run and of a later one of the same file there, in their order.
+
+        Of peak memory the larger one stays.
+        """
+        peaks = [m.peak_memory_bytes for m in (self, later) if m.peak_memory_bytes is not None]
+        both = {
+            "blocks": (*self.blocks, *later.blocks),
+            "peak_memory_bytes": max(peaks, default=None),
+        }
+        return self.model_copy(update=both)
 
 
 class Comparison(BaseModel):

@@ -49,6 +49,11 @@ class Cell(BaseModel):
     level; None where the level does not run."""
     kernel: str = ""
     """Operator that the runtime executed for it."""
+    file_bytes: int | None = None
+    """Size of the model's files with only this layer at this level, the library of kernels left
+    aside; None where it was not lowered so."""
+    library_bytes: int = 0
+    """Size of the library of kernels that the level needs; 0 where it needs none."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autosparse.errors import DisturbedError, MeasurementError, ModelError
+from autosparse.errors import ConfigError, DisturbedError, MeasurementError, ModelError
 from autosparse.evaluation import Comparison, Contract, Environment, Measurement
+from autosparse.evaluation.artifact_files import given_bytes
 from autosparse.evaluation.metrics import Outputs
 from autosparse.evaluation.noise import NoiseFloor
 from autosparse.journal import Journal
@@ -40,6 +41,7 @@ def measure_baseline(job: Job) -> Baseline:
         ModelError: the runtime cannot open or run the model.
         DataError: the model has no answer to some row.
         DisturbedError: the machine is too noisy to time anything.
+        ConfigError: memory is limited, and cannot be measured there.
     """
     environment = job.engines.lane.environment()
     known = _known(job, environment)
@@ -56,6 +58,7 @@ def measure_baseline(job: Job) -> Baseline:
             f"{job.config.model.name} does not run: {error.message}",
             hint="check that it runs in ONNX Runtime with the inputs of the calibration file",
         ) from error
+    _check_memory(job, measurement)
     value = job.metric.value(outputs, outputs, job.selecting.labels)
     contract = Contract(
         budget=job.config.latency_budget,
@@ -64,6 +67,10 @@ def measure_baseline(job: Job) -> Baseline:
         strict=job.config.strict,
         baseline_seconds=measurement.percentile_seconds(job.config.percentile),
         baseline_quality=value,
+        max_size=job.config.max_size,
+        max_memory=job.config.max_memory,
+        baseline_size_bytes=given_bytes(job.original),
+        baseline_peak_memory_bytes=measurement.peak_memory_bytes,
     )
     return Baseline(measurement, outputs, contract, environment, noise)
 
@@ -102,7 +109,19 @@ def _known(job: Job, environment: Environment) -> Measurement | None:
     # earlier versions were content with one round
     here = [m for m in _journal(job).records if m.environment == environment.id]
     records = [m for m in here if m.has_interval]
+    if job.config.max_memory is not None:  # an earlier version did not look at it
+        records = [m for m in records if m.peak_memory_bytes is not None]
     return records[-1] if records else None
+
+
+def _check_memory(job: Job, measurement: Measurement) -> None:
+    if job.config.max_memory is None or measurement.peak_memory_bytes is not None:
+        return
+    where = "of a simulated device" if job.target.is_simulated else "where the files are timed"
+    raise ConfigError(
+        f"--max-memory {job.config.max_memory} cannot be kept: peak memory {where} is not known",
+        hint="leave it away; it is measured on Linux, here or on a device with an agent",
+    )
 
 
 def _journal(job: Job) -> Journal[Measurement]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from autosparse.calibration import ActivationRanges, LayerStatistics
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
+from autosparse.evaluation import LoweredModel
+from autosparse.evaluation.artifact_files import library_bytes, lowered_bytes
 from autosparse.evaluation.metrics import Outputs
 from autosparse.levels import Knobs, Level
 from autosparse.levels.weights import CompressedWeight
@@ -74,15 +76,41 @@ def to_compress(layer: Layer, level: Level, calibration: Calibration) -> Compres
 
 
 @dataclass(frozen=True)
+class FileSizes:
+    """Bytes on disk of one lowered model."""
+
+    file: int
+    """Everything but the library of kernels."""
+    library: int
+    """0 where it needs none."""
+
+    @classmethod
+    def of(cls, model: LoweredModel) -> FileSizes:
+        """Look at the files."""
+        library = library_bytes(model)
+        return cls(lowered_bytes(model) - library, library)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What becomes of the model with only one layer at a level."""
+
+    divergence: float
+    """Of its outputs from the dense model's."""
+    sizes: FileSizes
+
+
+@dataclass(frozen=True)
 class AloneAtLevel:
-    """A task: divergence of the outputs with only this layer at this level."""
+    """A task: the model with only this layer at this level."""
 
     layer: str
     level: Level
     weight: CompressedWeight
 
-    def __call__(self, kit: BuildingKit, /) -> float:
+    def __call__(self, kit: BuildingKit, /) -> Alone:
         """Lower, run, compare."""
         levels, weights = {self.layer: self.level}, {self.layer: self.weight}
         model = lower_layers(kit.workshop, levels, weights, kit.ranges, kit.knobs)
-        return kit.workshop.divergence(kit.workshop.answer(model, kit.few), kit.few_outputs)
+        answers = kit.workshop.answer(model, kit.few)
+        return Alone(kit.workshop.divergence(answers, kit.few_outputs), FileSizes.of(model))

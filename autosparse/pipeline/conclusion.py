@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from autosparse.artifacts.manifest import Offer, SearchSummary
+from autosparse.artifacts.manifest import LimitedBy, Offer, SearchSummary
 from autosparse.errors import CandidateError, MeasurementError
 from autosparse.evaluation import Contract, Evidence, LoweredModel, Verdict
+from autosparse.evaluation.artifact_files import lowered_bytes
+from autosparse.evaluation.budget import byte_words
 from autosparse.evaluation.gate import best_effort, rank
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
-from autosparse.pipeline.delivery import Answer, nearest_offers
+from autosparse.pipeline.delivery import Answer
 from autosparse.pipeline.lowering import lower_recipe
+from autosparse.pipeline.measured_front import nearest_offers
 from autosparse.pipeline.original_file import copy_of_original
 from autosparse.pipeline.predictor_report import predictor_report
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord
@@ -53,7 +56,7 @@ def conclude(
         verdict = Verdict.LATENCY_INFEASIBLE if starts.infeasible else Verdict.NOT_FOUND
     met = verdict in (Verdict.MET, Verdict.SIMULATED)
     if met and verified.recipe.id in trials:
-        notes.extend(_faster_alike(trials[verified.recipe.id], search.trials))
+        notes.extend(_faster_alike(trials[verified.recipe.id], search.trials, contract))
     open_ones = tuple(trial for trial in search.trials if trial.recipe.id not in refuted)
     return Answer(
         verdict=verdict,
@@ -67,6 +70,7 @@ def conclude(
         notes=tuple(notes),
         predictor=predictor_report(search.predictor),
         recovery=recovery_report(recovered, verified.recipe.id),
+        limited_by=_limited_by(verified.recipe, search.trials, contract),
     )
 
 
@@ -78,7 +82,7 @@ def _evidence(bench: Bench, search: Search) -> list[Evidence]:
     found = [trial.evidence for trial in search.trials]
     if not (bench.job.backend.delivers_onnx and search.space.contains(bench.dense_recipe)):
         return found
-    dense = Evidence.of_baseline(bench.dense_recipe.id)
+    dense = Evidence.of_baseline(bench.dense_recipe.id, bench.baseline.contract)
     return [*(e for e in found if e.recipe_id != dense.recipe_id), dense]
 
 
@@ -137,7 +141,8 @@ def _verify(
 
 
 def _verified(bench: Bench, recipe: Recipe, model: LoweredModel) -> Verified:
-    found = verify_model(bench.job, bench.baseline.contract, recipe, model)
+    contract, size = bench.baseline.contract, lowered_bytes(model)
+    found = verify_model(bench.job, contract, recipe, model, size)
     bench.raw.append(
         MeasuredTrial(recipe_id=recipe.id, comparison=found.comparison, purpose="verification")
     )
@@ -173,13 +178,37 @@ def _why_it_failed(attempt: Verified, before: Contract) -> str:
             f"{baseline * 1e3:.3f} ms in the same run; before, the baseline took "
             f"{before.baseline_seconds * 1e3:.3f} ms"
         )
+    if not evidence.meets_drop(contract):
+        return (
+            f"recipe {evidence.recipe_id} kept the quality on the rows that select but dropped "
+            f"{evidence.drop:.4g} on the rows that gate"
+        )
+    # files of one recipe are equal: only memory differs from run to run
     return (
-        f"recipe {evidence.recipe_id} kept the quality on the rows that select but dropped "
-        f"{evidence.drop:.4g} on the rows that gate"
+        f"recipe {evidence.recipe_id} kept --max-memory {contract.max_memory} in the search but "
+        f"took {byte_words(evidence.peak_memory_bytes or 0)} when verified"
     )
 
 
-def _faster_alike(delivered: TrialRecord, trials: list[TrialRecord]) -> list[str]:
+def _limited_by(
+    answer: Recipe, trials: Sequence[TrialRecord], contract: Contract
+) -> LimitedBy | None:
+    """What would be the best without limits of size and memory, where those keep it out."""
+    unlimited = contract.model_copy(update={"max_size": None, "max_memory": None})
+    ranked = rank((trial.evidence for trial in trials), unlimited)
+    if not ranked or ranked[0].recipe_id == answer.id or ranked[0].meets_limits(contract):
+        return None
+    best = ranked[0]
+    return LimitedBy(
+        clauses=best.missed(contract), recipe_id=best.recipe_id, drop=best.drop,
+        latency_ratio=best.latency_ratio, size_bytes=best.size_bytes,
+        peak_memory_bytes=best.peak_memory_bytes,
+    )  # fmt: skip
+
+
+def _faster_alike(
+    delivered: TrialRecord, trials: list[TrialRecord], contract: Contract
+) -> list[str]:
     """A hint where time is to be had for nothing: beyond the noise faster, and no less accurate.
 
     The file nearest to the dense model is delivered, and a budget is only a bound.
@@ -189,6 +218,7 @@ def _faster_alike(delivered: TrialRecord, trials: list[TrialRecord]) -> list[str
         for trial in trials
         if trial.evidence.latency_ratio_high < delivered.evidence.latency_ratio
         and trial.evidence.drop <= delivered.evidence.drop
+        and trial.evidence.meets_limits(contract)
     ]
     if not alike:
         return []
@@ -241,6 +271,8 @@ def _fastest_offer(bench: Bench, starts: Starts, trials: dict[str, TrialRecord])
         latency_seconds=fastest.comparison.seconds(percentile)[1],
         latency_ratio=fastest.comparison.ratio(percentile),
         drop=None if trial is None else trial.evidence.drop,
+        size_bytes=None if trial is None else trial.evidence.size_bytes,
+        peak_memory_bytes=fastest.comparison.candidate.peak_memory_bytes,
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from autosparse.datasets import Augmentation
 from autosparse.errors import ConfigError
-from autosparse.evaluation import Budget, MaxDrop, Percentile
+from autosparse.evaluation import Budget, MaxBytes, MaxDrop, Percentile
 from autosparse.evaluation.address import is_address
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.levels import Level
@@ -84,6 +84,12 @@ class JobConfig(TargetedModel):
     """Percentile of the latency that the budget bounds."""
     max_drop: MaxDrop = MaxDrop(amount=1.0, unit="pt")
     """Largest loss of quality: 0.5pt (percentage points), 1% (relative) or 0.01 (plain)."""
+    max_size: MaxBytes | None = None
+    """Largest size on disk of what runs, the file with its kernels: bytes (20MB, 512KiB) or a share
+    of the size of the model as it came (40%). Without it, any."""
+    max_memory: MaxBytes | None = None
+    """Largest peak memory of opening the file and running it: bytes (64MB) or a share of what the
+    model as it came takes (80%). Without it, any."""
     strict: bool = False
     """Hold the contract at the bound of the confidence interval, not at the estimate."""
     space: str = "cpu"

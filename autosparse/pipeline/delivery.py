@@ -10,8 +10,10 @@ from pathlib import Path
 from autosparse.artifacts.bundle import file_sha256, write_bundle
 from autosparse.artifacts.layer_rows import to_csv
 from autosparse.artifacts.manifest import (
+    Footprint,
     GivenFile,
     LatencySummary,
+    LimitedBy,
     Manifest,
     Offer,
     SearchSummary,
@@ -33,11 +35,10 @@ from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.guard_rails import guard_rails
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_truth import layer_rows
+from autosparse.pipeline.measured_front import measured_front
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.starts import plain_int8
 from autosparse.pipeline.verification import Verified
-
-_MOST_OFFERS = 5
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,13 @@ class Answer:
     notes: tuple[str, ...]
     predictor: PredictorReport | None
     recovery: RecoveryReport | None = None
+    limited_by: LimitedBy | None = None
+    """Whether a limit of size or memory decided which file is the best."""
+
+    @property
+    def delivers_model(self) -> bool:
+        """A file over a limit of size or memory is never delivered: its report is."""
+        return self.verified.evidence.meets_limits(self.verified.contract)
 
 
 def deliver(bench: Bench, answer: Answer) -> Manifest:
@@ -75,7 +83,9 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
     report = ReportData(
         manifest=manifest,
         layers=rows,
-        trials=trial_points(answer.trials, _as_verified(bench, verified), plain_int8(bench).id),
+        trials=trial_points(
+            answer.trials, _as_verified(bench.baseline, verified), plain_int8(bench).id
+        ),
         comparison=comparison,
         environment=environment,
         guard_rails=guard_rails(
@@ -104,13 +114,14 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         "report.html": render_report(report),
         **tvm_files(manifest),
     }
-    return write_bundle(job.workspace.bundle, verified.model, texts, manifest)
+    model = verified.model if answer.delivers_model else None
+    return write_bundle(job.workspace.bundle, model, texts, manifest)
 
 
-def _as_verified(bench: Bench, verified: Verified) -> Contract:
+def _as_verified(baseline: Baseline, verified: Verified) -> Contract:
     """What the report holds trials against: a time comes to the share that its plot shows."""
     here = {"baseline_seconds": verified.contract.baseline_seconds}
-    return bench.baseline.contract.model_copy(update=here)
+    return baseline.contract.model_copy(update=here)
 
 
 def trial_points(
@@ -126,34 +137,11 @@ def trial_points(
             drop=trial.evidence.drop,
             drop_interval=trial.quality.drop_interval,
             compressed_layers=trial.evidence.compressed_layers,
-            deliverable=trial.evidence.meets_budget(contract)
-            and trial.evidence.meets_drop(contract),
+            deliverable=trial.evidence.meets(contract),
             is_plain_int8=trial.recipe.id == plain_int8_id,
         )
         for trial in trials
     )
-
-
-def offer_of(trial: TrialRecord) -> Offer:
-    """A contract that this trial would meet."""
-    return Offer(
-        recipe_id=trial.recipe.id,
-        latency_seconds=trial.latency_seconds,
-        latency_ratio=trial.evidence.latency_ratio,
-        drop=trial.evidence.drop,
-    )
-
-
-def nearest_offers(trials: tuple[TrialRecord, ...], contract: Contract) -> tuple[Offer, ...]:
-    """The front of what was measured, from the fastest on: what could be had instead."""
-    front: list[TrialRecord] = []
-    for trial in sorted(trials, key=lambda t: (t.evidence.latency_ratio, t.evidence.drop)):
-        if trial.evidence.latency_ratio > 1.0:
-            break
-        if not front or trial.evidence.drop < front[-1].evidence.drop:
-            front.append(trial)
-    nearest = sorted(front, key=lambda t: t.evidence.violation(contract))[:_MOST_OFFERS]
-    return tuple(offer_of(t) for t in sorted(nearest, key=lambda t: t.evidence.latency_ratio))
 
 
 def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
@@ -189,9 +177,14 @@ def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
         latency=latency_summary(verified.comparison, job),
         fastest=answer.fastest,
         offers=answer.offers,
+        footprint=_footprint(verified, baseline),
+        missed=verified.evidence.missed(verified.contract),
+        limited_by=answer.limited_by,
+        delivers_model=answer.delivers_model,
+        front=measured_front(answer.trials, _as_verified(baseline, verified)),
         search=answer.search,
         config=config.model_dump(mode="json"),
-        files=_files(verified.model),
+        files=_files(verified.model) if answer.delivers_model else {},
     )
 
 
@@ -199,6 +192,18 @@ def _files(model: LoweredModel) -> dict[str, str]:
     """Digests of what is delivered of a model: the report tells them, and how to load the files."""
     inside = sorted(path for path in model.directory.rglob("*") if path.is_file())
     return {path.relative_to(model.directory).as_posix(): file_sha256(path) for path in inside}
+
+
+def _footprint(verified: Verified, baseline: Baseline) -> Footprint | None:
+    size, before = verified.evidence.size_bytes, baseline.contract.baseline_size_bytes
+    if size is None or before is None:
+        return None
+    return Footprint(
+        size_bytes=size,
+        baseline_size_bytes=before,
+        peak_memory_bytes=verified.evidence.peak_memory_bytes,
+        baseline_peak_memory_bytes=verified.comparison.baseline.peak_memory_bytes,
+    )
 
 
 def latency_summary(comparison: Comparison, job: Job) -> LatencySummary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -53,6 +53,8 @@ class Engines:
     """What compresses layers and evaluates candidates."""
     answer_now: Event = field(default_factory=Event)
     """Set where somebody does not want to wait any longer: as if the time limit were reached."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds from any point on: what the time limit is held against."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,13 @@ class Job:
     """Layers that share one level."""
     rows_at_once: int = _MOST_ROWS_AT_ONCE
     """Rows per inference where latency is not asked for and the model leaves their number free."""
-    started: float = field(default_factory=time.monotonic)
-    """When intake was complete; a resumed job begins to count anew."""
+    started: float = 0.0
+    """When intake was complete, by the clock of the engines; a resumed job begins to count anew."""
 
     @property
     def elapsed(self) -> float:
         """Seconds since the job began."""
-        return time.monotonic() - self.started
+        return self.engines.clock() - self.started
 
     @property
     def time_is_up(self) -> bool:
@@ -203,7 +205,7 @@ def prepare_job(
         config=config, graph=graph, target=target, metric=metric, calibration=calibration,
         selecting=selecting, gating=gating, test=test, workspace=workspace, engines=engines,
         groups=layer_groups(graph, space, config.group),
-        rows_at_once=_rows_at_once(graph, target),
+        rows_at_once=_rows_at_once(graph, target), started=engines.clock(),
     )  # fmt: skip
 
 

@@ -12,9 +12,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from autosparse.evaluation import Contract
+from autosparse.evaluation.gate import share_over
 from autosparse.journal import stored_safely
 from autosparse.pipeline.records import TrialRecord
-from autosparse.search.strategy import DROP_CONSTRAINT, LATENCY_CONSTRAINT
+from autosparse.search.strategy import (
+    DROP_CONSTRAINT,
+    LATENCY_CONSTRAINT,
+    MEMORY_CONSTRAINT,
+    SIZE_CONSTRAINT,
+)
 
 STUDY_NAME = "autosparse"
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -66,10 +72,18 @@ def constraints_of(record: TrialRecord, contract: Contract) -> dict[str, float]:
     """Violations in shares of each bound, so that samplers may add them; 0 or less is inside."""
     bound = min(contract.latency_ratio, 1.0)
     allowed = contract.allowed_drop()
-    return {
+    constraints = {
         LATENCY_CONSTRAINT: record.evidence.latency_ratio / bound - 1.0,
         DROP_CONSTRAINT: (record.evidence.drop - allowed) / max(allowed, 1e-3),
     }
+    limited = (
+        (SIZE_CONSTRAINT, record.evidence.size_bytes, contract.size_bound),
+        (MEMORY_CONSTRAINT, record.evidence.peak_memory_bytes, contract.memory_bound),
+    )
+    constraints.update(
+        (key, share_over(count, limit)) for key, count, limit in limited if limit is not None
+    )
+    return constraints
 
 
 def _repair(path: Path) -> None:

@@ -85,7 +85,7 @@ def answer(
     bench = replace(bench, notes=(*notes, *bench.notes, *_essential(bench, parity)))
     search = Search(bench, resolve_space(bench), Ledger(job.workspace.study))
     starts = run_starts(bench, search)
-    if not starts.infeasible:
+    if not starts.are_the_answer:
         search.run()
     recovered = recover(bench, search, parity, rows)
     found = conclude(bench, search, starts, recovered)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 import optuna
@@ -19,16 +19,20 @@ from autosparse.errors import CandidateError
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.file_limits import FileLimits
 from autosparse.pipeline.scoring import FewRows
 from autosparse.pipeline.strategy_context import ContextMaker
 from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy
 from autosparse.search.acquisition import expected_improvement
+from autosparse.search.knapsack import knapsack_points
 from autosparse.search.latency_predictor import LatencyPredictor
 from autosparse.search.strategy import LATENCY_CONSTRAINT, SCREENED
 from autosparse.search.table_starts import table_starts
 
 # An expected improvement under this share is not worth a measurement while others are open.
 _WORTHWHILE = 0.005
+# What is thought to take too much memory is not measured for want of something better.
+_LIKELY = 0.5
 
 
 @dataclass
@@ -42,6 +46,8 @@ class Race:
     log: Journal[CandidateRecord]
     measured_ratios: dict[str, float]
     """Recipe id -> measured latency; takes the place of a prediction where there is one."""
+    limits: FileLimits = field(default_factory=FileLimits)
+    """What files may weigh, and take at their peak."""
     sampled: dict[str, CandidateRecord] = field(default_factory=dict)
     """Candidates whose divergence on the few rows is known."""
     screened: set[str] = field(default_factory=set)
@@ -49,7 +55,7 @@ class Race:
 
     def __post_init__(self) -> None:
         self._bound = self.bench.latency_bound
-        self._contexts = ContextMaker(self.bench, self.space, self.predictor)
+        self._contexts = ContextMaker(self.bench, self.space, self.predictor, self.limits.size)
         self._study = optuna.create_study(
             directions=["minimize"] * self.strategy.objectives,
             sampler=self.strategy.sampler(self._contexts.context()),
@@ -90,7 +96,8 @@ class Race:
         divergence = self._summed_divergence(recipe) if record is None else _divergence_of(record)
         if record is None:
             trial.set_user_attr(SCREENED, True)
-        trial.set_constraint(LATENCY_CONSTRAINT, self.latency_of(recipe) / self._bound - 1.0)
+        for key, violation in self._constraints(recipe, record).items():
+            trial.set_constraint(key, violation)
         self._study.tell(trial, self._values(recipe, divergence))
 
     def add(self, *recipes: Recipe) -> None:
@@ -107,7 +114,17 @@ class Race:
         """
         contexts = [self._contexts.context(sure=sure) for sure in (True, False)]
         points = [point for context in contexts for point in table_starts(context)]
-        self.add(*(self.space.recipe(point) for point in points))
+        recipes = [self.space.recipe(point) for point in points]
+        self.add(*(r for r in recipes if self.limits.why_too_large(r) is None))
+
+    def without_limit(self) -> list[Recipe]:
+        """What the table says is best where any size will do; nothing where that keeps the limit.
+
+        It is measured once, so that the report can tell what the limit costs.
+        """
+        points = knapsack_points(replace(self._contexts.context(), size_limit=None))[:1]
+        recipes = [self.space.recipe(point) for point in points]
+        return [recipe for recipe in recipes if self.limits.is_thought_over(recipe)]
 
     def most_promising(self) -> Recipe | None:
         """The unmeasured candidate that should improve most on what was measured inside.
@@ -119,10 +136,12 @@ class Race:
             record.recipe.id: self.predictor.predict(record.recipe)
             for record in self.sampled.values()
             if record.recipe.id not in self.measured_ratios and record.recipe.id not in self.failed
+            if self.limits.allows(record)
         }
         best = self._best_inside()
         gains = {
-            recipe_id: expected_improvement(
+            recipe_id: self.limits.probability_inside(self.sampled[recipe_id])
+            * expected_improvement(
                 predicted, _divergence_of(self.sampled[recipe_id]), self._bound, best
             )
             for recipe_id, predicted in open_ones.items()
@@ -130,7 +149,12 @@ class Race:
         top = max(gains, key=lambda recipe_id: gains[recipe_id], default=None)
         if top is not None and gains[top] > _WORTHWHILE:
             return self.sampled[top].recipe
-        inside = [self.sampled[i] for i, p in open_ones.items() if p.ratio <= self._bound]
+        likely = [
+            self.sampled[recipe_id]
+            for recipe_id, predicted in open_ones.items()
+            if predicted.ratio <= self._bound
+        ]
+        inside = [r for r in likely if self.limits.probability_inside(r) >= _LIKELY]
         return min(inside, key=_divergence_of).recipe if inside else None
 
     def _best_inside(self) -> float:
@@ -141,7 +165,10 @@ class Race:
         """
         known = {i: d for i, r in self.sampled.items() if math.isfinite(d := _divergence_of(r))}
         inside = [
-            d for i, d in known.items() if self.measured_ratios.get(i, math.inf) <= self._bound
+            divergence
+            for recipe_id, divergence in known.items()
+            if self.measured_ratios.get(recipe_id, math.inf) <= self._bound
+            and recipe_id not in self.limits.outside
         ]
         return min(inside, default=2 * max(known.values(), default=math.inf))
 
@@ -162,11 +189,21 @@ class Race:
         return any(recipe.id in seen for seen in (self.sampled, self.screened, self.failed))
 
     def _climb(self, recipes: Sequence[Recipe]) -> None:
-        """Screen by predicted latency, then sample what is left, as far as time allows."""
+        """Screen by predicted size and latency, then sample what is left, as far as time allows."""
         open_ones = [recipe for recipe in recipes if not self._is_screened(recipe)]
         self._sample(open_ones, while_there_is_time=True)
 
     def _is_screened(self, recipe: Recipe) -> bool:
+        too_large = self.limits.why_too_large(recipe)
+        if too_large is not None:
+            predicted_bytes, reason = too_large
+            self._note(
+                CandidateRecord(
+                    recipe=recipe, rung=Rung.SCREENED, predicted_size_bytes=predicted_bytes,
+                    reason=reason,
+                )
+            )  # fmt: skip
+            return True
         predicted = self.predictor.predict(recipe)
         if predicted.low <= self._bound or self.strategy.objectives > 1:
             return False
@@ -193,13 +230,14 @@ class Race:
         for recipe, answer in zip(recipes, answers, strict=False):  # those that were reached
             if isinstance(answer, CandidateError):
                 self.fail(recipe, answer)
-            elif not math.isfinite(answer):
+            elif not math.isfinite(answer.divergence):
                 self.fail(recipe, CandidateError("its outputs are NaN or infinite"))
             else:
                 ratio = self.predictor.predict(recipe).ratio
                 record = CandidateRecord(
-                    recipe=recipe, rung=Rung.SAMPLED, divergence=answer, predicted_ratio=ratio
-                )
+                    recipe=recipe, rung=Rung.SAMPLED, divergence=answer.divergence,
+                    predicted_ratio=ratio, size_bytes=answer.size_bytes,
+                )  # fmt: skip
                 self._note(record)
                 records.append(record)
         return records
@@ -212,11 +250,22 @@ class Race:
         if record.rung is Rung.FAILED:
             self.failed.add(record.recipe.id)
         elif record.rung is Rung.SCREENED:
-            # a job that is resumed with a looser budget asks anew
-            if record.bound is not None and record.bound >= self._bound:
+            if self._still_screens(record):
                 self.screened.add(record.recipe.id)
-        elif record.divergence is not None and self.space.contains(record.recipe):
+        elif self._is_known_sample(record):
             self.sampled[record.recipe.id] = record
+            self.limits.sampled(record)
+
+    def _still_screens(self, record: CandidateRecord) -> bool:
+        """Whether what it was screened by holds: with looser bounds, a resumed job asks anew."""
+        if record.predicted_size_bytes is not None:
+            return self.limits.excludes(record.predicted_size_bytes)
+        return record.bound is not None and record.bound >= self._bound
+
+    def _is_known_sample(self, record: CandidateRecord) -> bool:
+        """Whether it tells all that is asked: what an earlier version wrote may lack the size."""
+        complete = record.divergence is not None and self.limits.knows(record)
+        return complete and self.space.contains(record.recipe)
 
     def _teach(self, record: CandidateRecord) -> None:
         """Add a candidate that the study did not ask for."""
@@ -226,11 +275,13 @@ class Race:
                 params=self.space.parameters(record.recipe),
                 distributions=dict(self.space.distributions()),
                 values=self._values(record.recipe, _divergence_of(record)),
-                constraints={
-                    LATENCY_CONSTRAINT: self.latency_of(record.recipe) / self._bound - 1.0
-                },
+                constraints=self._constraints(record.recipe, record),
             )
         )
+
+    def _constraints(self, recipe: Recipe, record: CandidateRecord | None) -> dict[str, float]:
+        latency = {LATENCY_CONSTRAINT: self.latency_of(recipe) / self._bound - 1.0}
+        return latency | self.limits.constraints(recipe, record)
 
     def _values(self, recipe: Recipe, divergence: float) -> list[float]:
         return [divergence, self.latency_of(recipe)][: self.strategy.objectives]

@@ -33,6 +33,10 @@ class TrialRecord(BaseModel):
     """Strategy, or `start`."""
     seconds_since_start: float
     """When it was complete, from the start of the job."""
+    baseline_size_bytes: int | None = None
+    """Size of the model as it came; None where an earlier version wrote the record."""
+    baseline_peak_memory_bytes: int | None = None
+    """The peak memory that a bound in percent refers to; None where it was not measured."""
 
 
 class RecoveryRecord(BaseModel):
@@ -91,6 +95,7 @@ def evidence_of(
     divergence: float,
     comparison: Comparison,
     percentile: Percentile,
+    size_bytes: int | None,
 ) -> Evidence:
     """Reduce what was measured to what the gate looks at."""
     return Evidence(
@@ -101,4 +106,6 @@ def evidence_of(
         drop_high=quality.drop_interval.high,
         divergence=divergence,
         compressed_layers=len(recipe.compressed_layers),
+        size_bytes=size_bytes,
+        peak_memory_bytes=comparison.candidate.peak_memory_bytes,
     )

@@ -95,7 +95,7 @@ def recover(bench: Bench, search: Search, parity: Parity, rows: Dataset | None) 
 
 
 def winners_of(bench: Bench, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Compressed recipes inside the budget, the nearest to the dense model first."""
+    """Compressed recipes inside the budget and the limits, the nearest to the dense model first."""
     contract = bench.baseline.contract
     inside = [
         trial
@@ -103,6 +103,7 @@ def winners_of(bench: Bench, trials: Sequence[TrialRecord]) -> list[TrialRecord]
         if trial.recipe.recovered is None
         and trial.evidence.compressed_layers
         and trial.evidence.meets_budget(contract)
+        and trial.evidence.meets_limits(contract)
     ]
     return sorted(inside, key=lambda trial: trial.evidence.divergence)[:_MOST_WINNERS]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autosparse.errors import ConfigError
-from autosparse.evaluation import Budget, MaxDrop, Percentile, Target
+from autosparse.evaluation import Budget, MaxBytes, MaxDrop, Percentile, Target
 from autosparse.pipeline.adoption import MARKER, Adoption
 from autosparse.pipeline.baseline import Baseline, measure_baseline
 from autosparse.pipeline.config import (
@@ -36,6 +36,7 @@ from autosparse.pipeline.source_job import (
 from autosparse.pipeline.workspace import Workspace, open_workspace, remember_config
 
 _FILES = ("model", "calibration", "validation", "test", "target")
+_BOUNDS = ("max_drop", "max_size", "max_memory", "percentile")
 
 
 class ResolveConfig(BaseModel):
@@ -49,6 +50,10 @@ class ResolveConfig(BaseModel):
     """Largest latency: a time (8ms) or a share of the baseline's (60%). Without it: the job's."""
     max_drop: MaxDrop | None = None
     """Largest loss of quality: 0.5pt, 1% or 0.01. Without it: the job's."""
+    max_size: MaxBytes | None = None
+    """Largest size on disk of what runs: 20MB, or 40% of the model's. Without it: the job's."""
+    max_memory: MaxBytes | None = None
+    """Largest peak memory: 64MB, or 80% of the model's. Without it: the job's."""
     percentile: Percentile | None = None
     """Percentile of the latency that the budget bounds. Without it: the job's."""
     strict: bool = False
@@ -181,10 +186,10 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
         # an answer within seconds: recipes that were trained stay among the trials, none is added
         **{name: JobConfig.model_fields[name].default for name in ("recover", *OF_TRAINING)},
     }
-    if asked.max_drop is not None:
-        changes["max_drop"] = str(asked.max_drop)
-    if asked.percentile is not None:
-        changes["percentile"] = asked.percentile
+    for name in _BOUNDS:
+        given = getattr(asked, name)
+        if given is not None:
+            changes[name] = str(given)
     for name in _FILES:
         given = getattr(asked, name)
         if given is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
 from autosparse.evaluation import LoweredModel, Quality
+from autosparse.evaluation.artifact_files import lowered_bytes
 from autosparse.evaluation.metrics import Metric, Outputs
 from autosparse.evaluation.quality import compare_quality
 from autosparse.evaluation.told_apart import parts_of
@@ -54,22 +55,33 @@ class ScoringKit:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """What the sampling rung tells of a recipe."""
+
+    divergence: float
+    """Of its outputs on the few rows; may be infinite or NaN."""
+    size_bytes: int
+    """Of its files."""
+
+
+@dataclass(frozen=True)
 class FewRows:
-    """The sampling rung: divergence of a recipe's outputs on few rows; may be infinite or NaN."""
+    """The sampling rung: a recipe on few rows."""
 
     recipe: Recipe
 
-    def __call__(self, kit: ScoringKit, /) -> float:
+    def __call__(self, kit: ScoringKit, /) -> Sampled:
         """Lower, run, forget.
 
         Raises:
             CandidateError: the recipe cannot be lowered or run.
         """
         try:
-            answers = kit.workshop.answer(kit.lower(self.recipe, "sampled"), kit.few)
+            model = kit.lower(self.recipe, "sampled")
+            answers, size = kit.workshop.answer(model, kit.few), lowered_bytes(model)
         finally:
             shutil.rmtree(kit.workshop.files / "sampled", ignore_errors=True)
-        return kit.workshop.divergence(answers, kit.few_outputs)
+        return Sampled(kit.workshop.divergence(answers, kit.few_outputs), size)
 
 
 @dataclass(frozen=True)

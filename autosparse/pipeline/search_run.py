@@ -9,6 +9,7 @@ from autosparse.evaluation.gate import rank
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.file_limits import FileLimits
 from autosparse.pipeline.latency_training import training_samples, untrained_predictor
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.race import Race
@@ -32,9 +33,14 @@ class Search:
         self.space = space
         self._ledger = ledger
         # evidence from another machine or runtime is history, not evidence
-        environment = bench.baseline.environment.id
-        current = [r for r in ledger.records if r.environment == environment]
+        environment, contract = bench.baseline.environment.id, bench.baseline.contract
+        current = [
+            record
+            for record in ledger.records
+            if record.environment == environment and record.evidence.knows(contract)
+        ]
         self._done = {r.recipe.id: r for r in current}
+        self.limits = FileLimits.of(bench, space)
         self._samples = training_samples(bench, space, len(self._done))
         self.predictor = untrained_predictor(
             bench.job, bench.table.cells(), space, bench.baseline.contract.baseline_seconds
@@ -47,7 +53,10 @@ class Search:
             STRATEGIES.load(bench.job.config.strategy),
             Journal(bench.job.workspace.candidates, CandidateRecord),
             {r.recipe.id: r.evidence.latency_ratio for r in current},
+            self.limits,
         )
+        for record in current:
+            self.limits.measured(record, inside=record.evidence.meets_limits(contract))
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -69,6 +78,10 @@ class Search:
         """Whether as many recipes were measured as may be."""
         return len(self._done) >= self._bench.job.config.trials
 
+    def without_limit(self) -> list[Recipe]:
+        """What would be measured first if any size would do, where the limit rules it out."""
+        return self._race.without_limit() if self.limits.size_bound is not None else []
+
     def best(self) -> TrialRecord | None:
         """The best deliverable trial so far."""
         deliverable = rank((t.evidence for t in self.trials), self._bench.baseline.contract)
@@ -87,9 +100,11 @@ class Search:
             self._race.fail(recipe, error)
             self._bench.job.engines.progress.note(f"{recipe.id} failed: {error}")
             return None
-        self._ledger.append(record, self._bench.baseline.contract)
+        contract = self._bench.baseline.contract
+        self._ledger.append(record, contract)
         self._done[recipe.id] = record
         self._race.measured_ratios[recipe.id] = record.evidence.latency_ratio
+        self.limits.measured(record, inside=record.evidence.meets_limits(contract))
         self._learn()
         self._bench.job.engines.progress.trial(record, self.best())
         return record

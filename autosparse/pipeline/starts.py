@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autosparse.evaluation.budget import byte_words
 from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
 from autosparse.pipeline.bench import Bench
@@ -13,6 +15,7 @@ from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.table_building import PLAIN_INT8
 from autosparse.search import RecipeSpace
+from autosparse.search.size_price import smallest_point
 
 START = "start"
 _AT_LEAST = 2
@@ -27,10 +30,20 @@ class Starts:
     """The fastest recipe misses the budget beyond its interval."""
     notes: tuple[str, ...] = ()
     """What the report must tell of them."""
+    oversized: bool = False
+    """The smallest recipe is over the limit of size, by more than the table may be wrong."""
+
+    @property
+    def are_the_answer(self) -> bool:
+        """Whether no search can find what they did not."""
+        return self.infeasible or self.oversized
 
 
 def run_starts(bench: Bench, search: Search) -> Starts:
     """Try the fastest recipe there is, plain INT8, and each level everywhere.
+
+    Where size or memory is limited, the smallest one goes before plain INT8; where size is, what
+    would be tried without the limit comes last.
 
     They count as trials. The first two are tried even when the time is up: there must be an answer.
     """
@@ -38,17 +51,44 @@ def run_starts(bench: Bench, search: Search) -> Starts:
     fastest = _fastest(bench, search)
     over = bench.baseline.contract.surely_missed_by(fastest.comparison)
     bench.job.engines.progress.stage("starts", "what anyone would try first")
-    for number, recipe in enumerate([fastest.recipe, plain_int8(bench), *_uniform(search)]):
+    smallest = _smallest(search)
+    first = [fastest.recipe, *smallest, plain_int8(bench), *_uniform(search)]
+    for number, recipe in enumerate([*first, *search.without_limit()]):
         if search.is_full or (bench.job.time_is_up and number >= _AT_LEAST):
             break
         search.try_recipe(recipe, START)
     notes = []
+    why_oversized = _why_oversized(bench, search, smallest)
+    if why_oversized:
+        notes.append(why_oversized)
+        bench.job.engines.progress.note(why_oversized)
     if bench.job.time_is_up:
         notes.append(
             f"{bench.job.why_no_time} before the search: the best of the first trials is delivered"
         )
-        bench.job.engines.progress.note(notes[0])
-    return Starts(fastest, over and fastest.is_final, tuple(notes))
+        bench.job.engines.progress.note(notes[-1])
+    return Starts(fastest, over and fastest.is_final, tuple(notes), bool(why_oversized))
+
+
+def _smallest(search: Search) -> list[Recipe]:
+    """The recipe with the least predicted size, where that matters and the table tells it."""
+    limit = search.limits.size
+    return [] if limit is None else [search.space.recipe(smallest_point(search.space, limit))]
+
+
+def _why_oversized(bench: Bench, search: Search, smallest: Sequence[Recipe]) -> str:
+    """That no recipe can keep the limit of size, in a sentence; empty where one may."""
+    limit, bound = search.limits.size, bench.baseline.contract.size_bound
+    if limit is None or bound is None:
+        return ""
+    known = {trial.recipe.id: trial.evidence.size_bytes for trial in search.trials}
+    sizes = [size for recipe in smallest if (size := known.get(recipe.id)) is not None]
+    if not sizes or not limit.excludes(min(sizes)):
+        return ""
+    return (
+        f"no recipe keeps --max-size {bench.baseline.contract.max_size} "
+        f"({byte_words(bound)}): the smallest takes {byte_words(min(sizes))}"
+    )
 
 
 def _fastest(bench: Bench, search: Search) -> Fastest:

@@ -9,6 +9,7 @@ from autosparse.pipeline.bench import Bench
 from autosparse.search import RecipeSpace, StrategyContext
 from autosparse.search.lamp import lamp_scores_of
 from autosparse.search.latency_predictor import LatencyPredictor
+from autosparse.search.size_limit import SizeLimit
 
 
 class ContextMaker:
@@ -18,11 +19,19 @@ class ContextMaker:
         bench: the level table and the layers' weights.
         space: what may be chosen.
         predictor: is asked anew whenever a context is.
+        size_limit: what files may weigh; None where any size will do.
     """
 
-    def __init__(self, bench: Bench, space: RecipeSpace, predictor: LatencyPredictor) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        space: RecipeSpace,
+        predictor: LatencyPredictor,
+        size_limit: SizeLimit | None,
+    ) -> None:
         cell = bench.table.cell
         self._bench, self._space, self._predictor = bench, space, predictor
+        self._size_limit = size_limit
         self._seconds = space.totals(lambda name, level: cell(name, level).seconds or 0.0)
         self._divergence = space.totals(lambda name, level: cell(name, level).divergence or 0.0)
         self._weight_error = space.totals(lambda name, level: cell(name, level).weight_error)
@@ -45,6 +54,7 @@ class ContextMaker:
             latency_bound=self._bench.latency_bound,
             predicted_ratio=ratio,
             seed=self._bench.job.config.seed,
+            size_limit=self._size_limit,
         )
 
 

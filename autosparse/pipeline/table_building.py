@@ -17,7 +17,13 @@ from autosparse.heap import return_freed_memory
 from autosparse.levels import BASELINE, Knobs, Level
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight
-from autosparse.pipeline.building import AloneAtLevel, BuildingKit, to_compress
+from autosparse.pipeline.building import (
+    Alone,
+    AloneAtLevel,
+    BuildingKit,
+    FileSizes,
+    to_compress,
+)
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
@@ -80,9 +86,9 @@ class TableBuilder:
         if not running:
             return
         cells = self._timed(level, running, weights)
-        divergences = self._divergences(level, [c.layer for c in cells if c.searched], weights)
+        alone = self._alone(level, [c.layer for c in cells if c.searched], weights)
         for number, cell in enumerate(cells, start=1):
-            complete = _with_divergence(cell, divergences.get(cell.layer))
+            complete = _completed(cell, alone.get(cell.layer))
             keep = complete.searched and not level.is_baseline
             self.table.put(complete, weights[cell.layer] if keep else None)
             self.job.engines.progress.step(number, len(cells), cell.layer)
@@ -102,7 +108,7 @@ class TableBuilder:
         except CandidateError as error:
             if level.is_baseline:
                 raise
-            alone = self._divergences(level, [c.layer.name for c in choices], weights)
+            alone = self._alone(level, [c.layer.name for c in choices], weights)
             able = [c for c in choices if not isinstance(alone[c.layer.name], CandidateError)]
             if len(able) in (0, len(choices)):
                 return [refused(c, f"{c.layer.name}: {error}") for c in choices]
@@ -151,12 +157,13 @@ class TableBuilder:
                 weights[choice.layer.name] = made
         return weights
 
-    def _divergences(
+    def _alone(
         self, level: Level, layers: Sequence[str], weights: Mapping[str, CompressedWeight]
-    ) -> Mapping[str, float | CandidateError]:
-        """Layer -> divergence of the outputs with only that layer at the level, or why not."""
+    ) -> Mapping[str, Alone | CandidateError]:
+        """Layer -> what becomes of the model with only that layer at the level, or why nothing."""
         if level.is_baseline:
-            return dict.fromkeys(layers, 0.0)
+            as_it_came = lower_layers(self.job, {}, {}, self.ranges, self.knobs)
+            return dict.fromkeys(layers, Alone(0.0, FileSizes.of(as_it_came)))
         tasks = (AloneAtLevel(name, level, weights[name]) for name in layers)
         return dict(zip(layers, self.job.engines.pool.run(self._kit, tasks), strict=True))
 
@@ -190,6 +197,24 @@ class TableBuilder:
         return self.job.stopwatch.attribute(model, self.job.original).seconds
 
 
+def _completed(cell: Cell, alone: Alone | CandidateError | None) -> Cell:
+    """The cell with what is known of its layer alone; out of the search where that loses all."""
+    if alone is None:
+        return cell
+    if isinstance(alone, Alone) and not math.isfinite(alone.divergence):
+        alone = CandidateError("the model's outputs become NaN or infinite")
+    if isinstance(alone, CandidateError):
+        reason = f"{cell.layer}: {alone}"
+        return cell.model_copy(update={"searched": False, "reason": reason})
+    return cell.model_copy(
+        update={
+            "divergence": alone.divergence,
+            "file_bytes": alone.sizes.file,
+            "library_bytes": alone.sizes.library,
+        }
+    )
+
+
 def _indispensable(choices: Sequence[Choice]) -> set[Level]:
     """What an answer at any time needs: what anyone would try first, and what is a layer's only."""
     options: dict[str, list[Level]] = {}
@@ -197,16 +222,6 @@ def _indispensable(choices: Sequence[Choice]) -> set[Level]:
         if choice.searched:
             options.setdefault(choice.layer.name, []).append(choice.level)
     return {*FIRST_LEVELS, *(own[0] for own in options.values() if len(own) == 1)}
-
-
-def _with_divergence(cell: Cell, found: float | CandidateError | None) -> Cell:
-    """The complete cell; out of the search where the outputs are lost with this layer alone."""
-    if isinstance(found, float) and not math.isfinite(found):
-        found = CandidateError("the model's outputs become NaN or infinite")
-    if isinstance(found, CandidateError):
-        reason = f"{cell.layer}: {found}"
-        return cell.model_copy(update={"searched": False, "reason": reason})
-    return cell.model_copy(update={"divergence": found})
 
 
 def _unless_outrun(cell: Cell, others: Sequence[Cell]) -> Cell:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from autosparse.evaluation import Comparison
+from autosparse.evaluation.artifact_files import lowered_bytes
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.pool import expected
@@ -21,6 +22,7 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         CandidateError: this recipe failed; the search goes on.
     """
     job, percentile = bench.job, bench.job.config.percentile
+    contract = bench.baseline.contract
     scratches = job.workspace.scratches
     pool = job.engines.pool
     try:
@@ -29,13 +31,14 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         remote = recipe.recovered is None
         score = expected(pool.run(bench.kit, [task])[0]) if remote else task(bench.kit)
         model = score.model or bench.kit.lower(recipe, recipe.id)
+        size = lowered_bytes(model)
         files = {BASELINE_LABEL: job.original, recipe.id: model}
         timed = job.stopwatch.measure(files, TRIAL_TIMING)
     finally:
         shutil.rmtree(scratches / recipe.id, ignore_errors=True)
     comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
     bench.raw.append(MeasuredTrial(recipe_id=recipe.id, comparison=comparison))
-    evidence = evidence_of(recipe, score.quality, score.divergence, comparison, percentile)
+    evidence = evidence_of(recipe, score.quality, score.divergence, comparison, percentile, size)
     return TrialRecord(
         recipe=recipe,
         evidence=evidence.model_copy(update={"divergence_parts": score.divergence_parts}),
@@ -45,4 +48,6 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         environment=comparison.candidate.environment,
         proposed_by=proposed_by,
         seconds_since_start=job.elapsed,
+        baseline_size_bytes=contract.baseline_size_bytes,
+        baseline_peak_memory_bytes=contract.baseline_peak_memory_bytes,
     )

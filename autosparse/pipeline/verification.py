@@ -54,19 +54,27 @@ class Verified:
     @property
     def holds(self) -> bool:
         """Whether the file may be delivered as meeting the contract."""
-        inside = self.evidence.meets_budget(self.contract)
-        return inside and self.evidence.meets_drop(self.contract) and not self.stands_in
+        return self.evidence.meets(self.contract) and not self.stands_in
 
     def without_answers(self) -> Verified:
         """What is worth keeping of a file that may not be delivered: answers can be large."""
         return replace(self, dense_outputs=Outputs({}), outputs=Outputs({}))
 
 
-def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredModel) -> Verified:
+def verify_model(
+    job: Job, contract: Contract, recipe: Recipe, model: LoweredModel, size_bytes: int | None
+) -> Verified:
     """Measure and evaluate one file again.
 
     The model as it came is timed once, as baseline and candidate: beside itself it would differ by
     noise alone.
+
+    Args:
+        job: what all stages share.
+        contract: what it is held against.
+        recipe: what was lowered.
+        model: its files.
+        size_bytes: what they take on disk; None where that is not known.
 
     Raises:
         CandidateError: the file does not open, does not run, or cannot be timed.
@@ -84,8 +92,9 @@ def verify_model(job: Job, contract: Contract, recipe: Recipe, model: LoweredMod
     divergence = job.divergence(outputs, dense)
 
     def judged(compared: Comparison) -> Evidence:
-        evidence = evidence_of(recipe, quality, divergence, compared, job.config.percentile)
-        return evidence.model_copy(update=_in_time(compared, job.config.percentile))
+        percentile = job.config.percentile
+        evidence = evidence_of(recipe, quality, divergence, compared, percentile, size_bytes)
+        return evidence.model_copy(update=_in_time(compared, percentile))
 
     def resolved(compared: Comparison) -> Contract:
         here = {"baseline_seconds": compared.seconds(job.config.percentile)[0]}

@@ -65,6 +65,7 @@ def run_verify(
     if not (bundle / "manifest.json").exists() and (bundle / "bundle").is_dir():
         bundle = bundle / "bundle"
     manifest = check_bundle(bundle)
+    delivered = delivered_model(bundle, manifest)
     asked = _target(manifest.target, target)
     config = _config(manifest, asked, model, validation)
     recipe = Recipe.load(bundle / RECIPE_FILE)
@@ -83,9 +84,9 @@ def run_verify(
                 hint="give the original with --validation",
             )
         baseline = measure_baseline(job)
-        delivered = delivered_model(bundle, manifest)
         job.engines.progress.stage("verify", str(bundle))
-        verified = verify_model(job, baseline.contract, recipe, delivered)
+        size = None if manifest.footprint is None else manifest.footprint.size_bytes
+        verified = verify_model(job, baseline.contract, recipe, delivered, size)
     return Verification(manifest, verified, asked)
 
 

@@ -42,3 +42,7 @@ class CandidateRecord(BaseModel):
     """Predicted latency over the baseline's."""
     bound: float | None = None
     """Of a screened one: the latency, over the baseline's, that it was found to exceed."""
+    size_bytes: int | None = None
+    """Size of its files, where it was lowered."""
+    predicted_size_bytes: float | None = None
+    """What its files were thought to weigh, where that is why it went no further."""

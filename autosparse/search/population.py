@@ -45,12 +45,16 @@ class Population:
         return np.array(list(fresh), dtype=np.int64).reshape(len(fresh), points.shape[1])
 
     def first_inside(self, ordered: Ints) -> Point | None:
-        """The first point that the predictor, too, sees inside the bound."""
+        """The first point that the predictor, too, sees inside the bound, and the size limit."""
         for numbers in ordered[:_CHECKS]:
             point = self.chain.point(numbers)
-            if self.sampler.context.predicted_ratio(point) <= self.bound:
+            if self.sampler.context.predicted_ratio(point) <= self.bound and self._is_small(point):
                 return point
         return None
+
+    def _is_small(self, point: Point) -> bool:
+        space, limit = self.sampler.context.space, self.sampler.context.size_limit
+        return limit is None or limit.predict(space.recipe(point).levels) <= limit.aim
 
 
 def population_of(

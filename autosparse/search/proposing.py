@@ -11,8 +11,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
-from autosparse.search.chain import Chain, Ints, Point, chain_of
+from autosparse.search.chain import Chain, Floats, Ints, Point, chain_of
 from autosparse.search.evidence import Evidence
+from autosparse.search.size_price import priced
 from autosparse.search.strategy import StrategyContext
 
 # A chain is asked for again when the predictor moved by this share of the baseline's latency.
@@ -32,6 +33,8 @@ class ProposingSampler(BaseSampler):
         self.distributions = context.space.distributions()
         self.evidence = Evidence(tuple(self.distributions))
         self._known_chain: tuple[Chain, float] | None = None
+        self._priced: dict[bytes, Floats] = {}
+        self._priced_at = 0
         self._random = RandomSampler(seed=context.seed)
 
     @abstractmethod
@@ -54,6 +57,17 @@ class ProposingSampler(BaseSampler):
             chain = chain_of(self.context)
             self._known_chain = chain, self.beyond_chain(chain, self._fastest(chain))
         return self._known_chain[0]
+
+    def priced(self, errors: Floats) -> Floats:
+        """Errors with a price on bytes where the size is limited; found once for what is known."""
+        if self.context.size_limit is None:
+            return errors
+        if self._priced_at != len(self.evidence):
+            self._priced_at, self._priced = len(self.evidence), {}
+        key = errors.tobytes()
+        if key not in self._priced:
+            self._priced[key] = priced(self.context, self.chain(), errors)
+        return self._priced[key]
 
     def beyond_chain(self, chain: Chain, numbers: Ints) -> float:
         """What the predictor says of a point beyond what the chain does."""

@@ -12,9 +12,11 @@ from typing import Literal, Protocol, runtime_checkable
 from optuna.samplers import BaseSampler
 
 from autosparse.levels import Level
+from autosparse.search.size_limit import SizeLimit
 from autosparse.search.space import RecipeSpace
 
 LATENCY_CONSTRAINT, DROP_CONSTRAINT = "latency", "drop"
+SIZE_CONSTRAINT, MEMORY_CONSTRAINT = "size", "memory"
 """Keys of the constraints that a point carries, in shares of their bound: 0 or less is inside."""
 SCREENED = "screened"
 """User attribute of a point that never ran: its divergence is the table's sum."""
@@ -40,6 +42,9 @@ class StrategyContext:
     seed: int
     latency_tolerance: float = 0.01
     """Predictions may be too high by this share of the bound: what is near it is measured."""
+    size_limit: SizeLimit | None = None
+    """What files may weigh, and what points are thought to; None where any size will do, or where
+    the level table tells no sizes."""
 
 
 @runtime_checkable

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from autosparse.search.chain import Point
+from autosparse.search.chain import Point, chain_of, errors_of
 from autosparse.search.greedy import greedy_points
 from autosparse.search.knapsack import knapsack_points
+from autosparse.search.size_price import priced
 from autosparse.search.strategy import StrategyContext
 from autosparse.search.thresholds import block_scores, lamp_scores, threshold_point, uniform_scores
 
@@ -15,6 +16,9 @@ def table_starts(context: StrategyContext) -> list[Point]:
     None where the predictor sees no point inside.
     """
     found = [*knapsack_points(context), *greedy_points(context)]
+    if context.size_limit is not None:
+        chain, errors = chain_of(context), errors_of(context)
+        found += knapsack_points(context, chain, priced(context, chain, errors))
     for scores in (uniform_scores, lamp_scores, block_scores):
         point = threshold_point(context, scores(context))
         if point is not None:

@@ -97,6 +97,22 @@ def test_trials_and_their_front(live: LiveService, job: str) -> None:
     assert live.http.get(f"/v1/jobs/{job}").json()["best"]["recipe_id"] == "recipe2"
 
 
+def test_the_front_counts_size_and_memory_where_every_trial_tells_them(
+    live: LiveService, job: str
+) -> None:
+    make_lane(live.service.database, "test")
+    lease = take_job(live.service.database, "runner", "test", 60.0, 5)
+    assert lease is not None
+    for number, (ratio, size, peak) in enumerate([(0.5, 9, 9), (0.6, 7, 9), (0.7, 9, 9)]):
+        one = record(number)
+        one["evidence"].update(
+            latency_ratio=ratio, drop=0.0, size_bytes=size, peak_memory_bytes=peak
+        )
+        lease.trial(one, "recipe0")
+    front = live.http.get(f"/v1/jobs/{job}/pareto").json()["items"]
+    assert [(t["latency_ratio"], t["size_bytes"]) for t in front] == [(0.5, 9), (0.6, 7)]
+
+
 def test_artifacts_are_listed_and_sent_with_their_digests(live: LiveService, job: str) -> None:
     path = f"/v1/jobs/{job}/artifacts"
     assert live.http.get(path).json()["items"] == []

@@ -13,7 +13,7 @@ from autosparse.search.strategies import STRATEGIES
 from benchmarks.curves import write_curves
 from benchmarks.hypervolume import hypervolume, hypervolumes
 from benchmarks.planted_tables import PLANTED, saved_border, whole_budget
-from benchmarks.search_infeasible import infeasible_rows
+from benchmarks.search_infeasible import case_of, infeasible_rows, play_case
 from benchmarks.search_play import play
 from benchmarks.tabulated import chain_latencies, every_point
 
@@ -96,7 +96,18 @@ def test_curves_are_a_picture_with_every_name(tmp_path: Path) -> None:
     assert len(lines[0].attrib["points"].split()) == 2
 
 
-def test_an_impossible_budget_is_told_from_a_possible_one(tmp_path: Path) -> None:
-    recognised, claimed = infeasible_rows(tmp_path, 2, "environment")
-    assert recognised.figure == 1
+def test_an_impossible_budget_is_told_early_and_a_possible_one_is_never_called_so(
+    tmp_path: Path,
+) -> None:
+    recognised, claimed, slowest = infeasible_rows(tmp_path, 20, "environment")
+    assert recognised.figure == 10
     assert claimed.figure == 0
+    assert slowest.figure is not None
+    assert 0 < slowest.figure < 10
+    assert all(row.holds for row in (recognised, claimed, slowest))
+
+
+def test_only_work_moves_the_clock_of_a_planted_job(tmp_path: Path) -> None:
+    case = case_of(1)
+    shares = [play_case(case, tmp_path / name).share for name in ("a", "b")]
+    assert shares[0] == shares[1] > 0

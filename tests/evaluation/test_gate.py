@@ -110,7 +110,7 @@ def test_strict_holds_the_contract_at_the_bounds_of_the_intervals() -> None:
 
 @pytest.mark.parametrize(("budget", "met"), [("200%", True), ("100%", True), ("99%", False)])
 def test_the_model_as_it_came_is_exactly_as_fast_as_the_baseline(budget: str, met: bool) -> None:
-    dense = Evidence.of_baseline("dense")
+    dense = Evidence.of_baseline("dense", contract())
     assert dense.meets_budget(contract(budget)) is met
     assert dense.meets_budget(contract(budget, strict=True)) is met
     assert dense.meets_drop(contract(max_drop="0", strict=True))

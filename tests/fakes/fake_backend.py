@@ -44,6 +44,10 @@ class Planted:
     joint_seconds: Callable[[Levels], float] = lambda levels: 0.0
     broken: Callable[[Levels], str] = lambda levels: ""
     """Why the recipe cannot be lowered; empty where it can."""
+    size: Callable[[Levels], int] = lambda levels: 0
+    """Bytes of the lowered file, where they are more than what it says of itself."""
+    memory: Callable[[Levels], int | None] = lambda levels: None
+    """Peak memory in bytes; None where it is not measured."""
 
     def latency(self, levels: Levels) -> float:
         return sum(self.seconds(n, level) for n, level in levels.items()) + self.joint_seconds(
@@ -117,7 +121,8 @@ class FakeBackend:
         self.lowered.append(request.recipe.id)
         levels = {name: str(level) for name, level in request.recipe.levels.items()}
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "model.onnx").write_text(json.dumps(levels))
+        size = self.planted.size(request.recipe.levels)
+        (directory / "model.onnx").write_text(json.dumps(levels).ljust(size))
         return LoweredModel(directory, "model.onnx")
 
     def open(self, model: LoweredModel, *, threads: int) -> FakeRunner:

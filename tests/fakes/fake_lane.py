@@ -82,7 +82,8 @@ class FakeLane:
         return {**dict.fromkeys(self.layers, BASELINE), **read_levels(model)}
 
     def _measurement(self, label: str, model: LoweredModel) -> Measurement:
-        seconds = self.planted.latency(self._levels(model))
+        levels = self._levels(model)
+        seconds = self.planted.latency(levels)
         rng = np.random.default_rng(len(self.measured))
         blocks = tuple(
             Block(
@@ -101,4 +102,5 @@ class FakeLane:
             environment=read_environment().id,
             warmup_runs=0,
             blocks=blocks,
+            peak_memory_bytes=self.planted.memory(levels),
         )

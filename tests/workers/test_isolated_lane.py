@@ -25,7 +25,7 @@ from autosparse.evaluation import (
 )
 from autosparse.evaluation.measurement import CanaryReading
 from autosparse.evaluation.quiet_state import QuietState
-from tests.models import images
+from tests.models import Net, images
 from workers.isolated_lane import IsolatedLane
 from workers.quiet_memory import QuietMemory
 
@@ -163,6 +163,29 @@ def test_a_child_that_is_killed_while_it_measures_fails_alone(
         killer.join()
         assert caught.value.retryable
         assert measure(lane, model, inputs).blocks
+
+
+def test_memory_is_what_a_file_adds_whichever_was_opened_first(
+    lane: IsolatedLane, tmp_path: Path
+) -> None:
+    files = {}
+    for name, width in (("small", 16), ("large", 16_384)):
+        net = Net(seed=1)
+        weight = net.weight(f"{name}.weight", 256, width)
+        net.node("Gemm", net.input("x", "batch", 256), weight, to="y")
+        net.save(tmp_path / f"{name}.onnx", "y")
+        files[name] = LoweredModel(tmp_path, f"{name}.onnx")
+    rows = tmp_path / "x.npz"
+    np.savez(rows, x=np.ones((1, 256), dtype=np.float32))
+    target = Target(input_shapes={"x": (1, 256)})
+    for order in (("small", "large"), ("large", "small")):
+        asked = {name: files[name] for name in order}
+        found = lane.measure(asked, rows, target, QUICK, fresh=True)
+        small, large = (found[name].peak_memory_bytes for name in ("small", "large"))
+        assert small is not None
+        assert large is not None
+        assert small < 4 << 20
+        assert 16 << 20 <= large <= 100 << 20
 
 
 def newest_child() -> psutil.Process:

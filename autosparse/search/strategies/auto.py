@@ -53,7 +53,7 @@ class GuidedSampler(LevelSwitchSampler):
         surrogate = self._fitted()
         population = population_of(self, study, rng)
         promise = partial(_promise, surrogate, float(rng.choice(_HOPES)))
-        learnt = surrogate.level_errors()
+        learnt = self.priced(surrogate.level_errors())
         ranked = population.new_ones(self._solved(learnt, population, rng))
         ranked = ranked[np.argsort(promise(ranked), kind="stable")]
         if kind < _UNGUIDED + _BRED:
@@ -80,7 +80,7 @@ class GuidedSampler(LevelSwitchSampler):
         found: list[Ints] = []
         for parent, bound, kept in zip(parents, bounds, _KEPT_SHARES, strict=True):
             keeps = rng.random(len(parent)) < kept
-            errors = learnt if rng.random() < 0.5 else self.errors
+            errors = learnt if rng.random() < 0.5 else self.priced(self.errors)
             others = np.arange(learnt.shape[1]) != parent[:, None]
             alone = np.where(keeps[:, None] & others, np.inf, population.chain.alone)
             front = chain_front(replace(population.chain, alone=alone), errors, _COARSE)

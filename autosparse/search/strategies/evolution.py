@@ -35,12 +35,12 @@ class LevelSwitchSampler(ProposingSampler):
 
         The other half it is any of them: errors of layers do not add up.
         """
-        population = population_of(self, study, rng)
-        breeder = Breeder(population.chain, self.errors)
+        population, errors = population_of(self, study, rng), self.priced(self.errors)
+        breeder = Breeder(population.chain, errors)
         offspring = population.new_ones(breeder.brood(*population.drawn(_OFFSPRING, rng), rng))
         if rng.random() < 0.5:
-            layers = np.arange(len(self.errors))
-            offspring = offspring[self.errors[layers, offspring].sum(axis=1).argsort(kind="stable")]
+            layers = np.arange(len(errors))
+            offspring = offspring[errors[layers, offspring].sum(axis=1).argsort(kind="stable")]
         return population.first_inside(offspring)
 
 

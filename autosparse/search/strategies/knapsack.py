@@ -24,7 +24,7 @@ class KnapsackSampler(AllocationSampler):
         super().__init__(context, errors_of(context), self._solved)
 
     def _solved(self, errors: Floats) -> list[Point]:
-        return knapsack_points(self.context, self.chain(), errors)
+        return knapsack_points(self.context, self.chain(), self.priced(errors))
 
 
 class Knapsack:
