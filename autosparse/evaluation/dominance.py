@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 
 def dominators(points: Sequence[Sequence[float | None]]) -> list[int | None]:
@@ -24,15 +23,13 @@ def dominators(points: Sequence[Sequence[float | None]]) -> list[int | None]:
     if not known:
         return [None if index == 0 else 0 for index in range(len(points))]
     table = np.array(known, dtype=np.float64).T
-    order = np.arange(len(table))
-
-    def beaters(row: int) -> npt.NDArray[np.bool_]:
-        no_worse = (table <= table[row]).all(axis=1)
-        found: npt.NDArray[np.bool_] = no_worse & ((table < table[row]).any(axis=1) | (order < row))
-        return found
-
-    front = np.array([not beaters(row).any() for row in range(len(table))])
-    return [
-        None if front[row] else int(np.flatnonzero(beaters(row) & front)[0])
-        for row in range(len(table))
-    ]
+    found: list[int | None] = [None] * len(table)
+    front: list[int] = []
+    # whatever dominates a point comes before it in this order, and is on the front or dominated
+    for row in np.lexsort((np.arange(len(table)), *table.T[::-1])).tolist():
+        beaten = np.flatnonzero((table[front] <= table[row]).all(axis=1))
+        if len(beaten):
+            found[row] = front[int(beaten[0])]
+        else:
+            front.append(row)
+    return found

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
+import numpy as np
+
 from autosparse.calibration import ActivationRanges
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import Comparison, TimingSettings
@@ -17,6 +19,8 @@ from autosparse.pipeline.lowering import Weights
 from autosparse.pipeline.recipe_timing import TRIAL_TIMING, RecipeTimes, measure_recipes
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.search import RecipeSpace
+from autosparse.search.chain import chain_over, kind_of
+from autosparse.search.knapsack import chain_front
 from autosparse.search.latency_predictor import LatencyPredictor
 
 _SWEEPS = 2
@@ -58,7 +62,7 @@ def find_fastest(
     Raises:
         MeasurementError: not even the first recipe could be measured.
     """
-    best = _beginning(descent, space)
+    best = _beginning(descent, space, predictor, bound)
     for _ in range(_SWEEPS):
         best = descent.settled(best, bound)
         if best.comparison.ratio(descent.percentile) <= bound:
@@ -73,18 +77,53 @@ def find_fastest(
     return replace(best, is_final=not descent.time_is_up)
 
 
-def _beginning(descent: Descent, space: RecipeSpace) -> Fastest:
-    """The fastest levels together, else the slowest: one of them runs on a quiet machine."""
+def _beginning(
+    descent: Descent, space: RecipeSpace, predictor: LatencyPredictor, bound: float
+) -> Fastest:
+    """The fastest levels together, else the slowest: one of them runs on a quiet machine.
+
+    Where they miss the bound, the fastest levels of each number format and kernel are timed, too,
+    and what the predictor takes for the fastest: a change of one layer alone may only pay for
+    conversions, and never lead there.
+    """
     fastest = space.recipe({name: len(options) - 1 for name, options in space.levels.items()})
     for recipe in (fastest, space.recipe({})):
         # again, where a disturbed machine was the reason: an answer hangs on it
         measured = descent.measure([recipe]) or descent.measure([recipe])
         if recipe.id in measured:
-            return Fastest(recipe, measured[recipe.id])
-    raise MeasurementError(
-        "neither the fastest levels of the table nor the slowest could be timed",
-        hint="stop other work on this machine and try again with --resume",
-    )
+            break
+    else:
+        raise MeasurementError(
+            "neither the fastest levels of the table nor the slowest could be timed",
+            hint="stop other work on this machine and try again with --resume",
+        )
+    others = {r.id: r for r in (recipe, *_of_one_format(space), _predicted(space, predictor))}
+    if measured[recipe.id].ratio(descent.percentile) > bound:
+        measured = {**measured, **descent.measure(list(others.values()))}
+    best = min(measured, key=lambda recipe_id: measured[recipe_id].ratio(descent.percentile))
+    return Fastest(others[best], measured[best])
+
+
+def _of_one_format(space: RecipeSpace) -> list[Recipe]:
+    """For each format, its fastest level wherever a layer has one, else the layer's fastest."""
+    formats = {name: [kind_of(o) for o in options] for name, options in space.levels.items()}
+    every = dict.fromkeys(kind for kinds in formats.values() for kind in kinds)
+    return [
+        space.recipe(
+            {
+                name: max((i for i, k in enumerate(kinds) if k == kind), default=len(kinds) - 1)
+                for name, kinds in formats.items()
+            }
+        )
+        for kind in every
+    ]
+
+
+def _predicted(space: RecipeSpace, predictor: LatencyPredictor) -> Recipe:
+    """What is fastest if latency is a chain of layers, as the predictor sees it."""
+    chain = chain_over(space, lambda point: predictor.predict(space.recipe(point)).ratio)
+    front = chain_front(chain, np.where(np.isfinite(chain.alone), 0.0, np.inf))
+    return space.recipe(chain.point(front.numbers(0)))
 
 
 class Descent:

@@ -6,13 +6,14 @@ is asked about single layers and neighbouring pairs only, and its answers are ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from autosparse.levels import Dense, Level
+from autosparse.search.space import RecipeSpace
 from autosparse.search.strategy import StrategyContext
 
 Floats = npt.NDArray[np.float64]
@@ -66,16 +67,26 @@ class Chain:
 
 
 def chain_of(context: StrategyContext) -> Chain:
-    """Ask the predictor about every level alone, and about pairs of kinds of neighbours."""
-    names = tuple(context.space.distributions())
-    options = [context.space.levels[name] for name in names]
+    """The latency as a context's predictor sees it."""
+    return chain_over(context.space, context.predicted_ratio)
+
+
+def chain_over(space: RecipeSpace, predicted_ratio: Callable[[Point], float]) -> Chain:
+    """Ask a predictor about every level alone, and about pairs of kinds of neighbours.
+
+    Args:
+        space: what may be chosen.
+        predicted_ratio: latency of a point, as a share of the baseline's.
+    """
+    names = tuple(space.distributions())
+    options = [space.levels[name] for name in names]
     slowest = dict.fromkeys(names, 0)
-    base = context.predicted_ratio(slowest)
+    base = predicted_ratio(slowest)
     alone = np.full((len(names), max(map(len, options), default=1)), np.inf)
     for row, name in enumerate(names):
         for level in range(len(options[row])):
             changed = {**slowest, name: level}
-            alone[row, level] = context.predicted_ratio(changed) - base if level else 0.0
+            alone[row, level] = predicted_ratio(changed) - base if level else 0.0
     width = alone.shape[1]
     joint = np.zeros((max(len(names) - 1, 0), width, width))
     for row in range(len(names) - 1):
@@ -84,7 +95,7 @@ def chain_of(context: StrategyContext) -> Chain:
         for first in _others(kinds[0]):
             for second in _others(kinds[1]):
                 a, b = kinds[0].index(first), kinds[1].index(second)
-                both = context.predicted_ratio({**slowest, pair[0]: a, pair[1]: b})
+                both = predicted_ratio({**slowest, pair[0]: a, pair[1]: b})
                 extra = both - base - alone[row, a] - alone[row + 1, b]
                 joint[row][np.ix_(_where(kinds[0], first), _where(kinds[1], second))] = extra
     return Chain(names, base, alone, joint)
@@ -106,9 +117,13 @@ def per_level(context: StrategyContext, scores: Mapping[tuple[str, Level], float
     return table
 
 
-def _kinds(options: tuple[Level, ...]) -> list[str]:
+def kind_of(level: Level) -> str:
     """What decides how a runtime passes from one layer to the next: number format and kernel."""
-    return [f"{o.precision}:{isinstance(o.pattern, Dense)}" for o in options]
+    return f"{level.precision}:{isinstance(level.pattern, Dense)}"
+
+
+def _kinds(options: tuple[Level, ...]) -> list[str]:
+    return [kind_of(option) for option in options]
 
 
 def _others(kinds: list[str]) -> list[str]:

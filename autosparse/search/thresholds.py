@@ -79,7 +79,9 @@ def block_scores(context: StrategyContext, layers_in_block: int = 4) -> Floats:
     for start in range(0, len(scores), layers_in_block):
         block = slice(start, start + layers_in_block)
         ratios = moved[block][real[block]] / np.sqrt(changed[block][real[block]])
-        scores[block] *= ratios.mean() if len(ratios) else 1.0
+        if len(ratios):
+            own = scores[block]
+            np.multiply(own, ratios.mean(), out=own, where=np.isfinite(own))
     return scores
 
 

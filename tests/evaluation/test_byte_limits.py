@@ -27,7 +27,7 @@ def test_bytes_and_shares_are_read(text: str, count: float) -> None:
 
 @pytest.mark.parametrize("text", ["20MB", "40%", "512KiB", "1.5GB"])
 def test_a_bound_is_stored_as_it_is_spelled(text: str) -> None:
-    assert MaxBytes.model_validate(text).model_dump() == text
+    assert MaxBytes.model_validate(text).model_dump_json() == f'"{text}"'
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class Costs:
     canaries: float = 0.002
     """Beside each block of samples."""
     compress: float = 0.5
-    """A layer by a method without statistics."""
+    """A layer by rounding or magnitude, or as it came."""
     compress_costly: float = 20.0
     """A layer by a solver."""
 
@@ -91,7 +91,7 @@ class _ClockedPool:
 
     def _counted(self, task: T) -> T:
         if isinstance(task, Compress):
-            costly = task.level.method not in ("round_to_nearest", "magnitude")
+            costly = task.level.method not in (None, "round_to_nearest", "magnitude")
             costs = self.clock.costs
             self.clock.now += costs.compress_costly if costly else costs.compress
         return task

@@ -167,15 +167,16 @@ def test_the_front_over_all_four_is_marked(world: World) -> None:
         p.recipe_id: (p.drop, p.latency_ratio, p.size_bytes, p.peak_memory_bytes) for p in front
     }
     marked = {p.recipe_id: p.dominated_by for p in front}
+
+    def beats(one: str, other: str) -> bool:
+        pairs = zip(figures[one], figures[other], strict=True)
+        return all(a is not None and b is not None and a <= b for a, b in pairs)
+
     assert len(figures) == len(front)
     assert any(by is None for by in marked.values())
     assert any(by in figures for by in marked.values())  # dominated by another recipe
     for name, by in marked.items():
-        no_worse = {
-            other
-            for other, theirs in figures.items()
-            if other != name and all(a <= b for a, b in zip(theirs, figures[name], strict=True))
-        }
+        no_worse = {other for other in figures if other != name and beats(other, name)}
         if by is None:
             assert all(figures[other] == figures[name] for other in no_worse)
         else:
