@@ -97,11 +97,13 @@ def _beginning(
             "neither the fastest levels of the table nor the slowest could be timed",
             hint="stop other work on this machine and try again with --resume",
         )
-    others = {r.id: r for r in (recipe, *_of_one_format(space), _predicted(space, predictor))}
+    beginnings = {recipe.id: recipe}
     if measured[recipe.id].ratio(descent.percentile) > bound:
-        measured = {**measured, **descent.measure(list(others.values()))}
+        others = (*_of_one_format(space), _predicted(space, predictor))
+        beginnings.update((other.id, other) for other in others)
+        measured = {**measured, **descent.measure(list(beginnings.values()))}
     best = min(measured, key=lambda recipe_id: measured[recipe_id].ratio(descent.percentile))
-    return Fastest(others[best], measured[best])
+    return Fastest(beginnings[best], measured[best])
 
 
 def _of_one_format(space: RecipeSpace) -> list[Recipe]:
