@@ -67,6 +67,8 @@ class Offer(_Record):
 class FrontPoint(Offer):
     """One measured recipe among all of them."""
 
+    drop: float
+    """Loss of quality in the metric's unit, on the rows that select."""
     proposed_by: str
     """Strategy, `start` or `recovery`."""
     meets_contract: bool

@@ -131,14 +131,14 @@ def test_which_limit_decided_is_told(small: tuple[World, Result]) -> None:
     limited = result.manifest.limited_by
     assert limited is not None
     assert limited.clauses == ("size",)
-    assert (limited.offer.size_bytes or 0) > LIMIT
+    assert (limited.size_bytes or 0) > LIMIT
     report = (Path(result.bundle) / "report.html").read_text(encoding="utf-8")
-    assert f"--max-size 50000B decided: otherwise recipe {limited.offer.recipe_id}" in report
+    assert f"--max-size 50000B decided: otherwise recipe {limited.recipe_id}" in report
     assert result.manifest.missed == ()
 
 
 def test_a_limit_below_the_smallest_file_delivers_a_report_and_no_model(world: World) -> None:
-    result = run(world, max_size="20kB")
+    result = run(world, max_size="1kB")
     assert result.verdict is Verdict.NOT_FOUND
     assert result.exit_code == 4
     assert result.manifest.missed == ("size",)
@@ -150,7 +150,7 @@ def test_a_limit_below_the_smallest_file_delivers_a_report_and_no_model(world: W
     with pytest.raises(BundleError, match="no model was delivered"):
         delivered_model(bundle, check_bundle(bundle))
     report = (bundle / "report.html").read_text(encoding="utf-8")
-    assert "no recipe keeps --max-size 20kB (20.0kB): the smallest takes 29.0kB" in report
+    assert "no recipe keeps --max-size 1kB (1.00kB): the smallest takes 29.0kB" in report
     assert "--max-size 29kB" in report  # what could be asked for
     assert result.manifest.search.trials <= 5  # nobody searched for what there is not
 
