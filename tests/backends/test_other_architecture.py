@@ -76,7 +76,11 @@ def test_a_bundle_is_opened_with_the_library_of_where_it_is(
     names = ("kernels/lib.so", "kernels/aarch64/lib.so", "model.onnx")
     manifest = cast(
         Manifest,
-        SimpleNamespace(files=dict.fromkeys(names, ""), target=Target(architecture="aarch64")),
+        SimpleNamespace(
+            files=dict.fromkeys(names, ""),
+            target=Target(architecture="aarch64"),
+            delivers_model=True,
+        ),
     )
     found = delivered_model(tmp_path, manifest)
     assert (found.library, found.device_library) == names[:2]
