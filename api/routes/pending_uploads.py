@@ -13,6 +13,8 @@ from api.service import Id, Reader, Submitter, TheService
 from autosparse.client.records import UploadProgress
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+# an empty piece adds nothing, and is no error
+_PIECE = {"requestBody": {**BYTES["requestBody"], "required": False}}
 
 
 @router.post("", status_code=201)
@@ -44,7 +46,7 @@ def get_upload(pending_id: Id, service: TheService, caller: Reader) -> UploadPro
     return pending_uploads.progress(service, caller, pending_id)
 
 
-@router.patch("/{pending_id}", openapi_extra=BYTES)
+@router.patch("/{pending_id}", openapi_extra=_PIECE)
 async def continue_upload(
     pending_id: Id,
     request: Request,
