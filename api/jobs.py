@@ -201,7 +201,8 @@ def trials_of(session: Session, job: JobRow) -> list[TrialInfo]:
 
 def trial_info(number: int, record: Mapping[str, Any]) -> TrialInfo:
     """A trial's record as it is told."""
-    return TrialInfo.model_validate({**record, **record["evidence"], "number": number})
+    # what the record tells itself counts: its evidence may leave seconds out
+    return TrialInfo.model_validate({**record["evidence"], **record, "number": number})
 
 
 def pareto_front(trials: list[TrialInfo]) -> list[TrialInfo]:

@@ -193,3 +193,16 @@ def test_a_deleted_job_ends_its_stream(live: LiveService, job: str) -> None:
         row.state = "failed"
         add_event(session, row, "state", {"state": "failed"})
     assert len(blocks(live.http.get(f"/v1/jobs/{job}/events").text)) == 2
+
+
+def test_a_trial_has_its_seconds_where_its_evidence_has_none(live: LiveService, job: str) -> None:
+    """Only a budget in milliseconds is held against seconds; those of the trial are its own."""
+    make_lane(live.service.database, "test")
+    lease = take_job(live.service.database, "runner", "test", 60.0, 5)
+    assert lease is not None
+    told = record(1)
+    told["evidence"] |= {"latency_seconds": None, "latency_seconds_high": None}
+    lease.trial(told, "recipe1")
+    (trial,) = live.http.get(f"/v1/jobs/{job}/trials").json()["items"]
+    best = live.http.get(f"/v1/jobs/{job}").json()["best"]
+    assert trial["latency_seconds"] == best["latency_seconds"] == told["latency_seconds"]
