@@ -21,6 +21,7 @@ export async function showAtlases(place, signal) {
   const [schemas, uploaded] = await Promise.all([readSchemas(signal), readUploaded(signal)]);
   const names = new Map(Object.values(uploaded).flat().map((item) => [item.id, item.name || item.id]));
   const list = h("div", {});
+  const away = h("div", {});
   const problem = h("div", {});
   const keep = keeper(list);
 
@@ -52,6 +53,7 @@ export async function showAtlases(place, signal) {
         "An atlas measures every level of every layer shape of a model, and tells from how many zeros on a sparse level is faster than the best dense one.",
       ),
       problem,
+      away,
       list,
     ),
     h(
@@ -62,7 +64,7 @@ export async function showAtlases(place, signal) {
       submissionForm(form, "/v1/atlases", "Measure"),
     ),
   );
-  keepFresh(refresh, signal);
+  keepFresh(refresh, signal, away);
 }
 
 function rendered(jobs, names, again) {

@@ -1,14 +1,33 @@
-// Lists that are kept up to date while they are looked at.
+// What is kept up to date while it is looked at.
+
+import { problemBox } from "./dom.js";
 
 const AGAIN = 3000;
 
 /** Ask again every few seconds; not while the tab is hidden, nor after the page was left. */
-export async function keepFresh(refresh, signal) {
+export async function keepFresh(refresh, signal, place) {
+  const tried = steadily(place);
   while (!signal.aborted) {
     await new Promise((resolve) => setTimeout(resolve, AGAIN));
-    if (signal.aborted || document.hidden) continue;
-    await refresh().catch(() => {}); // a server that is away comes back
+    if (!signal.aborted && !document.hidden) await tried(refresh, signal);
   }
+}
+
+/** For work that is done again and again: what goes wrong is shown until it goes well. */
+export function steadily(place) {
+  let told = null;
+  return async function tried(work, signal) {
+    try {
+      await work();
+      if (told) place.replaceChildren();
+      told = null;
+    } catch (error) {
+      const now = error.detail ?? String(error);
+      if (signal.aborted || now === told) return;
+      told = now;
+      place.replaceChildren(problemBox(error));
+    }
+  };
 }
 
 /** Put what came of a look in its place: nothing moves, and no focus is lost, where it is the same. */

@@ -2,6 +2,7 @@
 
 import { ask, follow } from "./access.js";
 import { facts, h, say } from "./dom.js";
+import { steadily } from "./fresh.js";
 import { actionsOf } from "./job_actions.js";
 import { filesOf } from "./job_files.js";
 import { headOf } from "./job_head.js";
@@ -33,6 +34,7 @@ export async function showJob(place, signal, id) {
   page.log.replaceChildren(log.element);
   const seen = { stages: [], notes: [], stale: true, job, trials: [], at: "" };
   const updateLayers = page.layers && layerMap(page.layers);
+  const tried = steadily(page.away);
 
   async function refresh() {
     seen.job = await ask("GET", `/v1/jobs/${id}`, { signal });
@@ -94,11 +96,11 @@ export async function showJob(place, signal, id) {
       seen.notes = [];
       const over = follow(id, following.signal, told).then(() => true);
       while (!(await Promise.race([over, pause()])) && !signal.aborted) {
-        if (!document.hidden) await refresh().catch(() => {});
+        if (!document.hidden) await tried(refresh, signal);
       }
       signal.removeEventListener("abort", stop);
       seen.stale = true;
-      await refresh().catch(() => {});
+      await tried(refresh, signal);
       if (ENDED.includes(seen.job.state)) return;
     }
   }
@@ -125,7 +127,7 @@ function pageOf(place, kind) {
   const section = (name) =>
     h("section", { "aria-labelledby": `${name}-title` }, h("h2", { id: `${name}-title` }, TITLES[name]), part(name));
   place.replaceChildren(
-    h("section", { class: "verdict" }, part("head"), part("actions")),
+    h("section", { class: "verdict" }, part("head"), part("away"), part("actions")),
     ...[...OF_A_KIND[kind], "files", "notes", "log", "asked"].map(section),
   );
   return parts;

@@ -23,6 +23,7 @@ export async function showJobs(place, signal) {
     STATES.map((state) => h("option", { value: state }, state)),
   );
   const list = h("div", {});
+  const away = h("div", {});
   const keep = keeper(list);
   const tell = teller();
   const older = h("button", { type: "button", hidden: true }, "Show older jobs");
@@ -59,11 +60,12 @@ export async function showJobs(place, signal) {
         h("a", { class: "button first", href: "#/submit" }, "Submit a job"),
       ),
       h("div", { class: "row" }, h("label", { for: "state" }, "State"), filter),
+      away,
       list,
       older,
     ),
   );
-  keepFresh(refresh, signal);
+  keepFresh(refresh, signal, away);
 }
 
 /** Says which jobs went into another state since the last look. */

@@ -23,6 +23,7 @@ const RUN_COLUMNS = [
 
 export async function showSchedules(place, signal) {
   const list = h("div", {});
+  const away = h("div", {});
   const problem = h("div", {});
   const history = h("div", {});
   const keep = keeper(list);
@@ -46,10 +47,10 @@ export async function showSchedules(place, signal) {
 
   const [form] = await Promise.all([scheduleForm(signal, refresh), refresh()]);
   place.replaceChildren(
-    h("section", {}, h("h1", {}, "Schedules"), problem, list, history),
+    h("section", {}, h("h1", {}, "Schedules"), problem, away, list, history),
     h("section", { "aria-labelledby": "make-title" }, h("h2", { id: "make-title" }, "Make a schedule"), form),
   );
-  keepFresh(refresh, signal);
+  keepFresh(refresh, signal, away);
 }
 
 async function remove(schedule, history) {

@@ -259,3 +259,30 @@ def test_a_schedule_is_made_paused_and_deleted(live: LiveService, url: str, tab:
     page.on("dialog", lambda dialog: dialog.accept())
     row.get_by_role("button", name="Delete").click()
     page.get_by_text("No schedules yet").wait_for()
+
+
+@pytest.mark.parametrize("place", ["", "jobs"])
+def test_what_goes_wrong_meanwhile_is_shown_until_it_goes_well(
+    live: LiveService, url: str, tab: Tab, place: str
+) -> None:
+    """A page that fell silent would look like a job that does nothing."""
+    page = tab.page
+    job = add_job(live, "watched")
+    tab.open(url, live.key)
+    if place:
+        page.get_by_role("link", name="watched").click()
+        page.get_by_role("heading", name="watched").wait_for()
+    broken = {"detail": "the disk of the server is full", "hint": "", "status": 507}
+    full = [True]
+
+    def answer(route: Any) -> None:
+        if full:
+            route.fulfill(status=507, json=broken)
+        else:
+            route.continue_()
+
+    page.route("**/v1/jobs**", answer)
+    page.route(f"**/v1/jobs/{job}", answer)
+    page.get_by_role("alert").get_by_text("the disk of the server is full").wait_for()
+    full.clear()
+    page.get_by_text("the disk of the server is full").wait_for(state="detached")
