@@ -19,9 +19,12 @@ import torch
 from torch import Tensor
 
 from autosparse.methods.layer_problem import LayerProblem
+from autosparse.model_graph import Layer
 
 # Entries of the matrices that are held at once: 64 MiB of float64, with copies on the way.
 _ENTRIES_AT_ONCE = 1 << 23
+# The widest row whose matrix is kept: 128 MiB, of which there are some copies on the way.
+_MOST_COLUMNS = 1 << 12
 
 
 @dataclass
@@ -141,6 +144,16 @@ class FittedRows:
         run, pair = place // width**2, place % width**2
         columns = torch.stack([pair // width, pair % width], dim=1)
         return best, columns + width * run[:, None]
+
+
+def why_too_wide(method: str, layer: Layer) -> str:
+    """Why a layer's rows are too long for `method` to keep fitted; empty where they are not."""
+    if layer.reduction <= _MOST_COLUMNS:
+        return ""
+    return (
+        f"{layer.name}: {layer.reduction} weights per output are more than the {_MOST_COLUMNS} "
+        f"whose matrix {method} keeps for every output"
+    )
 
 
 def pivoted(hessian: Tensor, kept: Tensor) -> Tensor:

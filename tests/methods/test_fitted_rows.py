@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autosparse.levels import NM
+from autosparse.levels import NM, Level
 from autosparse.methods.fitted_rows import FittedRows
+from autosparse.methods.gqsa import Gqsa
 from autosparse.methods.kept_weights import refit
+from autosparse.methods.nm_descent import NmDescent
+from autosparse.model_graph import Layer
 from tests.methods.random_layers import by_wanda, drawn
 
 # two pairs of inputs, each pair correlated by one half
@@ -79,3 +82,13 @@ def test_an_exchange_gives_what_it_promises() -> None:
     rows.toggle(every, columns)
     assert torch.allclose(rows.errors() - before, change)
     assert (change < 0).any()
+
+
+def test_rows_that_are_too_long_are_refused() -> None:
+    wide = Layer("fc", "n", "Gemm", "x", "y", "w", (8, 4100), None, transposed=True)
+    expected = "fc: 4100 weights per output are more than the 4096 whose matrix {} keeps"
+    assert (
+        NmDescent().why_not(wide, Level.parse("2:4:int8")).startswith(expected.format("nm_descent"))
+    )
+    level = Level.parse("block1x4@0.5:int8")
+    assert Gqsa().why_not(wide, level).startswith(expected.format("gqsa"))
