@@ -107,7 +107,7 @@ def _measured(number: int) -> MeasuredTrial:
         blocks = tuple(
             Block(
                 samples_seconds=tuple(np.round(rng.uniform(1e-4, 1.1e-4, 200), 9).tolist()),
-                slowdown=float(rng.uniform(0.0, 0.05)), accepted=True, interruptions=0,
+                slowdown=round(float(rng.uniform(0.0, 0.05)), 6), accepted=True, interruptions=0,
             )
             for _ in range(TRIAL_TIMING.rounds)
         )  # fmt: skip

@@ -48,7 +48,7 @@ class CanarySource(Protocol):
 
 _MIN_SAMPLES, _MAX_SAMPLES = 3, 200
 # Clocks tick in nanoseconds: further digits are those of a subtraction, and half of a file.
-_DIGITS = 9
+_DIGITS, _DIGITS_OF_SHARES = 9, 6
 
 
 def involuntary_switches() -> int:
@@ -112,7 +112,7 @@ def time_interleaved(
         label: tuple(
             Block(
                 samples_seconds=taken.samples,
-                slowdown=taken.slowdown(best),
+                slowdown=round(taken.slowdown(best), _DIGITS_OF_SHARES),
                 interruptions=taken.interruptions,
                 accepted=taken.counts(best, settings),
             )

@@ -178,9 +178,9 @@ def test_memory_is_what_a_file_adds_whichever_was_opened_first(
     rows = tmp_path / "x.npz"
     np.savez(rows, x=np.ones((1, 256), dtype=np.float32))
     target = Target(input_shapes={"x": (1, 256)})
-    for order in (("small", "large"), ("large", "small")):
+    for order, fresh in ((("large", "small"), True), (("small", "large"), False)):
         asked = {name: files[name] for name in order}
-        found = lane.measure(asked, rows, target, QUICK, fresh=True)
+        found = lane.measure(asked, rows, target, QUICK, fresh=fresh)
         small, large = (found[name].peak_memory_bytes for name in ("small", "large"))
         assert small is not None
         assert large is not None
