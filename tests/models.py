@@ -82,21 +82,22 @@ class Net:
         return path
 
 
-def residual_cnn(seed: int = 0, batch: int | str = "batch") -> Net:
+def residual_cnn(seed: int = 0, batch: int | str = "batch", width: int = 8, size: int = 8) -> Net:
     """A stem, two residual blocks, pooling and a classifier: seven layers, output `logits`."""
     net = Net(seed)
-    image = net.input("image", batch, 3, 8, 8)
-    stem = net.node("Relu", net.conv(image, "stem", 3, 8), name="stem.relu")
-    first = net.node("Relu", net.conv(stem, "block1.a", 8, 8), name="block1.relu")
-    second = net.conv(first, "block1.b", 8, 8)
+    image = net.input("image", batch, 3, size, size)
+    stem = net.node("Relu", net.conv(image, "stem", 3, width), name="stem.relu")
+    first = net.node("Relu", net.conv(stem, "block1.a", width, width), name="block1.relu")
+    second = net.conv(first, "block1.b", width, width)
     joined = net.node("Add", second, stem, name="block1.add")
     joined = net.node("Relu", joined, name="block1.out")
-    third = net.conv(joined, "block2.a", 8, 16, strides=[2, 2])
-    fourth = net.conv(net.node("Relu", third, name="block2.relu"), "block2.b", 16, 16)
-    short = net.conv(joined, "block2.short", 8, 16, 1, strides=[2, 2], pads=[0, 0, 0, 0])
+    wide = 2 * width
+    third = net.conv(joined, "block2.a", width, wide, strides=[2, 2])
+    fourth = net.conv(net.node("Relu", third, name="block2.relu"), "block2.b", wide, wide)
+    short = net.conv(joined, "block2.short", width, wide, 1, strides=[2, 2], pads=[0, 0, 0, 0])
     added = net.node("Relu", net.node("Add", fourth, short, name="block2.add"), name="block2.out")
     flat = net.node("Flatten", net.node("GlobalAveragePool", added, name="pool"), name="flat")
-    weight, bias = net.weight("classifier.weight", 10, 16), net.weight("classifier.bias", 10)
+    weight, bias = net.weight("classifier.weight", 10, wide), net.weight("classifier.bias", 10)
     net.node("Gemm", flat, weight, bias, name="classifier", to="logits", transB=1)
     return net
 
