@@ -69,8 +69,9 @@ class Stopwatch:
     ) -> dict[str, Measurement]:
         """Measure, and again where too few rounds count: throttling lasts tens of seconds.
 
-        What counts are rounds in which no file was disturbed. At least three are needed, and at
-        least half of those that were asked for, or taken where the files are too slow for more.
+        What counts are rounds in which no file was disturbed, of all attempts together. At least
+        three are needed, and at least half of those that were asked for, or that one attempt had
+        time for where the files are slow.
 
         Raises:
             MeasurementError: a file does not run.
@@ -81,11 +82,19 @@ class Stopwatch:
         settings = settings.model_copy(update={"discard_interrupted": self.percentile != "p50"})
         # the process that measures holds whole sessions: this one keeps nothing that it freed
         return_freed_memory()
+        measured: dict[str, Measurement] = {}
         for attempt in range(_ATTEMPTS):
-            measured = self._despite_kills(
-                partial(self.lane.measure, files, self.inputs, self.target, settings, fresh=fresh)
+            # in a process of its own: where the arrays of the last one lie in memory may be what
+            # disturbs its canaries, and stays so as long as it lives
+            anew = fresh or attempt > 0
+            latest = self._despite_kills(
+                partial(self.lane.measure, files, self.inputs, self.target, settings, fresh=anew)
             )
-            whole, needed = _whole_rounds(measured), _needed_rounds(measured, settings)
+            measured = {
+                label: measured[label].pooled(found) if label in measured else found
+                for label, found in latest.items()
+            }
+            whole, needed = _whole_rounds(measured), _needed_rounds(latest, settings)
             if whole >= needed:
                 return measured
             self.progress.note(

@@ -23,7 +23,7 @@ from autosparse.pipeline.job import Job
 from autosparse.pipeline.records import evidence_of
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
 
-VERIFY_TIMING = TimingSettings(rounds=16, block_seconds=0.04, max_seconds=60.0)
+VERIFY_TIMING = TimingSettings(rounds=16, block_seconds=0.04, max_seconds=30.0)
 BETWEEN_PROCESSES = 0.01
 """By so much a ratio differs from one process to the next (where memory lies, what the clock does),
 which the rounds of one process do not tell: of nine delivered files that were timed again, in the
