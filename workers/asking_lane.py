@@ -6,11 +6,9 @@ implements `ask`.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from autosparse.errors import KilledError, MeasurementError
 from autosparse.evaluation import (
@@ -21,6 +19,7 @@ from autosparse.evaluation import (
     TimingSettings,
 )
 from autosparse.evaluation.backend import NodeTime
+from workers.closing import Closing
 from workers.messages import FileToOpen, MeasureRequest, ProfileRequest, Reply
 from workers.quiet_memory import QuietMemory
 
@@ -30,7 +29,7 @@ _SECONDS_PER_FILE = 60.0
 _PROFILE_SECONDS = 300.0
 
 
-class AskingLane(ABC):
+class AskingLane(Closing):
     """Implements `autosparse.evaluation.MeasurementLane` on top of `ask`.
 
     Args:
@@ -58,21 +57,6 @@ class AskingLane(ABC):
     @abstractmethod
     def environment(self) -> Environment:
         """Where it measures; see `MeasurementLane.environment`."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End whatever processes the lane holds."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def measure(
         self,

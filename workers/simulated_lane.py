@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -21,12 +19,13 @@ from autosparse.evaluation import (
 from autosparse.evaluation.backend import NodeTime
 from autosparse.evaluation.measurement import Block
 from autosparse.evaluation.simulation import Device, NodeWork, TellsWork
+from workers.closing import Closing
 
 # What is computed has no noise: as many equal samples as records need to have their usual form.
 _SAMPLES = 3
 
 
-class SimulatedLane:
+class SimulatedLane(Closing):
     """Implements `autosparse.evaluation.MeasurementLane` without a device.
 
     What a file would execute is counted by running it once here; how long that takes is not looked
@@ -48,17 +47,6 @@ class SimulatedLane:
             )
         self._device = device
         self._backend: TellsWork = backend
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def environment(self) -> Environment:
         """The descriptor, which no one can take for a machine."""

@@ -40,10 +40,10 @@ def _check(
         scores = metric.score(outputs, outputs, data.labels)
         broken = numbers[~np.isfinite(scores)]
         if broken.size:
+            others = f" and {broken.size - 1} more" if broken.size > 1 else ""
             raise DataError(
                 f"the model as it came gives no answer that {metric.name} can judge, but NaN or "
-                f"infinite values, to {broken.size} rows of the {role} file, first to row "
-                f"{broken.min()}",
+                f"infinite values, to row {broken.min()} of the {role} file{others}",
                 hint="leave those rows out, or mend the model: nothing can be held against them",
             )
 

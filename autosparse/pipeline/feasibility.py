@@ -48,10 +48,10 @@ def find_fastest(
     """Descend in measured latency until the bound is met or no change of a layer helps.
 
     It begins with the table's fastest levels or, where their file does not run, with the nearest
-    to the dense model. The table's seconds are attributed shares; what a
-    change of level costs at its borders shows only in a whole file. So the layers' other levels
-    are tried on the whole file, unless the predictor is sure that they do not help; the changes
-    that help are taken together, and the result is measured against what it came from.
+    to the dense model. The table's seconds are attributed shares; what a change of level costs at
+    its borders shows only in a whole file. So the layers' other levels are tried on the whole file,
+    unless the predictor is sure that they do not help; the changes that help are taken together,
+    and the result is measured against what it came from.
 
     Args:
         descent: what times recipes, and remembers them.

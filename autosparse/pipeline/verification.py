@@ -26,8 +26,9 @@ from autosparse.pipeline.stopwatch import BASELINE_LABEL
 VERIFY_TIMING = TimingSettings(rounds=16, block_seconds=0.04, max_seconds=30.0)
 BETWEEN_PROCESSES = 0.01
 """By so much a ratio differs from one process to the next (where memory lies, what the clock does),
-which the rounds of one process do not tell: of nine delivered files that were timed again, in the
-mean by 1.1 %. Each further run of a closer look is in a process of its own."""
+which the rounds of one process do not tell. `python -m benchmarks job` prints a job's ratio beside
+that of its bundle verified again: of nine bundles of two models they differed by 1.1 % in the mean.
+Each further run of a closer look is in a process of its own."""
 
 
 @dataclass(frozen=True)

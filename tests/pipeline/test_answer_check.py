@@ -48,7 +48,7 @@ def test_a_row_of_the_validation_file_without_an_answer_is_named(tmp_path: Path,
         x, labels = data["x"].copy(), data["labels"]
     x[row, 0] = FAR
     np.savez(tmp_path / "validation.npz", x=x, labels=labels)
-    with pytest.raises(DataError, match=f"1 rows of the validation file, first to row {row}"):
+    with pytest.raises(DataError, match=f"values, to row {row} of the validation file "):
         run(world)
 
 
@@ -58,5 +58,5 @@ def test_a_row_of_the_test_file_without_an_answer_is_named(tmp_path: Path) -> No
         x, labels = data["x"].copy(), data["labels"]
     x[[7, 9], 0] = FAR
     np.savez(tmp_path / "test.npz", x=x, labels=labels)
-    with pytest.raises(DataError, match="2 rows of the test file, first to row 7"):
+    with pytest.raises(DataError, match="values, to row 7 of the test file and 1 more"):
         run(world, test=tmp_path / "test.npz")
