@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autosparse.evaluation.measurement import CanaryReading
 from autosparse.evaluation.quiet_state import QuietState, Seconds, held_to, quietest
@@ -17,6 +18,13 @@ from autosparse.evaluation.quiet_state import QuietState, Seconds, held_to, quie
 TOLERANCE = 0.05
 """A block counts only while its canaries are at most this much off their best."""
 _REPEATS = 7
+_PAGE = 4096
+_STREAMED = 192 * 1024
+"""Bytes that are read, and as many that are written: beyond a first-level cache, and less than half
+of a second-level one, so that no neighbour in memory drives them out of it."""
+_CHAINED = 2000 * 8
+"""Bytes of the integers in a chain, and of what becomes of them: inside a first-level cache, so
+that nothing but the core's clock is seen."""
 
 
 class Canaries:
@@ -69,10 +77,10 @@ class Workloads:
         self._a = rng.standard_normal((96, 96), dtype=np.float32)
         self._b = rng.standard_normal((96, 96), dtype=np.float32)
         self._product = np.empty_like(self._a)
-        self._source = np.zeros(96 * 1024, dtype=np.float32)  # 384 KiB: beyond L1, inside L2
-        self._sink = np.empty_like(self._source)
-        self._integers = np.arange(20_000)
-        self._sums = np.empty_like(self._integers)
+        self._source = _on_a_page(_STREAMED)
+        self._sink = _on_a_page(_STREAMED, offset=_PAGE // 2)
+        self._integers = _on_a_page(_CHAINED).view(np.int64)
+        self._products = _on_a_page(_CHAINED, offset=_PAGE // 2).view(np.int64)
 
     def run(self) -> CanaryReading:
         """Run all three, each the fastest of a few repeats (about 2 ms in all)."""
@@ -87,14 +95,26 @@ class Workloads:
             np.dot(self._a, self._b, out=self._product)
 
     def _stream(self) -> None:
-        for _ in range(6):
+        for _ in range(12):
             np.copyto(self._sink, self._source)
 
     def _scalar(self) -> None:
-        # a chain of dependent additions, which no compiler makes wide; an interpreted loop would
-        # do the same work with three times the jitter
-        for _ in range(3):
-            np.cumsum(self._integers, out=self._sums)
+        # a chain of dependent multiplications, which no compiler makes wide; an interpreted loop
+        # would do the same work with three times the jitter
+        for _ in range(20):
+            np.multiply.accumulate(self._integers, out=self._products)
+
+
+def _on_a_page(size: int, offset: int = 0) -> NDArray[np.uint8]:
+    """An array that begins so many bytes after the beginning of a page.
+
+    A load waits for a store before it whose address has the same last twelve bits. Where the heap
+    puts two arrays that are copied decides how often that is so: by 40 % of the time, in one
+    process and not in the next, and from one moment to another.
+    """
+    room = np.zeros(size + 2 * _PAGE, dtype=np.uint8)
+    start = -room.ctypes.data % _PAGE + offset
+    return room[start : start + size]
 
 
 def _fastest(work: Callable[[], None]) -> float:

@@ -70,9 +70,8 @@ def held_to(own: CanaryReading, known: CanaryReading) -> CanaryReading:
     """What a process must do as well as to be undisturbed.
 
     Its own best, or what is known from others where that is better by more than two processes
-    differ. How fast the second-level cache is streamed through depends on where a process's arrays
-    lie in memory, by as much as 18 % from one process to the next: of that its own best is all
-    there is.
+    differ. How fast a second-level cache is streamed through depends on where a process's pages lie
+    in it, by some 5 % from one process to the next: of that its own best is all there is.
 
     Args:
         own: the best of the process itself.

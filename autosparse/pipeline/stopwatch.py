@@ -84,8 +84,8 @@ class Stopwatch:
         return_freed_memory()
         measured: dict[str, Measurement] = {}
         for attempt in range(_ATTEMPTS):
-            # in a process of its own: where the arrays of the last one lie in memory may be what
-            # disturbs its canaries, and stays so as long as it lives
+            # in a process of its own: where the pages of the last one lie in memory may be what
+            # disturbs it, and stays so as long as it lives
             anew = fresh or attempt > 0
             latest = self._despite_kills(
                 partial(self.lane.measure, files, self.inputs, self.target, settings, fresh=anew)
