@@ -31,6 +31,7 @@ from backends.executed_graph import executed_layers
 from backends.kernels.custom_ops import SparseLowering
 from backends.kernels.support import why_not_sparse
 from backends.layouts import layout_changes
+from backends.model_file import save_model
 from backends.node_work import WorkCounter
 from backends.qdq_insertion import GrowingGraph, activation_grids, insert_qdq, set_bias
 from backends.qdq_plan import bare_conversions, calibrated_tensors, plan_qdq
@@ -45,8 +46,6 @@ _GRAPH_LEVELS = {
 _FATAL_ONLY = 4
 _WARMUP_RUNS = 5
 _KERNEL_TIME = "_kernel_time"
-# One protobuf holds at most 2 GiB; weights move to a file beside it well before that.
-_EXTERNAL_DATA_FROM = 1 << 30
 
 
 class OnnxRuntimeRunner:
@@ -254,17 +253,6 @@ def _mean_node_times(trace: list[dict[str, Any]]) -> list[NodeTime]:
         seconds = sum(middle) / len(middle) * 1e-6
         times.append(NodeTime(node=node, operator=operator, seconds=seconds))
     return times
-
-
-def save_model(model: ir.Model, path: Path) -> None:
-    """Write the model, with its weights in a file beside it where they are too large for one."""
-    size = sum(
-        value.const_value.nbytes
-        for value in model.graph.initializers.values()
-        if value.const_value is not None
-    )
-    external = f"{path.stem}.data" if size > _EXTERNAL_DATA_FROM else None
-    ir.save(model, path, external_data=external)
 
 
 def _check_interface(model: ir.Model, graph: ModelGraph) -> None:
