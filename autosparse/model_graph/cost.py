@@ -5,17 +5,22 @@ They describe the dense model. Nothing is decided by them: latency is measured.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
+import onnxscript.optimizer
 
 from autosparse.model_graph.graph import Layer, ModelGraph
 
 # Larger constants tell shape inference nothing that their own shape does not.
 _VALUES_UP_TO = 1024
+# Masks and positions that shapes are computed from.
+_FOLDED_UP_TO = 1 << 16
 _BYTES_PER_WEIGHT = 4
 
 
@@ -60,9 +65,16 @@ def _element_counts(
     graph: ModelGraph, input_shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, int]:
     """Tensor -> number of its elements, where shape inference finds out."""
+    model = _shell(graph, input_shapes)
+    # exporters compute the shapes that they reshape to: with the inputs' fixed, those are constants
+    with _quietly("onnxscript.optimizer"):
+        onnxscript.optimizer.fold_constants(
+            model, onnx_shape_inference=True, input_size_limit=_VALUES_UP_TO,
+            output_size_limit=_FOLDED_UP_TO,
+        )  # fmt: skip
     try:
         inferred = onnx.shape_inference.infer_shapes(
-            _shell(graph, input_shapes), check_type=False, strict_mode=False, data_prop=True
+            ir.to_proto(model), check_type=False, strict_mode=False, data_prop=True
         )
     except onnx.shape_inference.InferenceError:
         return {}  # the shapes contradict the graph: running it will say where
@@ -76,7 +88,19 @@ def _element_counts(
     return counts
 
 
-def _shell(graph: ModelGraph, input_shapes: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
+@contextmanager
+def _quietly(library: str) -> Iterator[None]:
+    """What a library could not fold stays as it is: no warning to whoever asked for costs."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _shell(graph: ModelGraph, input_shapes: Mapping[str, tuple[int, ...]]) -> ir.Model:
     """The graph with the inputs' shapes fixed, other shapes forgotten and large constants empty."""
     model = graph.copy_model()
     for value in model.graph.inputs:
@@ -93,4 +117,4 @@ def _shell(graph: ModelGraph, input_shapes: Mapping[str, tuple[int, ...]]) -> on
         value.const_value = None
         value.shape, value.dtype = ir.Shape(constant.shape.numpy()), constant.dtype
         model.graph.inputs.append(value)
-    return ir.to_proto(model)
+    return model

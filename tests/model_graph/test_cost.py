@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.cost import LayerCost, layer_costs
@@ -98,3 +99,48 @@ def test_every_layer_is_there_and_the_graph_stays_as_it_was(tmp_path: Path) -> N
     )
     assert graph.weight(graph.layers[0]).shape == (8, 3, 3, 3)
     assert str(graph.model.graph.inputs[0].shape) == "[batch,3,8,8]"
+
+
+class TwoHeads(torch.nn.Module):
+    """Attention as exporters write it: positions and heads by shapes that the graph computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: torch.Tensor
+        self.word, self.position = torch.nn.Embedding(50, 16), torch.nn.Embedding(32, 16)
+        self.qkv, self.out = torch.nn.Linear(16, 48), torch.nn.Linear(16, 24)
+        self.register_buffer("places", torch.arange(32)[None])
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        batch, length = ids.shape
+        x = self.word(ids) + self.position(self.places[:, :length])
+        query, key, value = self.qkv(x).reshape(batch, length, 3, 2, 8).permute(2, 0, 3, 1, 4)
+        hidden = (1.0 - mask[:, None, None, :].to(x.dtype)) * -1e9
+        weights = torch.softmax(query @ key.transpose(2, 3) + hidden, -1)
+        mixed: torch.Tensor = self.out((weights @ value).transpose(1, 2).reshape(batch, length, 16))
+        return mixed
+
+
+@pytest.mark.filterwarnings(
+    "ignore:You are using the legacy TorchScript-based:DeprecationWarning",
+    "ignore:The feature will be removed:DeprecationWarning",
+    "ignore::torch.jit.TracerWarning",
+)
+@pytest.mark.parametrize("dynamo", [True, False])
+def test_layers_of_an_exported_attention_have_costs(
+    tmp_path: Path, dynamo: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = torch.zeros((2, 7), dtype=torch.int64)
+    free = {0: "batch", 1: "length"}
+    dynamic = tuple(dict.fromkeys(free, torch.export.Dim.DYNAMIC) for _ in range(2))
+    axes = {"dynamic_shapes": dynamic} if dynamo else {"dynamic_axes": {"ids": free, "mask": free}}
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(
+        TwoHeads().eval(), (ids, torch.ones_like(ids)), path, input_names=["ids", "mask"],
+        dynamo=dynamo, verbose=False, **axes,
+    )  # fmt: skip
+    caplog.clear()
+    costs = layer_costs(load_model(path), {"ids": (1, 5), "mask": (1, 5)})
+    # one row: an axis of length 1 beside an unknown one has an unknown length
+    assert [cost.macs for cost in costs.values()] == [5 * 16 * 48, 5 * 16 * 24]
+    assert not caplog.records
