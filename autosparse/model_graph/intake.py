@@ -159,6 +159,8 @@ def _normalize(path: Path) -> ir.Model:
     try:
         model = ir.load(str(path), format="protobuf")
         _simplify(model)
+        # what is made from the model lies elsewhere, where references to its data lead nowhere
+        ir.external_data.load_to_model(model)
         for value in model.graph.initializers.values():
             if value.const_value is not None:
                 value.const_value.numpy()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+import onnxruntime
 import pytest
 from onnx import helper
 
@@ -51,6 +53,16 @@ def test_weights_come_from_the_file_beside_the_model(model: Path, classifier_mod
     graph, embedded = load_model(model), load_model(classifier_model)
     for mine, theirs in zip(graph.layers, embedded.layers, strict=True):
         np.testing.assert_array_equal(graph.weight(mine), embedded.weight(theirs))
+
+
+def test_what_is_made_from_a_model_needs_no_data_beside_it(model: Path) -> None:
+    """Probes of the runtime are made in memory, candidates are written elsewhere."""
+    graph = load_model(model)
+    (model.parent / "weights.data").unlink()
+    alone = ir.to_proto(graph.copy_model()).SerializeToString()
+    session = onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"x": np.zeros((2, 6), np.float32)})
+    assert logits.shape == (2, 4)
 
 
 def test_a_copy_brings_its_data_along(model: Path, tmp_path: Path) -> None:

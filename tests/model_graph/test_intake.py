@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -219,13 +220,48 @@ def test_a_batch_norm_is_folded_into_its_convolution(tmp_path: Path) -> None:
     )
 
 
-def test_a_weight_behind_constant_operators_is_one_constant(tmp_path: Path) -> None:
+def reshaped(net: Net) -> str:
+    return net.node("Reshape", net.weight("w", 24), net.constant("matrix", np.array([6, 4])))
+
+
+def cast(net: Net, dtype: type[np.floating[Any]], *shape: int) -> str:
+    stored = net.constant("w", net.rng.standard_normal(shape).astype(dtype))
+    output = net.node("Cast", stored)
+    net.nodes[-1].attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
+    return output
+
+
+def all_three(net: Net) -> str:
+    shape = net.constant("matrix", np.array([4, 6]))
+    flat = net.node("Reshape", cast(net, np.float16, 2, 12), shape)
+    return net.node("Transpose", flat, perm=[1, 0])
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda net: net.node("Transpose", net.weight("w", 4, 6), perm=[1, 0]),
+        reshaped,
+        lambda net: cast(net, np.float16, 6, 4),
+        lambda net: cast(net, np.float64, 6, 4),
+        all_three,
+    ],
+    ids=["transpose", "reshape", "half", "double", "all three"],
+)
+def test_a_weight_behind_constant_operators_is_one_constant(
+    tmp_path: Path, behind: Callable[[Net], str]
+) -> None:
     net = Net()
-    weight = net.node("Transpose", net.weight("fc.weight", 4, 6), name="t", perm=[1, 0])
-    net.node("MatMul", net.input("x", "batch", 6), weight, name="fc", to="y")
-    graph = load_model(net.save(tmp_path / "m.onnx", "y"))
-    assert [layer.weight_shape for layer in graph.layers] == [(6, 4)]
+    net.node("MatMul", net.input("x", "batch", 6), behind(net), name="fc", to="y")
+    path = net.save(tmp_path / "m.onnx", "y")
+    graph = load_model(path)
+    assert [(layer.name, layer.weight_shape) for layer in graph.layers] == [("fc", (6, 4))]
+    assert graph.skipped == {}
     assert [node.op_type for node in graph.model.graph] == ["MatMul"]
+    values = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
+    np.testing.assert_allclose(
+        run(normalized(graph), x=values), run(onnx.load(str(path)), x=values), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("bias_first", [True, False])
