@@ -160,6 +160,7 @@ def _print_dry_run(dry: DryRun, *, as_json: bool) -> None:
         print_json(
             [
                 {"layer": c.layer.name, "parameters": c.layer.parameters,
+                 "weight_bytes": dry.costs[c.layer.name].weight_bytes,
                  "macs": dry.costs[c.layer.name].macs, "level": str(c.level),
                  "searched": c.searched, "reason": c.reason, "group": groups.get(c.layer.name)}
                 for c in dry.choices
@@ -181,6 +182,9 @@ def _print_dry_run(dry: DryRun, *, as_json: bool) -> None:
         print_table("groups: one level for all their layers", ("group", "layers"), shared)
     columns = ("level", "layers", "not searched elsewhere, because")
     print_table("levels (--json tells them layer by layer)", columns, _levels(dry))
+    if dry.graph.skipped:
+        title = "weighted operators that are no layers"
+        print_table(title, ("operator", "because"), list(dry.graph.skipped.items()))
 
 
 def _levels(dry: DryRun) -> list[tuple[str, str, str]]:

@@ -6,7 +6,8 @@ Nothing is executed here, and nothing outside the model's own directory is read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,7 @@ def load_model(path: Path) -> ModelGraph:
     ir_passes.ClearMetadataAndDocStringPass()(model)
     layers, skipped = find_layers(model, scopes)
     if not layers:
-        raise ModelError(
-            f"{path.name} has no compressible layer",
-            hint="a layer is a Conv, Gemm or MatMul with a constant float32 weight",
-        )
+        raise ModelError(f"{path.name} has no compressible layer", hint=_what_is_missing(skipped))
     return ModelGraph(
         model=model,
         sha256=sha256,
@@ -57,6 +55,15 @@ def load_model(path: Path) -> ModelGraph:
         layers=layers,
         skipped=skipped,
     )
+
+
+def _what_is_missing(skipped: Mapping[str, str]) -> str:
+    """What a layer is, and why most of the weighted operators that there are, are none."""
+    layer = "a layer is a Conv, Gemm or MatMul with a constant float32 weight"
+    if not skipped:
+        return layer
+    reason, _ = Counter(skipped.values()).most_common(1)[0]
+    return f"{layer}; most of what is here is none because {reason}"
 
 
 def check_file(path: Path) -> None:

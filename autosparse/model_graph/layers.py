@@ -10,6 +10,10 @@ import onnx_ir as ir
 from autosparse.model_graph.graph import Layer, Operator
 
 _OPERATORS: dict[str, Operator] = {"Conv": "Conv", "Gemm": "Gemm", "MatMul": "MatMul"}
+_STANDARD_DOMAINS = ("", "ai.onnx")
+_RUNTIME_DOMAIN = "com.microsoft"
+_QUANTIZED = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"})
+_IS_QUANTIZED = "its weight is quantized already: give the model from before that"
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 _WEIGHT_SUFFIX = re.compile(r"(?<=.)[._/](weight|kernel|w|W)$")
 _GENERATED = re.compile(r"^(val_\d+|onnx::\w+_\d+|\d+|_?v_?\d+|.*_transposed)$")
@@ -39,22 +43,51 @@ def find_layers(
     found: list[Layer] = []
     skipped: dict[str, str] = {}
     for node in model.graph:
-        operator = _OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if operator is None or node.name is None:
-            continue
-        described = _described(node, operator, scopes)
+        described = _described(node, scopes)
         if isinstance(described, Layer):
             found.append(described)
-        else:
-            skipped[node.name] = described
+        elif described:
+            skipped[str(node.name)] = described
+        skipped.update(_skipped_in_bodies(node))
     return _with_unique_names(found), skipped
 
 
-def _described(node: ir.Node, operator: Operator, scopes: dict[str, str]) -> Layer | str:
-    """A weighted operator as a layer, or why it is none."""
+def _skipped_in_bodies(node: ir.Node) -> dict[str, str]:
+    """Weighted operators in the bodies of an If, Loop or Scan, each with the reason.
+
+    Nothing there is a layer: calibration, executor and backends see the tensors of the graph only.
+    """
+    skipped: dict[str, str] = {}
+    for attribute in node.attributes.values():
+        if attribute.type != ir.AttributeType.GRAPH:
+            continue
+        inside = f"it is inside the body of {node.op_type} {str(node.name)!r}"
+        found: dict[str, str] = {}
+        for inner in attribute.as_graph():
+            described = _described(inner, {})
+            if described:
+                found[str(inner.name)] = inside if isinstance(described, Layer) else described
+            found.update(_skipped_in_bodies(inner))
+        skipped.update(
+            (f"{node.name}/{attribute.name}/{name}", reason) for name, reason in found.items()
+        )
+    return skipped
+
+
+def _described(node: ir.Node, scopes: dict[str, str]) -> Layer | str:
+    """A weighted operator as a layer, or why it is none; empty for any other operator."""
+    if node.domain == _RUNTIME_DOMAIN:
+        return _why_not_fused(node)
+    if node.domain not in _STANDARD_DOMAINS:
+        return ""
+    if node.op_type in _QUANTIZED:
+        return _IS_QUANTIZED
+    operator = _OPERATORS.get(node.op_type)
+    if operator is None:
+        return ""
     source, weight = node.inputs[0], node.inputs[1]
     if source is None or weight is None or weight.const_value is None:
-        return "its weight is computed at run time"
+        return _IS_QUANTIZED if _is_dequantized(weight) else "its weight is computed at run time"
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     return _why_not(node, source, weight.const_value, bias) or Layer(
         name=_human_name(node, str(weight.name), scopes),
@@ -68,6 +101,25 @@ def _described(node: ir.Node, operator: Operator, scopes: dict[str, str]) -> Lay
         groups=_integer(node, "group", 1),
         transposed=bool(_integer(node, "transB", 0)),
     )
+
+
+def _why_not_fused(node: ir.Node) -> str:
+    """Why what ONNX Runtime fuses operators to is no layer; empty where it has no weight."""
+    constants = [value.const_value for value in node.inputs if value is not None]
+    if not any(constant is not None and len(constant.shape) > 1 for constant in constants):
+        return ""
+    return (
+        f"{node.op_type} is an operator of ONNX Runtime's own: give the model from before that "
+        "optimization"
+    )
+
+
+def _is_dequantized(weight: ir.Value | None) -> bool:
+    """Whether it is a constant of integers that a DequantizeLinear turns into floats."""
+    node = None if weight is None else weight.producer()
+    if node is None or node.op_type != "DequantizeLinear":
+        return False
+    return node.inputs[0] is not None and node.inputs[0].const_value is not None
 
 
 def _why_not(

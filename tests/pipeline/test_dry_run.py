@@ -11,7 +11,7 @@ from autosparse.pipeline.config import read_config
 from autosparse.pipeline.dry_run import run_dry
 from search_spaces import load_space
 from tests.fakes.fake_backend import FakeBackend, Planted
-from tests.models import images, residual_cnn
+from tests.models import Net, images, residual_cnn
 from tests.pipeline.worlds import layer_seconds, summed_error
 
 # output elements x window, layer by layer: 8 x 8 images, 4 x 4 after the stride
@@ -94,4 +94,24 @@ def test_json_has_them_too(arguments: dict[str, str], capsys: pytest.CaptureFixt
     dry_run(arguments, "--json")
     rows = json.loads(capsys.readouterr().out)
     assert {row["layer"]: row["macs"] for row in rows} == MACS
-    assert {row["parameters"] for row in rows if row["layer"] == "stem"} == {216}
+    stem = [row for row in rows if row["layer"] == "stem"]
+    assert {(row["parameters"], row["weight_bytes"]) for row in stem} == {(216, 4 * 216)}
+
+
+def test_weighted_operators_that_are_no_layers_are_listed(
+    arguments: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    dry_run(arguments)
+    assert "that are no layers" not in capsys.readouterr().out
+    net = Net()
+    x = net.input("image", "batch", 4)
+    hidden = net.node("MatMul", x, net.weight("fc.weight", 4, 4), name="fc")
+    turned = net.node("Transpose", x, perm=[1, 0])
+    net.node("MatMul", hidden, turned, name="scores", to="y")
+    net.save(Path(arguments["model"]), "y")
+    dry_run(arguments)
+    out = capsys.readouterr().out
+    assert "weighted operators that are no layers" in out
+    row = next(line for line in out.splitlines() if "scores" in line)
+    assert "its weight is computed at run time" in row
