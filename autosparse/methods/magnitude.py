@@ -13,9 +13,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
-from autosparse.levels import Dense, Level, Precision
-from autosparse.levels.masks import project, why_pattern_does_not_fit
+from autosparse.levels import Level
+from autosparse.levels.masks import project
 from autosparse.levels.weights import CompressedWeight
+from autosparse.methods.applicability import why_not_pruned
 from autosparse.methods.method import Family, Statistic
 from autosparse.methods.round_to_nearest import at_precision
 from autosparse.model_graph import Layer
@@ -38,14 +39,7 @@ class Magnitude:
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes every pattern with zeros that fits the layer."""
-        if isinstance(level.pattern, Dense):
-            return f"{layer.name}: magnitude makes zeros, {level} has none"
-        if level.precision not in (Precision.FP32, Precision.INT8):
-            return f"{layer.name}: magnitude does not make {level.precision.value}"
-        misfit = why_pattern_does_not_fit(
-            level.pattern, layer.input_channels // layer.groups, layer.output_channels
-        )
-        return f"{layer.name}: {misfit}, {level} needs one" if misfit else ""
+        return why_not_pruned(self.name, layer, level)
 
     def compress(
         self, layer: Layer, weight: Tensor, level: Level, statistics: LayerStatistics

@@ -155,7 +155,7 @@ def _prepare(job: Job) -> StatisticsCorrection | None:
         return StatisticsCorrection(job.graph, first_rows(job.calibration, rows).inputs)
     except ModelError as error:
         note(f"no correction of channel statistics: {error}")
-    except Exception as error:  # torch raises what it likes, and the job can do without it
+    except (RuntimeError, MemoryError) as error:  # a node fails, or torch lacks memory
         note(f"no correction of channel statistics: the torch executor fails: {error}")
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
@@ -218,7 +218,7 @@ def _rows_at_once(graph: ModelGraph, target: Target) -> int:
 
 def first_rows(data: Dataset, count: int) -> Dataset:
     """At most `count` rows from the start."""
-    return data.rows(slice(0, count)) if len(data) > count else replace(data)
+    return data.rows(slice(0, count)) if len(data) > count else data
 
 
 def target_of(config: TargetedModel) -> Target:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from autosparse.evaluation import Verdict
+from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.pipeline import correction, optimize, parity
 from autosparse.pipeline.job import prepare_job
 from autosparse.pipeline.parity import Parity, check_parity
@@ -143,3 +144,14 @@ def test_a_large_model_is_not_tried(world: World, monkeypatch: pytest.MonkeyPatc
     found, (note,) = run_in(world, plain)
     assert found.relative_error is None
     assert note.startswith("parity of torch and the runtime is not checked: ")
+
+
+def test_a_bug_of_ours_is_no_note(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what torch makes of a node is something that a job can do without."""
+
+    def bug(self: object, inputs: object) -> None:
+        raise KeyError("a bug of ours")
+
+    monkeypatch.setattr(GraphModule, "forward", bug)
+    with pytest.raises(KeyError):
+        run_in(world, plain)

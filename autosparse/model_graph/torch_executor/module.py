@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autosparse.errors import AutoSparseError, DataError
 from autosparse.model_graph.graph import Layer, ModelGraph
+from autosparse.model_graph.torch_executor.node import NodeFailedError
 from autosparse.model_graph.torch_executor.plan import (
     Operand,
     Step,
@@ -226,9 +227,13 @@ def _run(
     ]
     try:
         result = step.kernel(*_place(arguments, step.host_inputs))
-    except Exception as error:
-        error.add_note(f"while the torch executor ran {step.operator} (node {step.node!r})")
+    except MemoryError:
         raise
+    except Exception as error:  # torch raises what it likes
+        lines = (line for line in str(error).splitlines() if line.strip())
+        first = next(lines, type(error).__name__)
+        where = f"while the torch executor ran {step.operator} (node {step.node!r})"
+        raise NodeFailedError(f"{first}, {where}") from error
     return result if isinstance(result, tuple) else (result,)
 
 

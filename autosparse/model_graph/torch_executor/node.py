@@ -17,6 +17,10 @@ class UnsupportedNodeError(ModelError):
     """A node asks for something that the torch executor does not have; the message names it."""
 
 
+class NodeFailedError(RuntimeError):
+    """An operator fails on the values that it meets; the message names its node."""
+
+
 class NodeView:
     """Typed, read-only access to a node, which notes every attribute that is read.
 
