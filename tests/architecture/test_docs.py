@@ -18,6 +18,7 @@ import yaml
 from autosparse.cli.flags import given_fields
 from autosparse.cli.main import COMMANDS
 from autosparse.methods import METHODS
+from autosparse.pipeline import workspace
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.recovery import RECOVERIES
 from search_spaces import SpaceFile
@@ -197,3 +198,18 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_the_picture_is_small() -> None:
     assert (DOCS / "images" / "report.png").stat().st_size < 300_000
+
+
+def test_what_a_resumed_job_may_change_is_told() -> None:
+    """The page divides the flags as the workspace does."""
+    lines = (DOCS / "resume.md").read_text(encoding="utf-8").splitlines()
+    (told,) = (line for line in lines if line.startswith("What may change with `--resume`"))
+    allowed, _, refused = told.partition("What changes the meaning of earlier evidence is refused")
+    flags = re.compile(r"`--([a-z-]+)`")
+    # recovery training and the atlas are named as such, the document and its place are no wishes
+    grouped = {"train", "recover", "recover_time", "train_labels", "augment", "distill", "atlas"}
+    fixed = set(workspace._MUST_NOT_CHANGE)
+    free = JobConfig.model_fields.keys() - fixed - grouped - {"schema_version", "output_dir"}
+    named = {flag.replace("-", "_") for flag in flags.findall(allowed)} - {"resume"}
+    assert named == free
+    assert {flag.replace("-", "_") for flag in flags.findall(refused)} <= fixed
