@@ -34,6 +34,8 @@ class LayerRow(BaseModel):
     weight_shape: str
     """As stored: 16x16x3x3."""
     parameters: int
+    weight_bytes: int
+    """Bytes of the dense weight as float32."""
     level: str
     """Level of the delivered recipe."""
     sparsity: float
@@ -61,8 +63,8 @@ class LayerRow(BaseModel):
 
 
 _COLUMNS = (
-    "layer", "operator", "weight_shape", "parameters", "macs", "level", "sparsity", "kernel",
-    "baseline_kernel", "ms_before", "ms_after", "ms_saved", "divergence", "not_chosen",
+    "layer", "operator", "weight_shape", "parameters", "weight_bytes", "macs", "level", "sparsity",
+    "kernel", "baseline_kernel", "ms_before", "ms_after", "ms_saved", "divergence", "not_chosen",
 )  # fmt: skip
 
 
@@ -83,8 +85,8 @@ def to_csv(rows: tuple[LayerRow, ...]) -> str:
         writer.writerow(
             [
                 _text(row.name), _text(row.operator), _text(row.weight_shape), row.parameters,
-                "" if row.macs is None else row.macs, _text(row.level), f"{row.sparsity:.4f}",
-                _text(row.kernel), _text(row.baseline_kernel),
+                row.weight_bytes, "" if row.macs is None else row.macs, _text(row.level),
+                f"{row.sparsity:.4f}", _text(row.kernel), _text(row.baseline_kernel),
                 _milliseconds(row.seconds_before), _milliseconds(row.seconds_after),
                 _milliseconds(row.seconds_saved),
                 "" if row.divergence is None else f"{row.divergence:.3e}",

@@ -19,6 +19,7 @@ import yaml
 from markupsafe import Markup
 
 from autosparse.artifacts.load_snippets import load_snippets
+from autosparse.artifacts.report_candidates import candidates_view
 from autosparse.artifacts.report_data import ReportData
 from autosparse.artifacts.report_evidence import (
     latency_view,
@@ -26,7 +27,7 @@ from autosparse.artifacts.report_evidence import (
     quality_view,
 )
 from autosparse.artifacts.report_front import FrontSource, front_view
-from autosparse.artifacts.report_layers import correction_views, layers_view
+from autosparse.artifacts.report_layers import correction_views, layers_view, skipped_view
 from autosparse.artifacts.report_measured import measured_view
 from autosparse.artifacts.report_rails import counted_sentence, guard_rails_view
 from autosparse.artifacts.report_recovery import recovery_view
@@ -96,6 +97,9 @@ def _sections(data: ReportData) -> dict[str, Any]:
     """Everything the template names."""
     manifest = data.manifest
     plain = manifest.model_dump(mode="json")
+    source = FrontSource(
+        data.trials, manifest.contract, manifest.quality.metric, manifest.recipe_id
+    )
     qualities = [quality_view(manifest.quality, "rows that gate (half of the validation file)")]
     if manifest.test_quality is not None:
         qualities.append(
@@ -108,11 +112,11 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "quality_words": QualityWords(manifest.quality.metric),
         "verdict": verdict_view(data),
         "not_measured": NOT_MEASURED if manifest.target.is_simulated else "",
-        "front": front_view(
-            FrontSource(data.trials, manifest.contract, manifest.quality.metric, manifest.recipe_id)
-        ),
+        "front": front_view(source),
+        "candidates": candidates_view(data.candidates, source, manifest.search.failed),
         "measured": measured_view(manifest),
         "layers": layers_view(data.layers),
+        "skipped": skipped_view(data.skipped),
         "corrections": correction_views(data.corrections),
         "latency": latency_view(data),
         "predictor": None if data.predictor is None else predictor_view(data.predictor),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from autosparse.artifacts.layer_rows import LayerRow
@@ -23,11 +25,27 @@ class TrialPoint(_Record):
     latency_ratio: float
     drop: float
     drop_interval: Interval
+    divergence: float
+    """Distance of its outputs from the dense model's, on the rows that select."""
     compressed_layers: int
     deliverable: bool
     """Whether it meets the whole contract on the rows that select."""
     is_plain_int8: bool = False
     """Whether every layer that can be is dense:int8: the opponent."""
+
+
+class CandidatePoint(_Record):
+    """One recipe that was proposed and never measured, for the plot of candidates."""
+
+    recipe_id: str
+    rung: Literal["screened", "sampled"]
+    """How far it came: judged by prediction only, or run on a few rows."""
+    predicted_ratio: float
+    """Predicted latency over the baseline's."""
+    divergence: float
+    """Of a sampled one, on the few rows; of a screened one, the sum of the level table's."""
+    reason: str = ""
+    """Why a screened one went no further."""
 
 
 class ClassAccuracy(_Record):
@@ -167,6 +185,10 @@ class ReportData(_Record):
     notes: tuple[str, ...]
     budget_met: bool
     """Whether any file was measured inside the budget, quality left aside."""
+    candidates: tuple[CandidatePoint, ...] = ()
+    """What was proposed and not measured."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(weighted operator that is no layer, why)."""
     refuted: tuple[str, ...] = ()
     """Recipes that met the contract in the search and not when they were verified."""
     corrections: tuple[CorrectionRow, ...] = ()

@@ -85,7 +85,9 @@ def front_view(data: FrontSource) -> FrontView:
     trials = [t for t in data.trials if math.isfinite(t.latency_ratio) and math.isfinite(t.drop)]
     front = pareto_front(trials)
     marked = _marked(trials, front, data)
-    places = [Point(t.latency_ratio, t.drop * scale, kind, _label(t, kind)) for t, kind in marked]
+    places = [
+        Point(t.latency_ratio, t.drop * scale, kind, mark_label(t, kind)) for t, kind in marked
+    ]
     places.append(Point(1.0, 0.0, "baseline", "baseline"))
     bounds = Bounds(contract.latency_ratio, contract.allowed_drop() * scale)
     axes = front_axes(places, bounds)
@@ -93,7 +95,7 @@ def front_view(data: FrontSource) -> FrontView:
     unplotted = len(data.trials) - len(trials)
     return FrontView(
         drawings=tuple(draw_front(f, axes, places, corners, bounds) for f in FRAMES),
-        tips=(*(_tip(t, data, quality) for t, _ in marked), _baseline_tip(data)),
+        tips=(*(_tip(t, data, quality) for t, _ in marked), baseline_tip(contract)),
         rows=tuple(_row(t, data, quality) for t in front),
         notes=(
             *_axis_notes(axes, places, bounds, quality),
@@ -116,19 +118,30 @@ def _marked(
     on_front = {t.recipe_id for t in front}
 
     def kind(trial: TrialPoint) -> str:
-        if trial.recipe_id == data.delivered:
-            return "delivered"
-        if trial.is_plain_int8:
-            return "int8"
-        if trial.recipe_id in on_front:
-            return "front"
-        return "inside" if trial.deliverable else "outside"
+        own = mark_kind(trial, data.delivered)
+        is_plain = own in ("inside", "outside")
+        return "front" if is_plain and trial.recipe_id in on_front else own
 
     marked = [(t, kind(t)) for t in trials]
     return sorted(marked, key=lambda m: (DRAWING_ORDER.index(m[1]), m[0].latency_ratio, m[0].drop))
 
 
-def _label(trial: TrialPoint, kind: str) -> str:
+def mark_kind(trial: TrialPoint, delivered: str | None) -> str:
+    """What a trial is drawn as, the front left aside.
+
+    Args:
+        trial: a measured recipe.
+        delivered: the recipe of the delivered file.
+    """
+    if trial.recipe_id == delivered:
+        return "delivered"
+    if trial.is_plain_int8:
+        return "int8"
+    return "inside" if trial.deliverable else "outside"
+
+
+def mark_label(trial: TrialPoint, kind: str) -> str:
+    """The name beside a mark of that kind; empty for most."""
     if kind == "delivered":
         return "delivered: plain INT8" if trial.is_plain_int8 else "delivered"
     return "plain INT8" if kind == "int8" else ""
@@ -158,8 +171,9 @@ def _tip(trial: TrialPoint, data: FrontSource, quality: QualityWords) -> tuple[s
     return (*lines, remark) if remark else tuple(lines)
 
 
-def _baseline_tip(data: FrontSource) -> tuple[str, ...]:
-    before = milliseconds(data.contract.baseline_seconds)
+def baseline_tip(contract: Contract) -> tuple[str, ...]:
+    """What the mark of the model as it came tells."""
+    before = milliseconds(contract.baseline_seconds)
     return ("baseline", f"{before}, the dense model as it came")
 
 

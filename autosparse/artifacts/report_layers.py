@@ -14,6 +14,7 @@ from autosparse.artifacts.report_words import (
     count,
     is_baseline_level,
     level_meaning,
+    megabytes,
     share,
     short,
     significant,
@@ -21,6 +22,7 @@ from autosparse.artifacts.report_words import (
 
 _BAR_WIDTH = 48
 _LONGEST_REASON = 400
+_MOST_SKIPPED = 200
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class LayerView:
     divergence: Number
     sparsity: Number
     parameters: Number
+    weight_bytes: Number
+    """Of the dense weight, as float32."""
     macs: Number
     """Multiply-accumulates of one inference of the dense layer."""
     alternatives: tuple[AlternativeView, ...]
@@ -114,6 +118,21 @@ def layers_view(rows: Sequence[LayerRow]) -> LayersView:
         bar_width=_BAR_WIDTH,
         untimed=sum(r.seconds_saved is None for r in rows),
     )
+
+
+@dataclass(frozen=True)
+class SkippedView:
+    """Weighted operators that are no layers."""
+
+    total: int
+    shown: tuple[tuple[str, str], ...]
+    """(name of the operator, why it is none)."""
+
+
+def skipped_view(skipped: Sequence[tuple[str, str]]) -> SkippedView:
+    """Shorten names and reasons, which come from a model file, and the list of them."""
+    shown = tuple((short(name), short(reason)) for name, reason in skipped[:_MOST_SKIPPED])
+    return SkippedView(len(skipped), shown)
 
 
 @dataclass(frozen=True)
@@ -181,6 +200,7 @@ def _row(row: LayerRow, spell: Speller, longest_saved: float) -> LayerView:
         divergence=Number(_divergence(row.divergence), row.divergence),
         sparsity=Number(share(row.sparsity), row.sparsity),
         parameters=Number(count(row.parameters), float(row.parameters)),
+        weight_bytes=Number(megabytes(row.weight_bytes), float(row.weight_bytes)),
         macs=Number(UNKNOWN if row.macs is None else count(row.macs), row.macs),
         alternatives=tuple(_alternative(a, row, spell) for a in row.alternatives),
     )

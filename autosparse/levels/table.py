@@ -140,6 +140,10 @@ class LevelTable:
             raise AutoSparseError(f"the level table has no cell for {layer} at {level}")
         return found
 
+    def summed_divergence(self, levels: Mapping[str, Level]) -> float:
+        """Sum of the layers' divergences at these levels; one that did not run counts nothing."""
+        return sum(self.cell(*item).divergence or 0.0 for item in levels.items())
+
     def put(self, cell: Cell, weight: CompressedWeight | None = None) -> None:
         """Add or replace a cell; the weight's file is complete before the cell refers to it."""
         if weight is not None:

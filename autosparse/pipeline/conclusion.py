@@ -13,6 +13,7 @@ from autosparse.evaluation.budget import byte_words
 from autosparse.evaluation.gate import best_effort, rank
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.candidate_points import candidate_points
 from autosparse.pipeline.delivery import Answer
 from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.measured_front import nearest_offers
@@ -62,6 +63,7 @@ def conclude(
         verdict=verdict,
         verified=verified,
         trials=tuple(search.trials),
+        candidates=candidate_points(search, bench.table),
         fastest=_fastest_offer(bench, starts, trials),
         offers=() if met else nearest_offers(open_ones, contract),
         refuted=refuted,
@@ -280,7 +282,7 @@ def _summary(bench: Bench, search: Search) -> SearchSummary:
     return SearchSummary(
         strategy=bench.job.config.strategy,
         trials=len(search.trials),
-        candidates=search.candidates,
+        candidates=len(search.proposed),
         failed=search.failures,
         seconds=bench.job.elapsed,
         seed=bench.job.config.seed,

@@ -20,6 +20,7 @@ from autosparse.artifacts.manifest import (
 )
 from autosparse.artifacts.report import render_report
 from autosparse.artifacts.report_data import (
+    CandidatePoint,
     CorrectionRow,
     PredictorReport,
     RecoveryReport,
@@ -48,6 +49,8 @@ class Answer:
     verdict: Verdict
     verified: Verified
     trials: tuple[TrialRecord, ...]
+    candidates: tuple[CandidatePoint, ...]
+    """What was proposed and not measured."""
     fastest: Offer
     offers: tuple[Offer, ...]
     refuted: tuple[str, ...]
@@ -86,6 +89,8 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         trials=trial_points(
             answer.trials, _as_verified(bench.baseline, verified), plain_int8(bench).id
         ),
+        candidates=answer.candidates,
+        skipped=tuple(job.graph.skipped.items()),
         comparison=comparison,
         environment=environment,
         guard_rails=guard_rails(
@@ -136,6 +141,7 @@ def trial_points(
             latency_ratio=trial.evidence.latency_ratio,
             drop=trial.evidence.drop,
             drop_interval=trial.quality.drop_interval,
+            divergence=trial.evidence.divergence,
             compressed_layers=trial.evidence.compressed_layers,
             deliverable=trial.evidence.meets(contract),
             is_plain_int8=trial.recipe.id == plain_int8_id,

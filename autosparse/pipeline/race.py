@@ -93,9 +93,11 @@ class Race:
             self._study.tell(trial, state=TrialState.FAIL)
             return
         # a screened recipe teaches too: its place outside the bound, and what the table says of it
-        divergence = self._summed_divergence(recipe) if record is None else _divergence_of(record)
         if record is None:
+            divergence = self.bench.table.summed_divergence(recipe.levels)
             trial.set_user_attr(SCREENED, True)
+        else:
+            divergence = _divergence_of(record)
         for key, violation in self._constraints(recipe, record).items():
             trial.set_constraint(key, violation)
         self._study.tell(trial, self._values(recipe, divergence))
@@ -285,10 +287,6 @@ class Race:
 
     def _values(self, recipe: Recipe, divergence: float) -> list[float]:
         return [divergence, self.latency_of(recipe)][: self.strategy.objectives]
-
-    def _summed_divergence(self, recipe: Recipe) -> float:
-        table = self.bench.table
-        return sum(table.cell(*item).divergence or 0.0 for item in recipe.levels.items())
 
 
 def _divergence_of(record: CandidateRecord) -> float:

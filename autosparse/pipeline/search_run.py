@@ -64,9 +64,9 @@ class Search:
         return list(self._done.values())
 
     @property
-    def candidates(self) -> int:
-        """Recipes that were proposed, also in earlier runs of this job."""
-        return len({record.recipe.id for record in self._race.log.records})
+    def proposed(self) -> dict[str, CandidateRecord]:
+        """What became of each recipe that was proposed, also in earlier runs of this job."""
+        return {record.recipe.id: record for record in self._race.log.records}
 
     @property
     def failures(self) -> int:

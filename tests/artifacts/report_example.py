@@ -65,6 +65,7 @@ def layer(name: str = "layer1.conv1", **changes: Any) -> LayerRow:
     )  # fmt: skip
     fields: dict[str, Any] = {
         "name": name, "operator": "Conv", "weight_shape": "16x16x3x3", "parameters": 2304,
+        "weight_bytes": 9216,
         "level": "2:4:int8+magnitude", "sparsity": 0.5, "kernel": "QLinearConv",
         "baseline_kernel": "FusedConv", "seconds_before": 3e-5, "seconds_after": 1.2e-5,
         "divergence": 0.0013, "alternatives": others,
@@ -75,7 +76,7 @@ def layer(name: str = "layer1.conv1", **changes: Any) -> LayerRow:
 def trial(recipe_id: str, ratio: float, drop: float, **changes: Any) -> TrialPoint:
     fields: dict[str, Any] = {
         "recipe_id": recipe_id, "proposed_by": "tpe", "latency_ratio": ratio, "drop": drop,
-        "latency_seconds": ratio * BASELINE_SECONDS,
+        "latency_seconds": ratio * BASELINE_SECONDS, "divergence": abs(drop),
         "drop_interval": Interval(low=drop - 0.004, high=drop + 0.005), "compressed_layers": 12,
         "deliverable": ratio <= 0.6 and drop <= 0.01,
     }  # fmt: skip

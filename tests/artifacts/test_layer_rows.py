@@ -14,6 +14,7 @@ def row(**changes: object) -> LayerRow:
         "operator": "Conv",
         "weight_shape": "16x3x3x3",
         "parameters": 432,
+        "weight_bytes": 1728,
         "level": "dense:int8",
         "sparsity": 0.25,
         "kernel": "QLinearConv",
@@ -50,9 +51,10 @@ def test_what_was_not_measured_stays_empty() -> None:
 
 
 @pytest.mark.parametrize(("macs", "cell"), [(442368, "442368"), (None, "")])
-def test_multiply_accumulates_are_shown_where_they_are_known(macs: int | None, cell: str) -> None:
+def test_costs_are_shown_where_they_are_known(macs: int | None, cell: str) -> None:
     (cells,) = read(to_csv((row(macs=macs),)))
     assert (cells["parameters"], cells["macs"]) == ("432", cell)
+    assert cells["weight_bytes"] == "1728"
 
 
 def test_other_levels_say_why_they_are_not_eligible() -> None:

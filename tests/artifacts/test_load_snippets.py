@@ -12,9 +12,12 @@ from onnx import TensorProto, helper
 
 from autosparse.artifacts.load_snippets import Snippet, load_snippets
 from autosparse.artifacts.manifest import Manifest
+from autosparse.artifacts.report import render_report
 from autosparse.artifacts.snippet_tensors import input_tensors
 from autosparse.artifacts.tvm_snippets import tvm_files
 from autosparse.evaluation import Target
+from tests.artifacts.report_example import manifest as manifest_of_report
+from tests.artifacts.report_example import report_data, text_of
 
 HOSTILE = 'a"; system("x"); //\n\\u0022\'?\N{SNOWMAN}: float32 (1)'
 
@@ -76,6 +79,27 @@ def test_another_backend_gets_no_onnxruntime_code() -> None:
     ))):  # fmt: skip
         assert "onnx" not in snippet.code
         assert "model.params" in snippet.code or "AUTOSPARSE_PARAMETERS" in snippet.code
+
+
+@pytest.mark.parametrize(
+    ("backend", "stands_in", "told"),
+    [
+        ("tvm", False, True),
+        ("tvm", True, False),
+        ("onnxruntime", False, False),
+    ],
+)
+def test_a_bundle_for_tvm_says_that_it_has_no_csharp(
+    backend: str, stands_in: bool, told: bool
+) -> None:
+    given = manifest_of_report(
+        target=Target(backend=backend, input_shapes={"input": (1, 3, 32, 32)}),
+        stands_in=stands_in,
+    )
+    languages = [snippet.language for snippet in load_snippets(given)]
+    text = text_of(render_report(report_data(manifest=given)))
+    assert ("There is no C# here" in text) is told
+    assert ("C#" in languages) is not told
 
 
 def test_hostile_names_cannot_leave_their_literal() -> None:

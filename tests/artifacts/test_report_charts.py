@@ -24,8 +24,8 @@ CONTRACT = Bounds(budget=0.6, allowed=1.0)
 def trial(recipe_id: str, ratio: float, drop: float) -> TrialPoint:
     return TrialPoint(
         recipe_id=recipe_id, proposed_by="tpe", latency_seconds=ratio, latency_ratio=ratio,
-        drop=drop, drop_interval=Interval(low=drop, high=drop), compressed_layers=1,
-        deliverable=False,
+        drop=drop, drop_interval=Interval(low=drop, high=drop), divergence=drop,
+        compressed_layers=1, deliverable=False,
     )  # fmt: skip
 
 

@@ -129,3 +129,11 @@ def test_a_directory_that_cannot_be_made_is_the_users_problem(tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="cannot write"):
         LevelTable(tmp_path / "file" / "table")
+
+
+def test_divergences_add_up_over_layers(tmp_path: Path) -> None:
+    table = LevelTable(tmp_path)
+    for layer, divergence in (("a", 0.25), ("b", 0.5), ("c", None)):
+        table.put(cell(layer).model_copy(update={"divergence": divergence}))
+    assert table.summed_divergence({"a": INT8, "b": INT8}) == 0.75
+    assert table.summed_divergence({"b": INT8, "c": INT8}) == 0.5
