@@ -31,6 +31,7 @@ from backends import BACKENDS
 from workers.isolated_lane import IsolatedLane
 
 Document = dict[str, Any]
+_MOST_ANSWER_BYTES = 16 << 20
 
 
 def main() -> None:
@@ -39,19 +40,23 @@ def main() -> None:
     os.dup2(2, 1)  # libraries may print
     answers.write(json.dumps({"network_left": leave_network()}).encode() + b"\n")
     for line in sys.stdin.buffer:
-        answers.write(_in_a_fork(line) + b"\n")
+        answers.write(_in_a_fork(line, answers.fileno()) + b"\n")
 
 
-def _in_a_fork(line: bytes) -> bytes:
-    """Look into one upload in a fork; whatever happens to it, there is an answer."""
+def _in_a_fork(line: bytes, answers: int) -> bytes:
+    """Look into one upload in a fork; whatever happens to it, there is one answer of one line."""
     request = json.loads(line)
     limits = IntakeLimits.model_validate(request["limits"])
     parent = os.getpid()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reading)
-        _look(request, limits, writing, parent)
+        try:
+            os.close(reading)
+            _let_go_of_pipes(answers)
+            _look(request, limits, writing, parent)
+        finally:  # whatever happens: this fork must not go on with the loop that it was made in
+            os._exit(0)
     os.close(writing)
     try:
         answer = _read_all(reading, limits.wall_seconds)
@@ -60,37 +65,58 @@ def _in_a_fork(line: bytes) -> bytes:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     if answer:
-        return answer
+        return _one_line(answer)
     if answer is None:
         return _told("limit", "it takes too long to read")
     return _told("limit", "it cannot be read within the limits of memory and time")
 
 
+def _let_go_of_pipes(answers: int) -> None:
+    """What others ask and are answered is nothing that a fork could read or write."""
+    os.close(answers)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def _one_line(answer: bytes) -> bytes:
+    """What a fork said, whatever a hole in a library has made it say.
+
+    Of two lines, the second would be taken for the answer to whoever asks next.
+    """
+    try:
+        said = json.loads(answer)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        return _told("limit", "it cannot be read")
+    return json.dumps(said).encode()
+
+
 def _read_all(pipe: int, limit_seconds: float) -> bytes | None:
-    """Everything until the other end closes it; None when the time is up."""
-    end, received = time.monotonic() + limit_seconds, b""
+    """Everything until the other end closes it; None when the time is up, nothing of too much."""
+    end, received = time.monotonic() + limit_seconds, bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while selector.select(timeout=max(0.0, end - time.monotonic())):
             piece = os.read(pipe, 1 << 20)
             if not piece:
-                return received
+                return bytes(received)
             received += piece
+            if len(received) > _MOST_ANSWER_BYTES:
+                return b""
     return None
 
 
 def _look(request: Document, limits: IntakeLimits, writing: int, parent: int) -> None:
-    """Answer, and end without tidying up: nothing of this process is needed any more."""
-    try:
-        end_with_parent(parent)
-        limit_resources(
-            memory_bytes=limits.memory_bytes, file_bytes=limits.file_bytes,
-            cpu_seconds=limits.cpu_seconds,
-        )  # fmt: skip
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(_answer(request))
-    finally:  # whatever happens: this fork must not go on with the loop that it was made in
-        os._exit(0)
+    """Answer; nothing of this process is needed any more then."""
+    end_with_parent(parent)
+    limit_resources(
+        memory_bytes=limits.memory_bytes, file_bytes=limits.file_bytes,
+        cpu_seconds=limits.cpu_seconds,
+    )  # fmt: skip
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(_answer(request))
 
 
 def _answer(request: Document) -> bytes:

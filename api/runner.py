@@ -30,11 +30,12 @@ from api.sandbox import end_with_parent
 from api.settings import ServerSettings
 from api.tables import JobRow
 from autosparse.client.records import ENDED
-from autosparse.errors import StorageError
+from autosparse.errors import ConfigError, StorageError
 from autosparse.pipeline.records import TrialRecord
 
 _log = logging.getLogger("autosparse.runner")
 _IDLE_SECONDS, _AWAY_SECONDS = 0.5, 1.0
+_MOST_LINE_BYTES = 256 << 20  # all trials of a job that goes on are one line
 JOB_COMMAND = (sys.executable, "-P", "-c", "from api.job_process import main; main()")
 """What a job's process runs. It is given its parent's id, and its request on standard input."""
 # Beyond its own time limit a job verifies and delivers; later than this it hangs.
@@ -172,10 +173,29 @@ class _Child:
     def _read(self, pipe: IO[bytes] | None) -> None:
         if pipe is not None:
             with pipe:
-                for line in pipe:
-                    if line.endswith(b"\n"):  # the last one of a killed process may be torn
-                        self.lines.put(json.loads(line))
+                while (told := _parsed(pipe.readline(_MOST_LINE_BYTES))) is not None:
+                    self.lines.put(told)
         self.lines.put(None)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What a job's process says; None at its end, where the last line may be torn.
+
+    It reads what somebody uploaded: one that was taken over may say anything, and is ended.
+    """
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a trial, as it is; what is none would be found out by whoever reads it."""
+    TrialRecord.model_validate(record)
+    return record
 
 
 class _Watch:
@@ -185,6 +205,7 @@ class _Watch:
         self, lease: JobLease, child: _Child, settings: ServerSettings, asked: float
     ) -> None:
         self._lease = lease
+        self._job = lease.job_id
         self._child = child
         self._lease_seconds = settings.lease_seconds
         self._beat_seconds = min(settings.lease_seconds / 4, 1.0)
@@ -212,7 +233,11 @@ class _Watch:
             if told is None:
                 # without a last word it was killed, or met a bug of ours: once more, a few times
                 return self._end or ("queued", {})
-            self._store(told)
+            try:
+                self._store(told)
+            except (ConfigError, KeyError, TypeError, ValueError):
+                _log.exception("job=%s: its process says what none of ours does", self._job)
+                return "queued", {}
 
     def _store(self, told: dict[str, Any]) -> None:
         kind = told.pop("kind")
@@ -222,19 +247,22 @@ class _Watch:
             self._progress = {"stage": told["stage"], "detail": told["detail"]}
             self._lease.event("stage", told)
         elif kind == "trial":
-            self._lease.trial(told["record"], told["best"])
+            self._lease.trial(_checked(told["record"]), told["best"])
         elif kind == "known":
             for record in told["records"]:
-                self._lease.trial(record, None)
+                self._lease.trial(_checked(record), None)
         elif kind == "result":
             values = {"verdict": told["verdict"], "manifest": told["manifest"]}
             self._end = "finished", {**values, "problem": None}
         elif kind == "outcome":
-            self._end = "finished", {**told, "problem": None}
+            values = {"verdict": told.get("verdict"), "outcome": dict(told["outcome"])}
+            self._end = "finished", {**values, "problem": None}
         elif kind == "failed":
             self._end = "failed", {"problem": told["problem"]}
+        elif kind == "note":
+            self._lease.event(kind, {"text": str(told["text"])})
         else:
-            self._lease.event(kind, told)
+            raise ValueError(kind)
 
 
 def _keep_best_recipe(directory: Path, lease: JobLease) -> None:

@@ -32,6 +32,8 @@ def _do(step: Any) -> None:
         time.sleep(SECONDS)
     elif step == "torn":
         os.write(1, b'{"kind": "note", "te')
+    elif step.startswith("say "):
+        os.write(1, step.removeprefix("say ").encode() + b"\n")
     elif step == "die":
         os._exit(7)
     else:  # wait for a file that the test makes

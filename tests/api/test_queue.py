@@ -99,6 +99,23 @@ def test_a_job_whose_process_dies_goes_on(world: QueueWorld) -> None:
     assert_no_gap(world, job)
 
 
+def test_words_that_no_process_of_ours_says(tmp_path: Path) -> None:
+    """A process that reads models may have been taken over: it is ended, and the runner goes on."""
+    words = (
+        "nonsense", "[" * 100_000, '{"kind": "trial", "record": {"evidence": 1}, "best": null}',
+        '{"kind": "outcome", "owner": "key_other"}', f'{{"kind": "{"x" * 99}"}}',
+    )  # fmt: skip
+    world = QueueWorld(tmp_path / "home")
+    attempts = [[trial(n), f"say {each}", "hang"] for n, each in enumerate(words)]
+    job = world.job(*attempts, [RESULT])
+    with world.running():
+        assert world.ended(job) == ["finished"]
+    assert len(world.trials(job)) == len(words)
+    assert world.states(job).count("running") == len(words) + 1
+    assert_no_gap(world, job)
+    world.database.close()
+
+
 def test_a_job_that_never_answers_fails_at_last(world: QueueWorld) -> None:
     job = world.job(["die"])
     with world.running(world.runner(max_attempts=3)):
