@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import logging
 import os
 import queue
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ParamSpec, TypeVar
 
 from pydantic import JsonValue
 
@@ -20,9 +24,13 @@ from autosparse import errors
 from autosparse.errors import UserInputError, WorkerError
 from workers.pipes import read_line
 
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+_log = logging.getLogger("autosparse.inspection")
 # The libraries are loaded before the first line, and a loaded machine takes its time.
 _START_SECONDS = 180.0
 _GRACE_SECONDS = 15.0
+_WRITING = 2  # threads that store what was looked into, beside those that wait for a look
 # Variables that databases, stores and trackers are opened with.
 _SECRETS = ("AUTOSPARSE_", "AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "MLFLOW_", "PG")
 _UNREADABLE: dict[str, type[UserInputError]] = {
@@ -44,8 +52,20 @@ class Inspector:
         self._log = log
         self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         self._slots = slots
+        self._threads = ThreadPoolExecutor(slots + _WRITING, "looks")
         for _ in range(slots):
             self._free.put(None)
+
+    async def run_apart(
+        self, work: Callable[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs
+    ) -> Answer:
+        """Do what asks this inspector, in threads that do nothing else.
+
+        A look takes seconds, and many may wait for one: in the threads that all requests share,
+        they would keep the server from answering anything.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(work, *args, **kwargs))
 
     def inspect(self, kind: str, **request: JsonValue) -> dict[str, Any]:
         """Look into an upload.
@@ -82,7 +102,8 @@ class Inspector:
             pass
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes; what has not begun to be looked into is not."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         for _ in range(self._slots):
             process = self._free.get()
             if process is not None:
@@ -112,7 +133,8 @@ class _Process:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
                 cwd=log.parent, env=confined_environment(),
             )  # fmt: skip
-        self._read(_START_SECONDS)
+        if not self._read(_START_SECONDS)["network_left"]:
+            _log.warning("this system does not let those who read uploads leave the network")
 
     @property
     def is_alive(self) -> bool:

@@ -32,7 +32,7 @@ State = Literal["queued", "running", "finished", "failed", "cancelled"]
 
 
 @router.post("", status_code=202)
-def submit_job(
+async def submit_job(
     asked: JobRequest,
     response: Response,
     service: TheService,
@@ -40,7 +40,9 @@ def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> JobInfo:
     """Submit a job. It is checked against the model and the data before it is accepted."""
-    return accepted(service, caller, SEARCH, asked.root, idempotency_key, response)
+    return await service.inspector.run_apart(
+        accepted, service, caller, SEARCH, asked.root, idempotency_key, response
+    )
 
 
 def _chosen(

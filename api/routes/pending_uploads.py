@@ -29,11 +29,11 @@ def begin_upload(
 
 # before /{pending_id}: a path with a verb is no id
 @router.post("/{pending_id}:finish", status_code=201)
-def finish_upload(
+async def finish_upload(
     pending_id: Id, response: Response, service: TheService, caller: Submitter
 ) -> Upload:
     """Look into a file that has arrived, and keep it as a model or a dataset."""
-    made = pending_uploads.finish(service, caller, pending_id)
+    made = await service.inspector.run_apart(pending_uploads.finish, service, caller, pending_id)
     response.headers["Location"] = (
         f"/v1/{'models' if made.id[:3] == 'mdl' else 'datasets'}/{made.id}"
     )

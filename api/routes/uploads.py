@@ -51,7 +51,9 @@ def _routes(kind: uploads.UploadKind, file: str) -> APIRouter:
     ) -> Upload:
         uploads.check_name(name)
         received = await _receive(request, service, caller.id, kind.most_bytes(service.settings))
-        made = await to_thread.run_sync(uploads.store_upload, service, caller, kind, name, received)
+        made = await service.inspector.run_apart(
+            uploads.store_upload, service, caller, kind, name, received
+        )
         response.headers["Location"] = f"/v1/{plural}/{made.id}"
         return made
 
