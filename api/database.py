@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import Iterator
@@ -24,11 +25,22 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 _ALPHABET = string.ascii_letters + string.digits
 _SCHEMA_LOCK = 0x4155544F  # any number that nobody else takes
 _BUSY_SECONDS = 20
+ID_PATTERN = r"^[a-z]{2,6}_[A-Za-z0-9]{1,32}$"
+"""What every identifier looks like."""
+_ID = re.compile(ID_PATTERN.removesuffix("$"))
 
 
 def new_id(prefix: str) -> str:
     """An identifier that cannot be guessed, fit for a URL and a file name."""
     return f"{prefix}_" + "".join(secrets.choice(_ALPHABET) for _ in range(22))
+
+
+def is_id(text: str) -> bool:
+    """Whether something may be an identifier; what is none is asked of no database.
+
+    PostgreSQL, for one, takes no text with a zero in it.
+    """
+    return _ID.fullmatch(text) is not None
 
 
 class Database:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,12 +16,13 @@ from dataclasses import dataclass, field
 
 from anyio import to_thread
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.database import Database
-from api.tables import EventRow, JobRow
+from api.tables import EventRow, JobRow, KeyRow
 from autosparse.client.records import ENDED, EventInfo
 
+_log = logging.getLogger("autosparse.events")
 _LOOK_SECONDS = 0.3
 # Events of two jobs may be stored in another order than they are numbered: look anyway, sometimes.
 _AT_LEAST_SECONDS = 5.0
@@ -37,6 +39,8 @@ class Told:
     """Sequence of the last of them."""
     is_over: bool
     """Whether there will be none behind it."""
+    secret: bytes | None = None
+    """Digest of what the job's key proves itself with; None where nobody may know of it."""
 
 
 @dataclass
@@ -49,12 +53,19 @@ class _Channel:
     fresh: bool = False
     """Whether nothing was stored since they were read, as far as is known."""
     is_over: bool = False
+    secret: bytes | None = None
+    """As it was when the first of them came."""
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: set[asyncio.Event] = field(default_factory=set)
 
     def add(self, told: Told, behind: int) -> None:
         """Keep events behind the last one that was kept."""
         self.start = behind if self.start is None else self.start
+        self.secret = self.secret or told.secret
+        if told.secret is None or told.secret != self.secret:
+            # the key was revoked, or has another secret: who follows must show that one
+            self.is_over = True
+            return
         self.texts += told.texts
         self.is_over = told.is_over
         surplus = len(self.texts) - _KEPT
@@ -141,6 +152,7 @@ class EventHub:
     def _read(self, job: str, last: int) -> Told:
         with self._database.reading() as session:
             row = session.get(JobRow, job)
+            key = None if row is None else session.get(KeyRow, row.owner)
             found = session.scalars(
                 select(EventRow)
                 .where(EventRow.job == job, EventRow.sequence > last)
@@ -150,27 +162,35 @@ class EventHub:
             events = [
                 EventInfo(sequence=e.sequence, kind=e.kind, at=e.at, data=e.data) for e in found
             ]
-        if row is None:
+        if row is None or key is None or key.revoked is not None:
             return Told((), last, is_over=True)
         reached = events[-1].sequence if events else last
         texts = tuple(
             f"id: {event.sequence}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
             for event in events
         )
-        return Told(texts, reached, row.state in ENDED and reached >= row.events)
+        is_over = row.state in ENDED and reached >= row.events
+        return Told(texts, reached, is_over, key.digest)
 
     async def _look(self) -> None:
         last, looked = 0, time.monotonic()
         while True:
-            # a database that is away for a while: who follows looks at times without being woken
-            with contextlib.suppress(OperationalError):
-                last = last or await to_thread.run_sync(self._newest)
-                changed, last = await to_thread.run_sync(self._since, last)
-                if time.monotonic() - looked > _AT_LEAST_SECONDS:
-                    changed, looked = set(self._channels), time.monotonic()
-                for job in changed & self._channels.keys():
-                    self._channels[job].wake()
+            try:
+                last, looked = await self._looked(last, looked)
+            except SQLAlchemyError as error:
+                # whatever it is, nobody would be woken any more if this ended
+                _log.warning("events: looked for again later: %s", error)
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _looked(self, last: int, looked: float) -> tuple[int, float]:
+        """Wake whom something may concern; the newest event, and when all were woken."""
+        last = last or await to_thread.run_sync(self._newest)
+        changed, last = await to_thread.run_sync(self._since, last)
+        if time.monotonic() - looked > _AT_LEAST_SECONDS:
+            changed, looked = set(self._channels), time.monotonic()
+        for job in changed & self._channels.keys():
+            self._channels[job].wake()
+        return last, looked
 
     def _newest(self) -> int:
         with self._database.reading() as session:

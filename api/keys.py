@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import get_args
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from api.database import Database, new_id
+from api.database import Database, is_id, new_id
 from api.tables import KeyRow
 from autosparse.client.key_records import KeyInfo, NewKey, Scope
-from autosparse.errors import ConflictError, NotFoundError, UnauthenticatedError
+from autosparse.errors import UnauthenticatedError
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 OPEN_KEY = "key_open"
 """Owner of everything on a server that asks for no keys."""
 _HINT = "send the header `Authorization: Bearer KEY`; the first key was printed by autosparse serve"
-_AT_THE_SERVER = "the server"
+AT_THE_SERVER = "the server"
+"""Who asks where nobody's key does."""
 _audit = logging.getLogger("autosparse.audit")
 
 
@@ -37,12 +37,9 @@ class Caller:
 
 
 def make_key(
-    database: Database, name: str, scopes: Sequence[Scope], by: str = _AT_THE_SERVER
+    database: Database, name: str, scopes: Sequence[Scope], by: str = AT_THE_SERVER
 ) -> NewKey:
     """Make a key; its secret is in the answer, and nowhere else.
-
-    The secret is 32 random bytes, so one round of SHA-256 is as good as a slow hash: there is
-    nothing to guess.
 
     Args:
         database: where its digest is stored.
@@ -50,16 +47,27 @@ def make_key(
         scopes: what it may do.
         by: id of the key that asked for it, for the log.
     """
-    id_, secret = new_id("key"), secrets.token_urlsafe(32)
+    id_ = new_id("key")
+    secret, digest = new_secret()
     row = KeyRow(
-        id=id_, name=name, digest=_digest(secret), scopes=sorted(set(scopes)),
+        id=id_, name=name, digest=digest, scopes=sorted(set(scopes)),
         created=time.time(), revoked=None,
     )  # fmt: skip
     with database.writing() as session:
         session.add(row)
     made = describe(row)
-    _write_down("made", made, by)
+    write_down("made", made, by)
     return NewKey(**made.model_dump(), key=f"{id_}.{secret}")
+
+
+def new_secret() -> tuple[str, bytes]:
+    """What a key proves itself with, and what is stored of it.
+
+    It is 32 random bytes, so one round of SHA-256 is as good as a slow hash: there is nothing to
+    guess.
+    """
+    secret = secrets.token_urlsafe(32)
+    return secret, _digest(secret)
 
 
 def first_key(database: Database) -> NewKey | None:
@@ -91,7 +99,8 @@ def authenticate(database: Database, authorization: str | None) -> Caller:
     scheme, _, key = (authorization or "").partition(" ")
     id_, _, secret = key.strip().partition(".")
     with database.reading() as session:
-        row = session.get(KeyRow, id_) if scheme.lower() == "bearer" and id_ != OPEN_KEY else None
+        may_be = scheme.lower() == "bearer" and is_id(id_) and id_ != OPEN_KEY
+        row = session.get(KeyRow, id_) if may_be else None
     known = row.digest if row is not None else bytes(32)
     matches = hmac.compare_digest(known, _digest(secret))
     if row is None or not matches or row.revoked is not None:
@@ -107,43 +116,8 @@ def list_keys(database: Database) -> tuple[KeyInfo, ...]:
         return tuple(describe(row) for row in rows)
 
 
-def revoke_key(database: Database, id_: str, by: str = _AT_THE_SERVER) -> KeyInfo:
-    """Make a key void; what it owns stays.
-
-    Args:
-        database: where it is stored.
-        id_: the key's.
-        by: id of the key that asked for it, for the log.
-
-    Raises:
-        NotFoundError: there is no such key.
-        ConflictError: it is the last one that can make others.
-    """
-    with database.writing() as session:
-        database.hold(session, "keys")  # of two that revoke each other at once, one stays
-        row = session.get(KeyRow, id_) if id_ != OPEN_KEY else None
-        if row is None:
-            raise NotFoundError(f"there is no key {id_}")
-        if row.revoked is not None:
-            return describe(row)
-        _check_not_last(session, row)
-        row.revoked = time.time()
-        revoked = describe(row)
-    _write_down("revoked", revoked, by)
-    return revoked
-
-
-def _check_not_last(session: Session, row: KeyRow) -> None:
-    others = select(KeyRow).where(KeyRow.id.not_in((row.id, OPEN_KEY)), KeyRow.revoked.is_(None))
-    if "admin" in row.scopes and not any("admin" in key.scopes for key in session.scalars(others)):
-        raise ConflictError(
-            f"{row.id} is the last key with the scope admin: nobody could make another",
-            hint="make one with that scope first, here or with `autosparse serve --new-key`",
-        )
-
-
-def _write_down(done: str, key: KeyInfo, by: str) -> None:
-    """Who made or revoked which key: a line of its own beside that of the request."""
+def write_down(done: str, key: KeyInfo, by: str) -> None:
+    """Who made, rotated or revoked which key: a line of its own beside that of the request."""
     told = {"key": key.id, "name": key.name, "scopes": key.scopes, "done": done, "by": by}
     _audit.info(json.dumps(told))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from api.artifact_store import ArtifactStore
-from api.database import Database
+from api.database import ID_PATTERN, Database
 from api.event_hub import EventHub
 from api.file_store import FileStore
 from api.inspection import Inspector
@@ -89,4 +89,6 @@ Reader = Annotated[Caller, Depends(_reader)]
 LinkedReader = Annotated[Caller, Depends(_linked_reader)]
 Submitter = Annotated[Caller, Depends(_submitter)]
 Admin = Annotated[Caller, Depends(_admin)]
-Id = Annotated[str, Path(max_length=40, pattern=r"^[a-z]{2,6}_[A-Za-z0-9]{1,32}$")]
+Anybody = Annotated[Caller, Depends(caller_of)]
+"""Whoever has a valid key, whatever its scopes."""
+Id = Annotated[str, Path(max_length=40, pattern=ID_PATTERN)]

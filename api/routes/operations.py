@@ -8,9 +8,9 @@ from fastapi import APIRouter, Body, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select, text
 
-from api import keys
+from api import key_ends, keys
 from api.metrics import REGISTRY
-from api.service import Admin, Id, TheService
+from api.service import Admin, Anybody, Id, TheService
 from api.tables import JobRow, LaneRow, UploadRow
 from api.uploads import check_name
 from autosparse.client.key_records import KeyInfo, NewKey, Scope
@@ -70,7 +70,17 @@ def list_keys(service: TheService, caller: Admin) -> Page[KeyInfo]:
     return Page(items=keys.list_keys(service.database))
 
 
+# before /{key_id}: a path with a verb is no id
+@router.post("/v1/keys/{key_id}:rotate", tags=["keys"])
+def rotate_key(key_id: Id, service: TheService, caller: Anybody) -> NewKey:
+    """Give the key that asks another secret; the former one is void at once."""
+    return key_ends.rotate_key(service.database, key_id, caller.id)
+
+
 @router.delete("/v1/keys/{key_id}", tags=["keys"])
 def revoke_key(key_id: Id, service: TheService, caller: Admin) -> KeyInfo:
-    """Make a key void at once. What it owns stays, and so does the last key with `admin`."""
-    return keys.revoke_key(service.database, key_id, caller.id)
+    """Make a key void at once, and cancel its unfinished jobs. What it owns stays.
+
+    The last key with `admin` cannot be revoked.
+    """
+    return key_ends.revoke_key(service.database, key_id, caller.id)

@@ -36,12 +36,26 @@ class Keys:
         return Page[KeyInfo].model_validate(answer).items
 
     def revoke(self, id_: str) -> KeyInfo:
-        """Make a key void at once; what it owns stays.
+        """Make a key void at once, and cancel its unfinished jobs; what it owns stays.
 
         Raises:
             NotFoundError: there is no such key.
             ConflictError: it is the last one that can make others.
         """
-        if not id_.startswith("key_") or not id_.replace("_", "").isalnum():
-            raise ConfigError(f"{id_!r} is no key's id", hint="`Client.keys.list` tells them")
-        return KeyInfo.model_validate(self._transport.json("DELETE", f"/v1/keys/{id_}"))
+        return KeyInfo.model_validate(self._transport.json("DELETE", _path(id_)))
+
+    def rotate(self, id_: str) -> NewKey:
+        """Give the key that this client uses another secret; the former one is void at once.
+
+        Make a client with the new one then.
+
+        Raises:
+            NotFoundError: it is another key's id.
+        """
+        return NewKey.model_validate(self._transport.json("POST", f"{_path(id_)}:rotate"))
+
+
+def _path(id_: str) -> str:
+    if not id_.startswith("key_") or not id_.replace("_", "").isalnum():
+        raise ConfigError(f"{id_!r} is no key's id", hint="`Client.keys.list` tells them")
+    return f"/v1/keys/{id_}"

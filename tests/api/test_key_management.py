@@ -7,12 +7,16 @@ import logging
 import threading
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 
-from api.keys import OPEN_KEY, make_key, revoke_key
-from api.tables import KeyRow
+from api.job_ledger import add_event
+from api.key_ends import revoke_key
+from api.keys import OPEN_KEY, make_key
+from api.tables import JobRow, KeyRow
 from autosparse.errors import ConflictError
-from tests.api.live_service import LiveService, live_service
+from tests.api.live_service import LiveService, listening, live_service
+from tests.api.seeded import add_job, begin
 
 
 def made(live: LiveService, *scopes: str) -> tuple[str, dict[str, str]]:
@@ -128,3 +132,52 @@ def test_it_is_written_down_who_did_what(
     ]
     assert told[0]["scopes"] == ["read"]
     assert header["Authorization"].partition(".")[2] not in caplog.text
+
+
+def test_with_a_key_end_its_jobs(live: LiveService) -> None:
+    """Nobody else could cancel them, and they would keep the device."""
+    _, header = made(live, "admin")
+    waiting, running = (add_job(live, name) for name in ("waiting", "running"))
+    begin(live, running)
+    assert live.http.delete(f"/v1/keys/{own_id(live)}", headers=header).status_code == 200
+    with live.service.database.reading() as session:
+        rows = [session.get_one(JobRow, job) for job in (waiting, running)]
+        assert [row.state for row in rows] == ["cancelled", "running"]
+        assert all(row.cancel_requested for row in rows)
+
+
+def test_a_rotated_key_keeps_what_it_owns(live: LiveService) -> None:
+    mine, header = made(live, "read")
+    job = add_job(live, "kept", owner=mine)
+    answer = live.http.post(f"/v1/keys/{mine}:rotate", headers=header)
+    assert (answer.status_code, answer.json()["id"]) == (200, mine)
+    new = {"Authorization": f"Bearer {answer.json()['key']}"}
+    assert live.http.get("/v1/jobs", headers=header).status_code == 401
+    assert [found["id"] for found in live.http.get("/v1/jobs", headers=new).json()["items"]] == [
+        job
+    ]
+    assert live.http.get("/v1/keys", headers=new).status_code == 403, "it may what it might"
+    # not with admin either: whoever has the secret has what the key owns
+    assert live.http.post(f"/v1/keys/{mine}:rotate").status_code == 404
+
+
+@pytest.mark.parametrize("end", ["revoked", pytest.param("rotated", marks=pytest.mark.slow)])
+def test_streams_end_with_the_secret_that_opened_them(live: LiveService, end: str) -> None:
+    mine, header = made(live, "read")
+    job = add_job(live, "followed", owner=mine)
+    with (
+        listening(live.service) as url,
+        httpx.Client(base_url=url, headers=header, timeout=60) as client,
+        client.stream("GET", f"/v1/jobs/{job}/events") as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines) == "id: 1"
+        if end == "revoked":
+            live.http.delete(f"/v1/keys/{mine}")
+        else:
+            live.http.post(f"/v1/keys/{mine}:rotate", headers=header)
+        with live.service.database.writing() as session:
+            row = session.get_one(JobRow, job)
+            add_event(session, row, "note", {"text": "secret"})
+        for line in lines:  # it ends, and tells nothing more
+            assert "secret" not in line

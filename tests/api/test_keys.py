@@ -91,7 +91,7 @@ def test_another_keys_ids_lead_nowhere(live: LiveService, fields: dict[str, Any]
     pending = live.http.post("/v1/uploads", json=large).json()["id"]
     ids = {
         "target_id": target, "job_id": job, "name": "manifest.json", "schedule_id": schedule,
-        "webhook_id": hook, "pending_id": pending,
+        "webhook_id": hook, "pending_id": pending, "key_id": live.key.partition(".")[0],
     }  # fmt: skip
     other = live.new_key()
     tried = 0

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from api import jobs, schedules
 from api.job_kinds import PREPARERS
 from api.job_work import WORK
-from api.keys import revoke_key
+from api.key_ends import revoke_key
 from api.submission import accept_job
 from api.tables import JobRow, RunRow, ScheduleRow
 from autosparse.errors import ConfigError, ConflictError
