@@ -16,6 +16,7 @@ from autosparse.errors import RequestError
 
 _log = logging.getLogger("autosparse.access")
 _UPLOADS = frozenset({"/v1/models", "/v1/datasets"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HOST_HEADER, _ORIGIN_HEADER = b"host", b"origin"
 
 
@@ -122,8 +123,10 @@ def _without_port(host: str) -> str:
 
 def _count(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "none")
-    REQUESTS.labels(scope["method"], route, str(status)).inc()
-    SECONDS.labels(scope["method"], route).observe(seconds)
+    # a method may be any word, and every one that was counted is kept for good
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    REQUESTS.labels(method, route, str(status)).inc()
+    SECONDS.labels(method, route).observe(seconds)
 
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
+from api.database import is_id
 from api.keys import Caller
 from api.tables import JobRow, PendingRow, ScheduleRow, TargetRow, UploadRow, WebhookRow
 from autosparse.errors import NotFoundError
@@ -29,7 +30,7 @@ def owned_row(
     Raises:
         NotFoundError: there is none, or it is another's.
     """
-    row = session.get(table, id_)
+    row = session.get(table, id_) if is_id(id_) else None
     if row is None or row.owner != caller.id:
         raise missing(word, id_, hint)
     return row

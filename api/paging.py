@@ -8,6 +8,7 @@ from fastapi import Query
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from api.database import is_id
 from api.tables import DeliveryRow, JobRow, RunRow, ScheduleRow, TargetRow, UploadRow
 from autosparse.errors import NotFoundError
 
@@ -28,7 +29,7 @@ def page_of(
     """
     query = select(table).where(chosen)
     if after is not None:
-        last = session.scalar(query.where(table.id == after))
+        last = session.scalar(query.where(table.id == after)) if is_id(after) else None
         if last is None:
             raise NotFoundError(f"there is nothing called {after} to go on behind")
         same_time = (table.created == last.created) & (table.id < last.id)

@@ -52,10 +52,15 @@ def problem_of(error: Exception) -> ProblemDetails:
         type=_urn(kind),
         title=_title(kind),
         status=error.http_status,
-        detail=error.message,
-        hint=error.hint,
+        detail=_sendable(error.message),
+        hint=_sendable(error.hint),
         retryable=error.retryable,
     )
+
+
+def _sendable(text: str) -> str:
+    """A sentence may quote what was sent, and JSON can spell half a character."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _words(kind: str) -> list[str]:

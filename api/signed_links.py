@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import Request
 
-from api.database import Database
+from api.database import Database, is_id
 from api.keys import Caller
 from api.tables import KeyRow
 from autosparse.client.records import LinkInfo
@@ -54,7 +54,8 @@ def caller_of_link(database: Database, request: Request) -> Caller | None:
         return None
     until = asked.get("until", "")
     with database.reading() as session:
-        row = session.get(KeyRow, asked.get("key", ""))
+        key = asked.get("key", "")
+        row = session.get(KeyRow, key) if is_id(key) else None
     path: str = request.scope["path"]
     in_time = until.isascii() and until.isdecimal() and int(until[:15]) >= time.time()
     right = _signature(bytes(32) if row is None else row.digest, path, until)

@@ -19,6 +19,7 @@ from autosparse.errors import NotFoundError
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 _KEEP_ALIVE_SECONDS = 15.0
+_LAST_SEQUENCE = 2**31 - 1  # that the database has numbers for
 RangeHeader = Annotated[str | None, Header(alias="Range", max_length=100)]
 IfRange = Annotated[str | None, Header(max_length=100)]
 
@@ -32,8 +33,10 @@ async def follow_events(
     job_id: Id,
     service: TheService,
     caller: Reader,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
-    after: Annotated[int, Query(ge=0, description="Go on behind this sequence.")] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, le=_LAST_SEQUENCE)] = None,
+    after: Annotated[
+        int, Query(ge=0, le=_LAST_SEQUENCE, description="Go on behind this sequence.")
+    ] = 0,
 ) -> StreamingResponse:
     """Follow a job as server-sent events, from the start or behind `Last-Event-ID`.
 

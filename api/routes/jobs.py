@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, and_, true
+from sqlalchemy import ColumnElement, and_, false, true
 
 from api import jobs
 from api.job_kinds import RESOLVE, REVERIFY, SEARCH
@@ -57,7 +57,9 @@ def _chosen(
     pairs = ((JobRow.state, state), (JobRow.kind, kind), (JobRow.verdict, verdict))
     conditions = [column == value for column, value in pairs if value is not None]
     if name is not None:
-        conditions.append(JobRow.name.contains(name, autoescape=True))
+        # no name has anything else in it, and not every database takes it
+        found = JobRow.name.contains(name, autoescape=True) if name.isprintable() else false()
+        conditions.append(found)
     return and_(true(), *conditions)
 
 

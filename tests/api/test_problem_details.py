@@ -8,6 +8,7 @@ from api import problem_of
 from autosparse.errors import (
     AutoSparseError,
     ModelError,
+    NotFoundError,
     StorageError,
     UserInputError,
     WorkerError,
@@ -22,6 +23,12 @@ def test_a_wrong_input_says_what_is_wrong_and_what_to_do() -> None:
     assert problem.detail == "m.onnx is truncated"
     assert problem.hint == "copy it again"
     assert not problem.retryable
+
+
+def test_half_a_character_is_quoted_as_something() -> None:
+    told = problem_of(NotFoundError("there is no \ud800", hint="not \udfff"))
+    assert (told.detail, told.hint) == ("there is no ?", "not ?")
+    assert told.model_dump_json()
 
 
 def test_a_full_disk_has_its_own_status() -> None:
