@@ -22,11 +22,18 @@ from api.file_store import Received, too_large
 from api.keys import Caller
 from api.ownership import missing, owned_row
 from api.service import Service
-from api.tables import PendingRow
-from api.uploads import KINDS, check_name, check_room_left, store_upload
+from api.tables import PendingRow, UploadRow
+from api.uploads import (
+    KINDS,
+    check_name,
+    check_room_left,
+    describe_upload,
+    keep_upload,
+    kept_id,
+)
 from autosparse.artifacts.bundle import file_sha256
 from autosparse.client.records import DatasetInfo, ModelInfo, UploadProgress
-from autosparse.errors import ConflictError
+from autosparse.errors import ConflictError, StorageError, UserInputError
 from autosparse.journal import stored_safely
 
 _BEGIN_ANEW = "begin anew: POST /v1/uploads"
@@ -120,11 +127,17 @@ async def receive(
 def finish(service: Service, caller: Caller, id_: str) -> ModelInfo | DatasetInfo:
     """Look into an upload that has arrived, and keep it. What is refused is removed.
 
+    It may be asked for again: until there is an answer, what has arrived stays, and afterwards
+    the answer is the same.
+
     Raises:
         NotFoundError: there is no such upload of the caller's, any more.
-        ConflictError: it has not arrived as a whole.
+        ConflictError: it has not arrived as a whole, or is looked into just now.
         UserInputError: what the intake has against it.
     """
+    before = _kept(service, caller, id_)
+    if before is not None:
+        return before
     path = service.files.pending(id_)
     with service.database.reading() as session:
         row = _find(session, service, caller, id_)
@@ -135,12 +148,24 @@ def finish(service: Service, caller: Caller, id_: str) -> ModelInfo | DatasetInf
             hint=f"send the rest: PATCH /v1/uploads/{id_}",
         )
     with _alone(path):
-        arrived = service.files.incoming()
-        path.replace(arrived)
-    with service.database.writing() as session:
-        session.delete(_row(session, caller, id_))
-    received = Received(arrived, file_sha256(arrived), row.size_bytes)
-    return store_upload(service, caller, KINDS[row.kind], row.name, received)
+        received = Received(path, file_sha256(path), row.size_bytes)
+        try:
+            made = keep_upload(service, caller, KINDS[row.kind], row.name, received, row)
+        except StorageError:
+            raise  # no fault of the file's, which is needed again
+        except UserInputError:
+            give_up(service, caller, id_)
+            raise
+    path.unlink(missing_ok=True)
+    return made
+
+
+def _kept(service: Service, caller: Caller, id_: str) -> ModelInfo | DatasetInfo | None:
+    """What an upload in pieces has become, if it has: its last answer may have been lost."""
+    with service.database.reading() as session:
+        found = (session.get(UploadRow, kept_id(kind, id_)) for kind in KINDS.values())
+        row = next((row for row in found if row is not None and row.owner == caller.id), None)
+    return None if row is None else describe_upload(row)
 
 
 def give_up(service: Service, caller: Caller, id_: str) -> None:
@@ -187,6 +212,7 @@ def _alone(path: Path) -> Iterator[IO[bytes]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConflictError(
-                "another piece of it is arriving", hint="wait until its connection has ended"
+                "another piece of it is arriving, or it is looked into just now",
+                hint="wait until its connection has ended",
             ) from error
         yield file

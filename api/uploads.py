@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from api.database import new_id
@@ -76,6 +76,33 @@ def store_upload(
     Raises:
         UserInputError: what the intake has against it; nothing is kept then.
     """
+    try:
+        return keep_upload(service, caller, kind, name, received)
+    finally:
+        remove(received.path)
+
+
+def keep_upload(
+    service: Service,
+    caller: Caller,
+    kind: UploadKind,
+    name: str,
+    received: Received,
+    announced: PendingRow | None = None,
+) -> ModelInfo | DatasetInfo:
+    """Look into a received file and keep what it holds; what is left of the file is the caller's.
+
+    Args:
+        service: where to.
+        caller: whose it is.
+        kind: what it is.
+        name: for people.
+        received: the file.
+        announced: the upload in pieces that it was, which is over then.
+
+    Raises:
+        UserInputError: what the intake has against it; nothing is kept then.
+    """
     unpacked = service.files.incoming()
     try:
         found = service.inspector.inspect(
@@ -83,12 +110,14 @@ def store_upload(
             most_bytes=kind.most_bytes(service.settings),
         )  # fmt: skip
         row = UploadRow(
-            id=new_id(kind.prefix), owner=caller.id, kind=kind.name, name=name,
-            sha256=received.sha256, size_bytes=received.size_bytes, created=time.time(),
-            found=found,
+            id=new_id(kind.prefix) if announced is None else kept_id(kind, announced.id),
+            owner=caller.id, kind=kind.name, name=name, sha256=received.sha256,
+            size_bytes=received.size_bytes, created=time.time(), found=found,
         )  # fmt: skip
         with service.database.writing() as session:
             service.database.hold(session, received.sha256)
+            if announced is not None:  # its bytes count once
+                session.execute(delete(PendingRow).where(PendingRow.id == announced.id))
             check_room_left(session, service, caller.id, received.size_bytes)
             if unpacked.is_dir():
                 service.files.keep_model(unpacked, received.sha256)
@@ -97,8 +126,12 @@ def store_upload(
             session.add(row)
     finally:
         remove(unpacked)
-        remove(received.path)
     return describe_upload(row)
+
+
+def kept_id(kind: UploadKind, announced: str) -> str:
+    """The id of what an upload in pieces became: told by its own, so that both ends know it."""
+    return f"{kind.prefix}_{announced.partition('_')[2]}"
 
 
 def store_target(service: Service, caller: Caller, fields: Mapping[str, JsonValue]) -> TargetInfo:

@@ -13,6 +13,7 @@ LARGE_BYTES = 64 << 20
 """From this size on a file is sent in pieces."""
 _PIECE = 32 << 20
 _FRUITLESS_TRIES = 5
+_LOOKS = 15  # a look takes minutes at most, and so do the waits between these
 _READ = 1 << 20
 
 
@@ -45,7 +46,17 @@ def send_in_pieces(transport: Transport, kind: str, name: str, file: IO[bytes]) 
             if fruitless >= _FRUITLESS_TRIES:
                 raise
             transport.wait(fruitless)
-    return transport.json("POST", f"{path}:finish")
+    return _finished(transport, f"{path}:finish")
+
+
+def _finished(transport: Transport, path: str) -> Any:
+    """The end may have been asked for before, and its answer lost: then it is looked into still."""
+    for attempt in range(_LOOKS):
+        try:
+            return transport.json("POST", path)
+        except ConflictError:
+            transport.wait(attempt)
+    return transport.json("POST", path)
 
 
 def _part(file: IO[bytes], start: int) -> Iterator[bytes]:

@@ -17,7 +17,13 @@ from autosparse import Client
 from autosparse.client import client as client_module
 from autosparse.client import pieces
 from autosparse.client.http import Transport
-from autosparse.errors import DataError, ServiceError
+from autosparse.errors import (
+    ConflictError,
+    DataError,
+    ServiceError,
+    StorageError,
+    WorkerError,
+)
 from tests.api.live_service import LiveService, listening, live_service, rows_file
 from tests.api.served import until
 
@@ -75,6 +81,40 @@ def test_what_the_intake_refuses_is_gone(live: LiveService) -> None:
     assert refused.status_code == 422
     assert live.http.get(path).status_code == 404
     assert left_over(live) == []
+
+
+def test_what_keeps_a_look_from_ending_costs_no_upload(
+    live: LiveService, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inspecting process dies, or the disk is full: none of it is the file's fault."""
+    path = begin(live, content).headers["location"]
+    send(live, path, 0, content)
+    for error in (WorkerError("it died"), StorageError("the disk is full")):
+
+        def failing(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Inspector, "inspect", failing)
+            assert live.http.post(f"{path}:finish").status_code in (503, 507)
+        assert live.http.get(path).json()["received_bytes"] == len(content)
+    done = live.http.post(f"{path}:finish")
+    assert done.status_code == 201, done.text
+    assert left_over(live) == []
+
+
+def test_its_end_may_be_asked_for_again(live: LiveService, content: bytes) -> None:
+    """An answer that was lost on its way is no upload that was lost."""
+    path = begin(live, content).headers["location"]
+    send(live, path, 0, content)
+    first, second = (live.http.post(f"{path}:finish") for _ in range(2))
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json()
+    assert first.headers["location"] == second.headers["location"]
+    assert len(live.http.get("/v1/datasets").json()["items"]) == 1
+    assert live.http.post(f"{path}:finish", headers=live.new_key()).status_code == 404
+    live.http.delete(first.headers["location"])
+    assert live.http.post(f"{path}:finish").status_code == 404
 
 
 def test_given_up_it_is_forgotten(live: LiveService, content: bytes) -> None:
@@ -165,6 +205,27 @@ def test_the_client_goes_on_where_it_was(
     assert made.sha256 == hashlib.sha256(content).hexdigest()
     assert len(sent) > len(content) / 1000
     assert len(set(sent)) == -(-len(content) // 1000), "each piece begins where one ended"
+
+
+@pytest.mark.usefixtures("small")
+def test_the_client_waits_for_a_look_whose_answer_was_lost(
+    live: LiveService, tmp_path: Path, monkeypatch: Any, content: bytes
+) -> None:
+    real, asked = Transport.json, list[str]()
+
+    def flaky(self: Transport, method: str, path: str, **parts: Any) -> Any:
+        if not path.endswith(":finish"):
+            return real(self, method, path, **parts)
+        asked.append(path)
+        if len(asked) < 3:
+            raise ConflictError("it is looked into just now")
+        return real(self, method, path, **parts)
+
+    monkeypatch.setattr(Transport, "json", flaky)
+    with listening(live.service) as url, Client(url, live.key, tries=1) as client:
+        made = client.upload_dataset(tmp_path / "rows.npz")
+    assert made.size_bytes == len(content)
+    assert len(asked) == 3
 
 
 @pytest.mark.usefixtures("small")
