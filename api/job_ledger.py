@@ -135,6 +135,11 @@ class JobLease:
                 .values(until=0.0, runner=None, note="")
             )
 
+    def conclude(self, state: str, values: Mapping[str, Any]) -> None:
+        """Store how the job ends, before it is delivered: whatever happens then, it has ended."""
+        with self._database.writing() as session:
+            self._held(session).concluded = {"state": state, "values": dict(values)}
+
     def best_record(self) -> dict[str, Any] | None:
         """The record of the best trial so far."""
         with self._database.reading() as session:
@@ -183,7 +188,7 @@ def take_job(
     its files are. On PostgreSQL runners do not wait for each other's rows; SQLite has one writer.
 
     Returns:
-        None where there is nothing to do, or another job measures on the device.
+        None where there is nothing to do here, or another job measures on the device.
     """
     now = time.time()
     with database.writing() as session:
@@ -192,10 +197,13 @@ def take_job(
             return None
         # a runner that asks does nothing: what is still its own, it lost hold of for a moment
         left = (JobRow.lease_until < now) | (JobRow.runner == runner)
-        to_do = or_(JobRow.state == "queued", (JobRow.state == "running") & left)
+        may_begin = JobRow.not_before.is_(None) | (JobRow.not_before <= now)
+        waits = (JobRow.state == "queued") & may_begin
+        to_do = or_(waits, (JobRow.state == "running") & left)
+        is_here = JobRow.device.is_(None) | (JobRow.device == device)
         job = session.scalar(
             select(JobRow)
-            .where(to_do)
+            .where(to_do, is_here)
             .order_by(JobRow.priority.desc(), JobRow.created)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -215,6 +223,7 @@ def take_job(
         job.attempts += 1
         job.runner, job.lease_until = runner, now + lease_seconds
         job.started, job.problem = now, None
+        job.ran_on, job.not_before = device, None
         lane.runner, lane.until, lane.note = runner, job.lease_until, job.id
         move(session, job, "running", attempt=job.attempts)
         return JobLease(database, job.id, runner, device)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from api.job_directory import FILE_FIELDS
@@ -17,9 +19,9 @@ from api.keys import Caller
 from api.ownership import owned_row
 from api.service import Service
 from api.submission import check_quota
-from api.tables import JobRow, JobUploadRow, ScheduleNeedRow, TrialRow
+from api.tables import ForgottenRow, JobRow, JobUploadRow, ScheduleNeedRow, TrialRow
 from autosparse.client.records import ENDED, JobInfo, TrialInfo
-from autosparse.errors import ConfigError, ConflictError, NotFoundError
+from autosparse.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from autosparse.evaluation import Verdict
 from autosparse.evaluation.dominance import dominators
 
@@ -121,7 +123,7 @@ def resume_job(
         if changes:
             row.request, row.config = _changed(service, row, changes)
         row.cancel_requested, row.attempts = False, 0
-        row.verdict = row.problem = row.finished = None
+        row.verdict = row.problem = row.finished = row.concluded = row.not_before = None
         move(session, row, "queued")
         return describe_job(session, row)
 
@@ -155,15 +157,30 @@ def delete_job(service: Service, caller: Caller, id_: str) -> None:
         needs = is_needed(session, id_)
         if needs is not None:
             raise ConflictError(f"{id_} is needed by {needs}", hint="delete or cancel that first")
-        session.delete(row)
-    forget_job(service, id_)
+        forget_row(session, row)
+    # what cannot be removed now is written down, and removed later
+    with contextlib.suppress(StorageError):
+        forget_job(service, id_)
+
+
+def forget_row(session: Session, row: JobRow) -> None:
+    """Forget a job, and write down that its files are to be removed."""
+    session.delete(row)
+    session.add(ForgottenRow(job=row.id, since=time.time()))
+    session.flush()
 
 
 def forget_job(service: Service, id_: str) -> None:
-    """Remove the files of a job that the database has forgotten."""
+    """Remove the files of a job that was forgotten, and then what was written down of it.
+
+    Raises:
+        StorageError: the artifacts' store is away; it stays written down.
+    """
     service.files.forget_job(id_)
     if service.artifacts is not None:
         service.artifacts.remove(id_)
+    with service.database.writing() as session:
+        session.execute(delete(ForgottenRow).where(ForgottenRow.job == id_))
 
 
 def is_needed(session: Session, id_: str) -> str | None:

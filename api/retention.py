@@ -1,4 +1,4 @@
-"""What is removed by itself: jobs that ended long ago, what broken uploads left, old deliveries."""
+"""What is removed by itself: old jobs and deliveries, files of forgotten jobs and broken uploads."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from sqlalchemy import delete, select
 
-from api.jobs import forget_job, is_needed
+from api.jobs import forget_job, forget_row, is_needed
 from api.service import Service
-from api.tables import DeliveryRow, JobRow, PendingRow
+from api.tables import DeliveryRow, ForgottenRow, JobRow, PendingRow
 from autosparse.client.records import ENDED
 
 _log = logging.getLogger("autosparse.retention")
@@ -47,9 +47,10 @@ class Retention:
             for row in session.scalars(select(PendingRow)):
                 if not service.files.pending(row.id).is_file():  # swept
                     session.delete(row)
-        if service.settings.keep_days is None:
-            return 0
-        return self._remove_jobs(now - service.settings.keep_days * _DAY_SECONDS)
+        days = service.settings.keep_days
+        removed = 0 if days is None else self._remove_jobs(now - days * _DAY_SECONDS)
+        self._remove_files()
+        return removed
 
     def _remove_jobs(self, before: float) -> int:
         old = JobRow.state.in_(ENDED) & (JobRow.finished < before) & ~JobRow.kept
@@ -58,10 +59,15 @@ class Retention:
             chosen = select(JobRow).where(old).order_by(JobRow.finished).limit(_AT_ONCE)
             for job in session.scalars(chosen.with_for_update(skip_locked=True)):
                 if is_needed(session, job.id) is None:
-                    session.delete(job)
-                    session.flush()
+                    forget_row(session, job)
                     removed.append(job.id)
         for id_ in removed:
             _log.info("removes job=%s, which ended long ago", id_)
-            forget_job(self._service, id_)
         return len(removed)
+
+    def _remove_files(self) -> None:
+        """Remove what is left of forgotten jobs; a store that is away is asked the next time."""
+        with self._service.database.reading() as session:
+            forgotten = list(session.scalars(select(ForgottenRow.job).limit(_AT_ONCE)))
+        for id_ in forgotten:
+            forget_job(self._service, id_)

@@ -34,7 +34,8 @@ from autosparse.errors import ConfigError, StorageError
 from autosparse.pipeline.records import TrialRecord
 
 _log = logging.getLogger("autosparse.runner")
-_IDLE_SECONDS, _AWAY_SECONDS = 0.5, 1.0
+_IDLE_SECONDS, _AWAY_SECONDS, _STORE_AWAY_SECONDS = 0.5, 1.0, 30.0
+_TO_BE_DELIVERED = {"stage": "deliver", "detail": "waits for the artifacts' store"}
 _MOST_LINE_BYTES = 256 << 20  # all trials of a job that goes on are one line
 JOB_COMMAND = (sys.executable, "-P", "-c", "from api.job_process import main; main()")
 """What a job's process runs. It is given its parent's id, and its request on standard input."""
@@ -106,21 +107,31 @@ class Runner:
         if job is None:
             return
         _log.info("begins job=%s attempt=%d", job.id, job.attempts)
+        if job.concluded is None:
+            state, values = self._run(lease, job, directory)
+        else:
+            state, values = job.concluded["state"], job.concluded["values"]
+        if state in ENDED and self._store is not None:
+            lease.conclude(state, values)
+            try:
+                self._hand_over(lease, directory, self._store)
+            except StorageError:
+                # no fault of the job's, which has ended: it is handed over later, and others go on
+                later = time.time() + _STORE_AWAY_SECONDS
+                lease.end("queued", attempts=0, not_before=later, progress=_TO_BE_DELIVERED)
+                raise
+        lease.end(state, **{**values, "concluded": None})
+        _log.info("ends job=%s state=%s", job.id, state)
+
+    def _run(self, lease: JobLease, job: JobRow, directory: Path) -> tuple[str, dict[str, Any]]:
+        """Let a child do the job; the state that it is in then, and what is stored with it."""
         with _Child(self._command, directory, self._request(job)) as child:
             asked = seconds_of(job.kind, job.config)
             watch = _Watch(lease, child, self._settings, asked)
             state, values = watch.until_it_ends(self._stop.is_set)
         if state != "finished":
             _keep_best_recipe(directory, lease)
-        if state in ENDED and self._store is not None:
-            try:
-                self._hand_over(lease, directory, self._store)
-            except StorageError:
-                # no fault of the job's: it is concluded once more
-                lease.end("queued", attempts=0)
-                raise
-        lease.end(state, **values)
-        _log.info("ends job=%s state=%s", job.id, state)
+        return state, values
 
     def _hand_over(self, lease: JobLease, directory: Path, store: ArtifactStore) -> None:
         """Copy what was delivered to the store; the lease goes on meanwhile."""

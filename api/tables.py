@@ -124,6 +124,23 @@ class JobRow(Base):
     """What a job that delivers no bundle found."""
     kept: Mapped[bool] = mapped_column(default=False)
     """Whether it stays however long ago it ended."""
+    device: Mapped[str | None] = mapped_column(_NAME)
+    """The device that it is for; None for any."""
+    ran_on: Mapped[str | None] = mapped_column(_NAME)
+    """The device that it was begun on last."""
+    concluded: Mapped[dict[str, Any] | None]
+    """Its end, where it has come to one and could not be delivered yet."""
+    not_before: Mapped[float | None]
+    """When a waiting job may be taken again."""
+
+
+class ForgottenRow(Base):
+    """A job that was deleted, until nothing of its files is left anywhere."""
+
+    __tablename__ = "forgotten_jobs"
+
+    job: Mapped[str] = mapped_column(_ID, primary_key=True)
+    since: Mapped[float]
 
 
 class JobUploadRow(Base):

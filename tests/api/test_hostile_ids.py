@@ -67,7 +67,7 @@ def test_in_a_document(either: LiveService, naughty: str) -> None:
         "/v1/targets": [{"name": naughty}, {"name": "x", "backend": naughty}],
         "/v1/keys": [{"name": naughty, "scopes": ["read"]}],
     }  # fmt: skip
-    headers = {"Content-Type": "application/json", "Idempotency-Key": b"k\xff"}
+    headers = [(b"Content-Type", b"application/json"), (b"Idempotency-Key", b"k\xff")]
     for path, bodies in documents.items():
         for body in bodies:
             answer = either.http.post(path, content=json.dumps(body), headers=headers)
@@ -79,7 +79,7 @@ def test_in_a_document(either: LiveService, naughty: str) -> None:
 @pytest.mark.parametrize("number", ["9" * 20, str(2**31), "-1", "1e3", "٣"])
 def test_a_number_that_no_event_has(either: LiveService, number: str) -> None:
     path = "/v1/jobs/job_AAAAAAAAAAAAAAAAAAAAAA/events"
-    headers = {"Last-Event-ID": number.encode()}
+    headers = [(b"Last-Event-ID", number.encode())]
     assert either.http.get(path, headers=headers).status_code in (404, 422)
     assert either.http.get(f"{path}?after={number}").status_code in (404, 422)
     limit = either.http.get(f"/v1/jobs?limit={number}")

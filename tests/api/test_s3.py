@@ -120,7 +120,8 @@ def test_an_outage_while_a_file_is_read(s3: str, s3_store: S3Store, tmp_path: Pa
 def test_a_job_waits_for_a_store_that_is_away(
     s3: str, s3_store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.runner._AWAY_SECONDS", 0.05)
+    for name in ("_AWAY_SECONDS", "_STORE_AWAY_SECONDS"):
+        monkeypatch.setattr(f"api.runner.{name}", 0.05)
     world = QueueWorld(tmp_path / "home", artifacts=s3, max_attempts=1)
     job = world.job([RESULT])
     expected = delivering(world.files.job(job), "{}")

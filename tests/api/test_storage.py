@@ -21,7 +21,7 @@ from api.artifact_store import ArtifactStore
 from api.artifacts import ATLAS_DATA, Artifact, artifacts_of
 from api.inspection import Inspector
 from api.retention import Retention
-from api.tables import DeliveryRow, JobRow
+from api.tables import DeliveryRow, ForgottenRow, JobRow
 from api.webhooks import WebhookRequest, make_webhook, send_test
 from autosparse.errors import ConfigError, NotFoundError, StorageError
 from tests.api.live_service import LiveService, live_service
@@ -131,6 +131,8 @@ def test_a_deleted_job_leaves_nothing(served: tuple[LiveService, str]) -> None:
     if live.service.artifacts is not None:
         assert live.service.artifacts.list(job) == {}
     assert not live.service.files.job(job).exists()
+    with live.service.database.reading() as session:
+        assert session.scalars(select(ForgottenRow)).all() == []
 
 
 def test_a_runner_copies_what_was_delivered(tmp_path: Path, memory: str) -> None:
@@ -209,18 +211,72 @@ def test_a_store_that_goes_away_while_it_is_read(
 def test_a_store_that_is_away_for_long_fails_no_job(
     tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.runner._AWAY_SECONDS", 0.05)
+    """It has ended: it is done no second time, and nobody waits behind it."""
+    for name, seconds in (("_AWAY_SECONDS", 0.01), ("_STORE_AWAY_SECONDS", 0.2)):
+        monkeypatch.setattr(f"api.runner.{name}", seconds)
     world = QueueWorld(tmp_path / "home", artifacts=memory, max_attempts=2)
-    job = world.job([trial(1), RESULT])
+    job = world.job([trial(1), RESULT], ["die"])
+    other = world.job([RESULT])
     delivering(world.files.job(job), "{}")
     fs = type(fsspec.filesystem("memory"))
     with world.running():
         with monkeypatch.context() as patch:
             patch.setattr(fs, "put_file", no_room)
-            world.until(lambda: world.states(job).count("running") > 4)
+            world.until(lambda: world.states(job).count("running") > 2)
+            assert world.row(job).progress == {
+                "stage": "deliver", "detail": "waits for the artifacts' store",
+            }  # fmt: skip
+            assert world.ended(other) == ["finished"]
         assert world.ended(job) == ["finished"]
+    assert len(list(world.files.job(job).glob("attempt-*"))) == 1
+    row = world.row(job)
+    assert (row.verdict, row.manifest, row.concluded) == ("met", RESULT["manifest"], None)
     assert set(ArtifactStore(memory).list(job)) == {ATLAS_DATA}
     world.database.close()
+
+
+def test_what_could_not_be_delivered_is_done_anew_when_it_is_resumed(
+    tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.runner._AWAY_SECONDS", 0.05)
+    world = ScheduleWorld(tmp_path / "home", artifacts=memory)
+    queue = world.queue
+    job = queue.job([trial(1), RESULT], [trial(2), RESULT])
+    delivering(queue.files.job(job), "{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem("memory")), "put_file", no_room)
+        with queue.running():
+            queue.until(lambda: queue.row(job).not_before is not None)
+            jobs.cancel_job(world.service, world.caller, job)
+    assert jobs.resume_job(world.service, world.caller, job, {}).state == "queued"
+    with queue.running():
+        assert queue.ended(job) == ["finished"]
+    assert queue.trials(job) == ["recipe1", "recipe2"]
+    queue.database.close()
+
+
+@pytest.mark.parametrize("served", ["memory"], indirect=True)
+def test_a_store_that_is_away_keeps_nothing_for_ever(
+    served: tuple[LiveService, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was deleted meanwhile is removed later, by whichever server."""
+    live, job = served
+    store = ArtifactStore(live.service.settings.artifacts)
+    with monkeypatch.context() as patch:
+        patch.setattr(ArtifactStore, "remove", no_store)
+        assert live.http.delete(f"/v1/jobs/{job}").status_code == 204
+        assert live.http.get(f"/v1/jobs/{job}").status_code == 404
+        with pytest.raises(StorageError):
+            Retention(live.service).tick()
+    assert store.list(job) != {}
+    Retention(live.service).tick()
+    assert store.list(job) == {}
+    with live.service.database.reading() as session:
+        assert session.scalars(select(ForgottenRow)).all() == []
+
+
+def no_store(*_: Any) -> None:
+    raise StorageError("the store is away")
 
 
 def test_a_store_that_cannot_be_used_is_named() -> None:
