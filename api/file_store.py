@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +78,15 @@ class FileStore:
         """A new path for something that is being received or unpacked."""
         return self.root / "incoming" / new_id("in")
 
-    async def receive(self, pieces: AsyncIterator[bytes], limit_bytes: int) -> Received:
+    async def receive(
+        self, pieces: AsyncIterator[bytes], limit_bytes: int, arrived: Callable[[int], None]
+    ) -> Received:
         """Write an upload to the disk as it comes.
+
+        Args:
+            pieces: of it.
+            limit_bytes: the most that it may have.
+            arrived: told the size of every piece; what it raises ends the upload.
 
         Raises:
             TooLargeError: it is longer than the limit; nothing of it is kept.
@@ -88,7 +95,7 @@ class FileStore:
         path = self.incoming()
         with ExitStack() as undo:
             undo.callback(remove, path)
-            received = await _written(pieces, path, limit_bytes)
+            received = await _written(pieces, path, limit_bytes, arrived)
             undo.pop_all()
         return received
 
@@ -127,13 +134,16 @@ class FileStore:
                         remove(path)
 
 
-async def _written(pieces: AsyncIterator[bytes], path: Path, limit_bytes: int) -> Received:
+async def _written(
+    pieces: AsyncIterator[bytes], path: Path, limit_bytes: int, arrived: Callable[[int], None]
+) -> Received:
     digest, size = hashlib.sha256(), 0
     with stored_safely(path), path.open("xb") as file:
         async for piece in pieces:
             size += len(piece)
             if size > limit_bytes:
                 raise too_large("the upload", limit_bytes)
+            arrived(len(piece))
             digest.update(piece)
             await to_thread.run_sync(file.write, piece)
     return Received(path, digest.hexdigest(), size)

@@ -1,4 +1,4 @@
-"""What is removed by itself: old jobs and deliveries, files of forgotten jobs and broken uploads."""
+"""What is removed by itself: old jobs and deliveries, files of what was forgotten or broke off."""
 
 from __future__ import annotations
 

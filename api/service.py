@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
+from api.arriving import Arriving
 from api.artifact_store import ArtifactStore
 from api.database import ID_PATTERN, Database
 from api.event_hub import EventHub
@@ -29,6 +30,8 @@ class Service:
     hub: EventHub
     artifacts: ArtifactStore | None = None
     """Where delivered files are kept; None for the jobs' own directories."""
+    arriving: Arriving = field(default_factory=Arriving)
+    """Uploads that are on their way."""
 
 
 async def service_of(request: Request) -> Service:

@@ -58,14 +58,14 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_room(service: Service, owner: str, announced: int) -> None:
-    """Refuse an upload before it is read that the key has no room for.
+def room_for(service: Service, owner: str, announced: int) -> int:
+    """Bytes that a key may store beside what it stores, before an upload is read.
 
     Raises:
-        QuotaError: how much it has.
+        QuotaError: less than what was announced.
     """
     with service.database.reading() as session:
-        check_room_left(session, service, owner, announced)
+        return check_room_left(session, service, owner, announced)
 
 
 def store_upload(
@@ -220,8 +220,11 @@ def describe_target(row: TargetRow) -> TargetInfo:
     return TargetInfo(id=row.id, name=row.name, created=row.created, document=row.document)
 
 
-def check_room_left(session: Session, service: Service, owner: str, size: int) -> None:
+def check_room_left(session: Session, service: Service, owner: str, size: int) -> int:
     """Refuse so many more bytes where the key may not store them, too.
+
+    Returns:
+        How many more it may store.
 
     Raises:
         QuotaError: how much it has; what is announced and on its way counts.
@@ -231,11 +234,13 @@ def check_room_left(session: Session, service: Service, owner: str, size: int) -
         for table in (UploadRow, PendingRow)
     )
     stored = sum(session.scalar(each) or 0 for each in sums)
-    if stored + size > service.settings.max_stored_bytes:
+    room = service.settings.max_stored_bytes - stored
+    if size > room:
         raise QuotaError(
             f"the key stores {stored} bytes, and may store {service.settings.max_stored_bytes}",
             hint="delete models and datasets that no job needs any more",
         )
+    return room
 
 
 def _check_unused(session: Session, id_: str) -> None:

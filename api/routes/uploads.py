@@ -135,8 +135,9 @@ async def _receive(request: Request, service: Service, owner: str, limit: int) -
         raise RequestError("the length of the request is no number")
     if int(announced) > limit:
         raise too_large("the upload", limit)
-    await to_thread.run_sync(uploads.check_room, service, owner, int(announced))
-    received = await service.files.receive(request.stream(), limit)
+    room = await to_thread.run_sync(uploads.room_for, service, owner, int(announced))
+    with service.arriving.counted(owner, room) as arrived:
+        received = await service.files.receive(request.stream(), limit, arrived)
     if received.size_bytes == 0:
         received.path.unlink()
         raise RequestError("the request has no body", hint="send the file as the body")

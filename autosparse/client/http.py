@@ -90,8 +90,12 @@ class Transport:
         """Send a file as the body of a request, in pieces."""
 
         def once() -> Any:
+            # told before, what is too large need not be sent
+            headers = {"Content-Length": str(file.seek(0, 2))}
             file.seek(0)
-            answer = self._http.post(path, params={"name": name}, content=_pieces(file))
+            answer = self._http.post(
+                path, params={"name": name}, content=_pieces(file), headers=headers
+            )
             _check(answer)
             return answer.json()
 

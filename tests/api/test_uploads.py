@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2 as httpx
 import numpy as np
 import onnx
 import pytest
 
 from api.inspection import Inspector
 from autosparse.evaluation import Target
-from tests.api.live_service import LiveService, live_service, rows_file
+from tests.api.live_service import LiveService, listening, live_service, rows_file
+from tests.api.served import until
 
 
 def test_a_model_tells_its_inputs_and_layers(live: LiveService, residual_model: Path) -> None:
@@ -128,6 +133,36 @@ def test_a_key_has_a_quota_of_bytes(tmp_path: Path, inspector: Inspector) -> Non
         assert live.upload("datasets", content).status_code == 201
         assert live.upload("datasets", content).status_code == 429
         assert live.upload("datasets", content, **live.new_key()).status_code == 201
+
+
+def test_what_is_on_its_way_counts(tmp_path: Path, inspector: Inspector) -> None:
+    """Else many at once would fill the disk, each of them within the quota."""
+    with live_service(tmp_path / "home", inspector, max_stored_bytes=1_000_000) as live:
+        may_go_on, here = threading.Event(), live.service.files.root / "incoming"
+        most = bytes(600_000)
+
+        def slowly() -> Iterator[bytes]:
+            yield most
+            may_go_on.wait()
+
+        headers = {"Authorization": f"Bearer {live.key}"}
+        with (
+            listening(live.service) as url,
+            httpx.Client(base_url=url, headers=headers, timeout=60) as client,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            first = pool.submit(client.post, "/v1/models", content=slowly())
+            try:
+                until(lambda: sum(one.stat().st_size for one in here.iterdir()) >= 500_000)
+                for content in (most, iter([most[:300_000], most[300_000:]])):
+                    assert live.http.post("/v1/models", content=content).status_code == 429
+                other = live.upload("models", most, **live.new_key())
+                assert other.status_code == 422, "another key has room of its own"
+            finally:
+                may_go_on.set()
+            assert first.result().status_code == 422
+        assert live.upload("models", most).status_code == 422
+        assert list(here.iterdir()) == []
 
 
 def test_arrays_with_objects_are_refused(live: LiveService, tmp_path: Path) -> None:
