@@ -11,6 +11,7 @@ from api.problem_answers import PROBLEM_ANSWERS, answer_with_problems
 from api.routes import (
     atlases,
     deliveries,
+    devices,
     jobs,
     operations,
     pages,
@@ -22,7 +23,8 @@ from api.routes import (
 from api.service import Service
 
 _PARTS = (
-    uploads, pending_uploads, jobs, atlases, deliveries, schedules, webhooks, operations, pages,
+    uploads, pending_uploads, jobs, atlases, deliveries, devices, schedules, webhooks, operations,
+    pages,
 )  # fmt: skip
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _DESCRIPTION = """\

@@ -45,6 +45,8 @@ class Prepared:
     """What its process is given."""
     needed: frozenset[str]
     """Ids of uploads, targets and jobs that have to stay."""
+    device: str | None = None
+    """Where it has to run, unless it is asked for elsewhere: what was measured holds there."""
 
 
 def _search(service: Service, caller: Caller, fields: Fields, id_: str) -> Prepared:
@@ -88,7 +90,7 @@ def _resolve(service: Service, caller: Caller, fields: Fields, id_: str) -> Prep
             f"time_limit: this server allows up to {service.settings.max_time_limit:.0f} seconds"
         )
     stored = config.model_dump(mode="json", exclude_unset=True)
-    return Prepared(_with_uploads(source, fields), stored, needed | {job})
+    return Prepared(_with_uploads(source, fields), stored, needed | {job}, source.ran_on)
 
 
 def _reverify(service: Service, caller: Caller, fields: Fields, id_: str) -> Prepared:
@@ -99,7 +101,8 @@ def _reverify(service: Service, caller: Caller, fields: Fields, id_: str) -> Pre
         "bundle": f"{link_job(service, id_, asked.job)}/bundle", "model": paths["model"],
         "validation": paths["validation"], "tolerance": asked.tolerance,
     }  # fmt: skip
-    return Prepared(_with_uploads(source, fields), config, needed | {asked.job})
+    request = _with_uploads(source, fields)
+    return Prepared(request, config, needed | {asked.job}, source.ran_on)
 
 
 def _atlas(service: Service, caller: Caller, fields: Fields, id_: str) -> Prepared:

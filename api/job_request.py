@@ -51,6 +51,11 @@ OWN_FIELDS: Mapping[str, dict[str, JsonValue]] = {
         "type": "integer", "minimum": -_MOST_PRIORITY, "maximum": _MOST_PRIORITY,
         "description": "Higher ones are begun first.",
     },
+    "device": {
+        "type": "string", "maxLength": _LONGEST_NAME,
+        "description": "Device to run on, by the name that GET /v1/devices tells. Without it: "
+        "any; what is about an earlier job, where that one ran.",
+    },
 }  # fmt: skip
 """Fields of every kind of job that its work does not see, and their schema."""
 
@@ -184,6 +189,20 @@ def label_of(fields: Mapping[str, JsonValue]) -> tuple[str, int]:
     if type(priority) is not int or abs(priority) > _MOST_PRIORITY:
         raise ConfigError(f"priority: give a whole number up to {_MOST_PRIORITY}")
     return name, priority
+
+
+def device_of(fields: Mapping[str, JsonValue]) -> str | None:
+    """The device that a job is for; None for any.
+
+    Raises:
+        ConfigError: it is no name.
+    """
+    device = fields.get("device")
+    if device is None:
+        return None
+    if not isinstance(device, str) or not device.isprintable() or len(device) > _LONGEST_NAME:
+        raise ConfigError("device: give the name of one", hint="GET /v1/devices tells them")
+    return device
 
 
 def read_job(

@@ -199,7 +199,7 @@ def describe_job(session: Session, row: JobRow, *, briefly: bool = False) -> Job
         {
             "id": row.id, "kind": row.kind, "name": row.name,
             "state": "cancelling" if cancelling else row.state, "outcome": row.outcome,
-            "kept": row.kept,
+            "kept": row.kept, "device": row.device, "ran_on": row.ran_on,
             "request": row.request, "priority": row.priority, "created": row.created,
             "started": row.started, "finished": row.finished, "attempts": row.attempts,
             "progress": row.progress, "verdict": row.verdict, "problem": row.problem,

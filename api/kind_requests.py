@@ -48,6 +48,8 @@ class ReverifyFields(BaseModel):
     """Name of the job, for people."""
     priority: int = 0
     """Higher ones are begun first."""
+    device: str | None = None
+    """Device to measure on; without it, the one that the job ran on that delivered it."""
     tolerance: Annotated[float, Field(gt=0, le=10)] = 0.1
     """How much slower than when it was delivered is no regression: 0.1 is 10 %."""
 

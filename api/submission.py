@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 from api.database import new_id
 from api.job_kinds import PREPARERS, SEARCH
 from api.job_ledger import add_event
-from api.job_request import digest_of, label_of
+from api.job_request import device_of, digest_of, label_of
 from api.keys import Caller
 from api.service import Service
-from api.tables import JobRow, JobUploadRow, TargetRow, UploadRow
+from api.tables import JobRow, JobUploadRow, LaneRow, TargetRow, UploadRow
 from autosparse.client.records import ENDED
-from autosparse.errors import ConflictError, QuotaError
+from autosparse.errors import ConfigError, ConflictError, QuotaError
 
 
 def accept_job(
@@ -38,6 +38,7 @@ def accept_job(
         UserInputError: what is wrong with it; nothing is kept then.
     """
     label_of(fields)
+    _check_device(service, fields)
     digest = digest_of(fields if kind == SEARCH else {"kind": kind, **fields})
     before = _same_request(service, caller, digest, idempotency_key)
     if before is not None:
@@ -70,6 +71,7 @@ def check_request(
         UserInputError: it would not be accepted now.
     """
     label_of(fields)
+    _check_device(service, fields)
     id_ = new_id("job")
     try:
         return PREPARERS[kind](service, caller, fields, id_).needed
@@ -87,9 +89,26 @@ def _prepared(
         state="queued", request=prepared.request, config=prepared.config, priority=priority,
         created=time.time(), started=None, finished=None, attempts=0, cancel_requested=False,
         runner=None, lease_until=None, events=0, progress=None, best_recipe=None, verdict=None,
-        problem=None, manifest=None, outcome=None,
+        problem=None, manifest=None, outcome=None, device=device_of(fields) or prepared.device,
     )  # fmt: skip
     return row, prepared.needed
+
+
+def _check_device(service: Service, fields: Mapping[str, JsonValue]) -> None:
+    """Refuse a device that no runner ever had: the job would wait for ever.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    device = device_of(fields)
+    if device is None:
+        return
+    with service.database.reading() as session:
+        known = set(session.scalars(select(LaneRow.device)))
+    if device not in known:
+        raise ConfigError(
+            f"device: there is none called {device!r}", hint=f"known: {', '.join(sorted(known))}"
+        )
 
 
 def _store(service: Service, caller: Caller, row: JobRow, needed: frozenset[str]) -> None:

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_server_flag(parser)
     parser.add_argument("--name", default="", help="Name of the job, for people.")
     parser.add_argument("--priority", type=int, default=0, help="Higher ones are begun first.")
+    parser.add_argument("--device", help="Device to run on, where the service has several.")
     parser.add_argument("--idempotency-key", help="The same key leads to the same job.")
     parser.add_argument("--watch", action="store_true", help="Follow the job until it ends.")
     parser.add_argument("--json", action="store_true", help="Print the job as JSON.")
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             name=arguments.name,
             priority=arguments.priority,
             idempotency_key=arguments.idempotency_key,
+            device=arguments.device,
             **fields,
         )
         if not arguments.json:

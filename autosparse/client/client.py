@@ -20,6 +20,7 @@ from autosparse.client.records import (
     ENDED,
     ArtifactInfo,
     DatasetInfo,
+    DeviceInfo,
     EventInfo,
     JobInfo,
     ModelInfo,
@@ -101,6 +102,11 @@ class Client:
         answer = self._transport.json("POST", "/v1/targets", json=dict(document))
         return TargetInfo.model_validate(answer)
 
+    def devices(self) -> tuple[DeviceInfo, ...]:
+        """The devices that jobs run on: `submit(..., device=NAME)` chooses one."""
+        answer = self._transport.json("GET", "/v1/devices")
+        return Page[DeviceInfo].model_validate(answer).items
+
     def submit(
         self,
         model: Path | str,
@@ -117,7 +123,8 @@ class Client:
             name: for people.
             priority: higher ones are begun first.
             idempotency_key: the same key leads to the same job; without it, a new one is drawn.
-            **fields: as for `autosparse.optimize`: `calibration`, `latency_budget` ...
+            **fields: as for `autosparse.optimize`: `calibration`, `latency_budget` ...; and the
+                `device` to run on, where the service has several.
 
         Raises:
             UserInputError: the service does not accept the job; the message says what to do.

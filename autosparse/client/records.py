@@ -298,6 +298,10 @@ class JobInfo(Record):
     """What a job that delivers no bundle found."""
     kept: bool = False
     """Whether it stays however long ago it ended."""
+    device: str | None = None
+    """The device that it is for; any where there is none."""
+    ran_on: str | None = None
+    """The device that it was begun on last."""
 
 
 class EventInfo(Record):
@@ -331,6 +335,17 @@ class EventInfo(Record):
     """When."""
     data: dict[str, Any]
     """What; depends on the kind."""
+
+
+class DeviceInfo(Record):
+    """A device that jobs run on, one at a time."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "edge-1", "busy": True}]})
+
+    name: str
+    """As its runner was named: `autosparse serve --device`."""
+    busy: bool
+    """Whether a job runs there just now, whosever it is."""
 
 
 class ArtifactInfo(Record):
