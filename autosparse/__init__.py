@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autosparse.client.async_client import AsyncClient as AsyncClient
     from autosparse.client.client import Client as Client
 
 _PUBLIC = {
@@ -24,6 +25,7 @@ _PUBLIC = {
     "resolve": "workers.resolve:resolve",
     "verify": "workers.local:verify",
     "Client": "autosparse.client.client:Client",
+    "AsyncClient": "autosparse.client.async_client:AsyncClient",
     "Budget": "autosparse.evaluation:Budget",
     "JobConfig": "autosparse.pipeline.config:JobConfig",
     "Level": "autosparse.levels:Level",

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import yaml
 
-from autosparse.client.http import Transport
+from autosparse.client.http import AsyncStreams, Transport
 from autosparse.client.keys import Keys
 from autosparse.client.pieces import LARGE_BYTES, send_in_pieces
 from autosparse.client.records import (
@@ -37,7 +37,8 @@ from autosparse.journal import stored_safely
 URL_VARIABLE, KEY_VARIABLE = "AUTOSPARSE_SERVER", "AUTOSPARSE_KEY"
 DEFAULT_URL = "http://127.0.0.1:8377"
 _DATASETS = ("calibration", "train", "validation", "test")
-_FRUITLESS_TRIES = 20
+FRUITLESS_TRIES = 20
+"""How often nothing comes of following a job until it is given up."""
 
 
 class Client:
@@ -81,6 +82,10 @@ class Client:
         """Give all connections back."""
         self._transport.close()
 
+    def streams(self) -> AsyncStreams:
+        """Streams of the same service for an event loop; whoever asks for them closes them."""
+        return self._transport.streams()
+
     def upload_model(self, path: Path | str, name: str | None = None) -> ModelInfo:
         """Upload an ONNX file, or a zip of one with its data files.
 
@@ -109,6 +114,7 @@ class Client:
 
     def submit(
         self,
+        /,
         model: Path | str,
         *,
         name: str = "",
@@ -136,7 +142,9 @@ class Client:
             request["priority"] = priority
         return self._accepted("/v1/jobs", request, idempotency_key)
 
-    def resolve(self, job_id: str, *, idempotency_key: str | None = None, **wishes: Any) -> JobInfo:
+    def resolve(
+        self, /, job_id: str, *, idempotency_key: str | None = None, **wishes: Any
+    ) -> JobInfo:
         """Answer another budget from what a finished job measured, as a new job.
 
         Args:
@@ -162,7 +170,7 @@ class Client:
         return self._accepted(path, {"tolerance": tolerance}, idempotency_key)
 
     def refresh_atlas(
-        self, model: Path | str, *, idempotency_key: str | None = None, **wishes: Any
+        self, /, model: Path | str, *, idempotency_key: str | None = None, **wishes: Any
     ) -> JobInfo:
         """Measure every level of a model's layer shapes, as a new job that delivers an atlas.
 
@@ -185,7 +193,7 @@ class Client:
         """One job as it is now."""
         return JobInfo.model_validate(self._transport.json("GET", f"/v1/jobs/{_part(job_id)}"))
 
-    def jobs(self, state: str | None = None, **chosen: str) -> Iterator[JobInfo]:
+    def jobs(self, /, state: str | None = None, **chosen: str) -> Iterator[JobInfo]:
         """The jobs of this key, newest first.
 
         Args:
@@ -220,16 +228,14 @@ class Client:
         while True:
             before = after
             try:
-                headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
-                path = f"/v1/jobs/{_part(job_id)}/events"
-                with self._transport.stream(path, headers) as lines:
+                with self._transport.stream(events_path(job_id), after) as lines:
                     for event in read_events(lines):
                         after = event.sequence
                         yield event
                 if self.job(job_id).state in ENDED:
                     return
             except ServiceError:
-                if fruitless >= _FRUITLESS_TRIES:
+                if fruitless >= FRUITLESS_TRIES:
                     raise
             fruitless = 0 if after > before else fruitless + 1
             self._transport.wait(min(fruitless, 4))
@@ -245,13 +251,13 @@ class Client:
         answer = self._transport.json("POST", f"/v1/jobs/{_part(job_id)}:cancel")
         return JobInfo.model_validate(answer)
 
-    def resume(self, job_id: str, **changes: Any) -> JobInfo:
+    def resume(self, /, job_id: str, **changes: Any) -> JobInfo:
         """Let an ended job go on, perhaps with another budget or other limits."""
         asked = {key: _plain(value) for key, value in changes.items()}
         path = f"/v1/jobs/{_part(job_id)}:resume"
         return JobInfo.model_validate(self._transport.json("POST", path, json=asked))
 
-    def change(self, job_id: str, **changes: Any) -> JobInfo:
+    def change(self, /, job_id: str, **changes: Any) -> JobInfo:
         """Change `name` or `priority`, or whether it is `kept` however long ago it ended."""
         answer = self._transport.json("PATCH", f"/v1/jobs/{_part(job_id)}", json=changes)
         return JobInfo.model_validate(answer)
@@ -345,6 +351,11 @@ class Client:
                 return self._transport.upload(f"/v1/{kind}s", name or path.name, file)
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def events_path(job_id: str) -> str:
+    """Where a job's events are."""
+    return f"/v1/jobs/{_part(job_id)}/events"
 
 
 def _plain(value: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
@@ -128,16 +128,20 @@ class Transport:
         self._patiently(once)
 
     @contextmanager
-    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[Iterator[str]]:
-        """Lines of an answer as they come."""
-        with self._translated(), self._http.stream("GET", path, headers=headers) as answer:
+    def stream(self, path: str, after: int) -> Iterator[Iterator[str]]:
+        """Lines of a stream of events behind one, as they come."""
+        asked = _behind(after)
+        with self._translated(), self._http.stream("GET", path, headers=asked) as answer:
             _check(answer)
             yield answer.iter_lines()
 
+    def streams(self) -> AsyncStreams:
+        """Streams of the same service for an event loop."""
+        return AsyncStreams(self._url, self._http)
+
     def wait(self, attempt: int) -> None:
-        """Wait before the next try: longer each time, and not in step with others."""
-        longest = min(_FIRST_WAIT_SECONDS * 2**attempt, _LONGEST_WAIT_SECONDS)
-        self._sleep(longest * random.uniform(0.5, 1.0))
+        """Wait before the next try."""
+        self._sleep(waited_seconds(attempt))
 
     def close(self) -> None:
         """Give all connections back."""
@@ -155,16 +159,58 @@ class Transport:
             self.wait(attempt)
             attempt += 1
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """What the library says of a connection, in our words."""
-        try:
-            yield
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise ServiceError(
-                f"the service at {self._url} cannot be reached: {error or type(error).__name__}",
-                hint="see that `autosparse serve` runs there, or give another --server",
-            ) from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return _translated(self._url)
+
+
+class AsyncStreams:
+    """Streams of events in an event loop.
+
+    Args:
+        url: where the service listens.
+        like: whose key and patience they have.
+    """
+
+    def __init__(self, url: str, like: httpx.Client) -> None:
+        self._url = url
+        self._http = httpx.AsyncClient(base_url=url, timeout=like.timeout, headers=like.headers)
+
+    @asynccontextmanager
+    async def stream(self, path: str, after: int) -> AsyncIterator[AsyncIterator[str]]:
+        """Lines of a stream of events behind one, as they come."""
+        asked = _behind(after)
+        with _translated(self._url):
+            async with self._http.stream("GET", path, headers=asked) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                _check(answer)
+                yield answer.aiter_lines()
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self._http.aclose()
+
+
+def waited_seconds(attempt: int) -> float:
+    """Seconds before the next try: longer each time, and not in step with others."""
+    longest: float = min(_FIRST_WAIT_SECONDS * 2**attempt, _LONGEST_WAIT_SECONDS)
+    return longest * random.uniform(0.5, 1.0)
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """What the library says of a connection, in our words."""
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise ServiceError(
+            f"the service at {url} cannot be reached: {error or type(error).__name__}",
+            hint="see that `autosparse serve` runs there, or give another --server",
+        ) from error
+
+
+def _behind(after: int) -> dict[str, str]:
+    return {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

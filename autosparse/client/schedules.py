@@ -25,7 +25,9 @@ class Schedules:
         self._transport = transport
         self._uploaded = uploaded
 
-    def make(self, kind: str, cron: str, request: Mapping[str, Any], **fields: Any) -> ScheduleInfo:
+    def make(
+        self, /, kind: str, cron: str, request: Mapping[str, Any], **fields: Any
+    ) -> ScheduleInfo:
         """Make a schedule; files that its request names are uploaded.
 
         Args:
@@ -53,7 +55,7 @@ class Schedules:
         for answer in self._transport.pages("/v1/schedules"):
             yield from Page[ScheduleInfo].model_validate(answer).items
 
-    def change(self, id_: str, **changes: Any) -> ScheduleInfo:
+    def change(self, /, id_: str, **changes: Any) -> ScheduleInfo:
         """Change `cron`, `time_zone`, `name`, `missed` or `overlap`."""
         return ScheduleInfo.model_validate(self._transport.json("PATCH", _path(id_), json=changes))
 

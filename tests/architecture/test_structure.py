@@ -19,8 +19,8 @@ from autosparse.registry import Registry
 from tests.architecture.product import PACKAGES, ROOT, modules, source_files
 
 PUBLIC = {
-    "AutoSparseError", "Budget", "Client", "JobConfig", "Level", "MaxDrop", "Recipe", "Target",
-    "UserInputError", "Verdict", "optimize", "resolve", "verify",
+    "AsyncClient", "AutoSparseError", "Budget", "Client", "JobConfig", "Level", "MaxDrop", "Recipe",
+    "Target", "UserInputError", "Verdict", "optimize", "resolve", "verify",
 }  # fmt: skip
 DRAWERS = re.compile(r"(utils?|common|helpers?|manager|misc|base|stuff)(\.py)?")
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
