@@ -19,6 +19,7 @@ from typing import IO
 from fsspec.core import url_to_fs
 
 from api.artifacts import Artifact
+from api.json_logs import about
 from autosparse.errors import ConfigError, StorageError
 
 _log = logging.getLogger("autosparse.artifacts")
@@ -157,7 +158,7 @@ def _reaching(job: str) -> Iterator[None]:
     except Exception as error:
         # The libraries of stores have errors of their own, few of them OSErrors. What they say
         # names hosts and buckets, which is for whoever runs the server.
-        _log.warning("what the job %s delivered cannot be reached: %s", job, error)
+        _log.warning("what was delivered cannot be reached: %s", error, extra=about(job=job))
         raise StorageError(
             f"what the job {job} delivered cannot be reached ({type(error).__name__})",
             hint="see that the artifacts' store runs, and that the server may write there",

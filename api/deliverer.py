@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import select
 
+from api.json_logs import about
 from api.outbound import post
 from api.service import Service
 from api.tables import DeliveryRow, WebhookRow
@@ -108,8 +109,9 @@ class Deliverer:
 
     def _note(self, delivery: DeliveryRow, status: int | None, problem: str) -> None:
         delivered = status is not None and 200 <= status < 300
-        _log.info("delivery=%s attempt=%d status=%s %s", delivery.id, delivery.attempts, status,
-                  problem)  # fmt: skip
+        told = about(delivery=delivery.id, webhook=delivery.webhook, attempt=delivery.attempts,
+                     status=status, problem=problem)  # fmt: skip
+        _log.info("delivery", extra=told)
         with self._service.database.writing() as session:
             row = session.get(DeliveryRow, delivery.id, with_for_update=True)
             if row is None or row.attempts != delivery.attempts:

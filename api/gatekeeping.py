@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Collection
@@ -10,6 +9,7 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.file_store import too_large
+from api.json_logs import about
 from api.metrics import REQUESTS, SECONDS
 from api.problem_answers import problem_response
 from autosparse.errors import RequestError
@@ -130,12 +130,10 @@ def _count(scope: Scope, status: int, seconds: float) -> None:
 
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
-    """Who did what: one JSON document a line. No header is logged, so no key is."""
+    """Who did what. No header is logged, so no key is."""
     client = scope.get("client") or ("", 0)
-    _log.info(
-        json.dumps(
-            {"method": scope["method"], "path": scope["path"], "status": status,
-             "seconds": round(seconds, 4), "key": scope.get("state", {}).get("caller"),
-             "from": client[0]}
-        )
+    told = about(
+        method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4),
+        key=scope.get("state", {}).get("caller"), client=client[0],
     )  # fmt: skip
+    _log.info("request", extra=told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import logging
 import secrets
 import time
@@ -15,6 +14,7 @@ from typing import get_args
 from sqlalchemy import select
 
 from api.database import Database, is_id, new_id
+from api.json_logs import about
 from api.tables import KeyRow
 from autosparse.client.key_records import KeyInfo, NewKey, Scope
 from autosparse.errors import UnauthenticatedError
@@ -118,8 +118,8 @@ def list_keys(database: Database) -> tuple[KeyInfo, ...]:
 
 def write_down(done: str, key: KeyInfo, by: str) -> None:
     """Who made, rotated or revoked which key: a line of its own beside that of the request."""
-    told = {"key": key.id, "name": key.name, "scopes": key.scopes, "done": done, "by": by}
-    _audit.info(json.dumps(told))
+    told = about(key=key.id, name=key.name, scopes=key.scopes, done=done, by=by)
+    _audit.info("key", extra=told)
 
 
 def describe(row: KeyRow) -> KeyInfo:

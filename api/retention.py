@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sqlalchemy import delete, select
 
 from api.jobs import forget_job, forget_row, is_needed
+from api.json_logs import about
 from api.service import Service
 from api.tables import DeliveryRow, ForgottenRow, JobRow, PendingRow
 from autosparse.client.records import ENDED
@@ -62,7 +63,7 @@ class Retention:
                     forget_row(session, job)
                     removed.append(job.id)
         for id_ in removed:
-            _log.info("removes job=%s, which ended long ago", id_)
+            _log.info("removes what ended long ago", extra=about(job=id_))
         return len(removed)
 
     def _remove_files(self) -> None:

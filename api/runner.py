@@ -26,6 +26,7 @@ from api.file_store import FileStore
 from api.inspection import confined_environment
 from api.job_kinds import seconds_of
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
+from api.json_logs import about, log_json_lines
 from api.sandbox import end_with_parent
 from api.settings import ServerSettings
 from api.tables import JobRow
@@ -106,7 +107,7 @@ class Runner:
             job = session.get(JobRow, lease.job_id)
         if job is None:
             return
-        _log.info("begins job=%s attempt=%d", job.id, job.attempts)
+        _log.info("begins", extra=about(job=job.id, kind=job.kind, attempt=job.attempts))
         if job.concluded is None:
             state, values = self._run(lease, job, directory)
         else:
@@ -121,7 +122,7 @@ class Runner:
                 lease.end("queued", attempts=0, not_before=later, progress=_TO_BE_DELIVERED)
                 raise
         lease.end(state, **{**values, "concluded": None})
-        _log.info("ends job=%s state=%s", job.id, state)
+        _log.info("ends", extra=about(job=job.id, state=state))
 
     def _run(self, lease: JobLease, job: JobRow, directory: Path) -> tuple[str, dict[str, Any]]:
         """Let a child do the job; the state that it is in then, and what is stored with it."""
@@ -216,7 +217,6 @@ class _Watch:
         self, lease: JobLease, child: _Child, settings: ServerSettings, asked: float
     ) -> None:
         self._lease = lease
-        self._job = lease.job_id
         self._child = child
         self._lease_seconds = settings.lease_seconds
         self._beat_seconds = min(settings.lease_seconds / 4, 1.0)
@@ -247,7 +247,8 @@ class _Watch:
             try:
                 self._store(told)
             except (ConfigError, KeyError, TypeError, ValueError):
-                _log.exception("job=%s: its process says what none of ours does", self._job)
+                told_by = about(job=self._lease.job_id)
+                _log.exception("its process says what none of ours does", extra=told_by)
                 return "queued", {}
 
     def _store(self, told: dict[str, Any]) -> None:
@@ -258,7 +259,10 @@ class _Watch:
             self._progress = {"stage": told["stage"], "detail": told["detail"]}
             self._lease.event("stage", told)
         elif kind == "trial":
-            self._lease.trial(_checked(told["record"]), told["best"])
+            record = _checked(told["record"])
+            self._lease.trial(record, told["best"])
+            recipe = record["evidence"]["recipe_id"]
+            _log.info("trial", extra=about(job=self._lease.job_id, trial=recipe))
         elif kind == "known":
             for record in told["records"]:
                 self._lease.trial(_checked(record), None)
@@ -291,7 +295,7 @@ def main() -> None:
     """A process that runs jobs until it is told to stop; its settings come on standard input."""
     end_with_parent(int(sys.argv[1]))
     settings = ServerSettings.model_validate_json(sys.stdin.readline())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_json_lines()
     database = Database(settings.database_url)
     runner = Runner(settings, database, FileStore(settings.home))
     for number in (signal.SIGTERM, signal.SIGINT):

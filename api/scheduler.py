@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from api.announcements import announce
 from api.cron import Cron
 from api.jobs import cancel_row
+from api.json_logs import about
 from api.keys import SCOPES, Caller
 from api.problem_details import problem_of
 from api.run_history import note_end
@@ -99,9 +100,10 @@ class Scheduler:
             return False
         except WorkerError as error:
             # not the schedule's fault: the claim ends, and it is tried again
-            _log.warning("run=%s cannot be begun yet: %s", run.id, error.message)
+            _log.warning("cannot be begun yet: %s", error.message, extra=about(run=run.id))
             return False
-        _log.info("begins run=%s job=%s schedule=%s", run.id, job.id, schedule.id)
+        told = about(run=run.id, job=job.id, schedule=schedule.id)
+        _log.info("begins a run", extra=told)
         with self._service.database.writing() as session:
             return _note_begin(session, run.id, job.id)
 
@@ -111,7 +113,7 @@ class Scheduler:
                 raise ForbiddenError("the schedule's key was revoked", hint="make a new schedule")
 
     def _refuse(self, run: RunRow, owner: str, error: UserInputError) -> None:
-        _log.warning("run=%s is refused: %s", run.id, error.message)
+        _log.warning("is refused: %s", error.message, extra=about(run=run.id))
         problem = problem_of(error).model_dump(mode="json")
         with self._service.database.writing() as session:
             current = session.get(RunRow, run.id, with_for_update=True)

@@ -22,6 +22,7 @@ from api.deliverer import Deliverer
 from api.event_hub import EventHub
 from api.file_store import FileStore
 from api.inspection import Inspector, child_environment
+from api.json_logs import log_json_lines
 from api.keys import SCOPES, first_key, make_key, open_access
 from api.recurring import recurring
 from api.retention import Retention
@@ -76,7 +77,7 @@ def serve(
     Raises:
         ConfigError: the address cannot be listened on.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_json_lines()
     with _listening(settings) as listener, opened(settings) as service:
         key = None
         if settings.keys:

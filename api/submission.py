@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,11 +16,14 @@ from api.database import new_id
 from api.job_kinds import PREPARERS, SEARCH
 from api.job_ledger import add_event
 from api.job_request import device_of, digest_of, label_of
+from api.json_logs import about
 from api.keys import Caller
 from api.service import Service
 from api.tables import JobRow, JobUploadRow, LaneRow, TargetRow, UploadRow
 from autosparse.client.records import ENDED
 from autosparse.errors import ConfigError, ConflictError, QuotaError
+
+_log = logging.getLogger("autosparse.jobs")
 
 
 def accept_job(
@@ -56,6 +60,7 @@ def accept_job(
                 raise
             return before, False
         undo.pop_all()
+    _log.info("accepted", extra=about(job=id_, kind=kind, key=caller.id))
     return row, True
 
 

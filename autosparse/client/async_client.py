@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
@@ -160,7 +160,7 @@ class AsyncClient(_Awaited[Client]):
     artifacts = _awaited(Client.artifacts)
     fetch = _awaited(Client.fetch)
 
-    async def events(self, job_id: str, after: int = 0) -> AsyncIterator[EventInfo]:
+    async def events(self, job_id: str, after: int = 0) -> AsyncGenerator[EventInfo, None]:
         """What happens to a job, until it ends: each once, also across lost connections.
 
         Args:
