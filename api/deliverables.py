@@ -70,7 +70,9 @@ def _packed(service: Service, files: Mapping[str, Deliverable], key: str) -> Pat
             info = zipfile.ZipInfo(f"{_FOLDER}/{name}", _EARLIEST)
             with one.open() as source, packed.open(info, "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target)
-    return service.files.keep_archive(made, key, file_sha256(made))
+    place = service.files.keep_archive(made, key, file_sha256(made))
+    service.files.trim_archives(service.settings.max_archive_bytes, place)
+    return place
 
 
 def _file(path: Path, sha256: str) -> Deliverable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -62,13 +63,33 @@ class FileStore:
 
         The name ends with its digest.
         """
-        return next((self.root / "archives").glob(f"{key}-*.zip"), None)
+        found = next((self.root / "archives").glob(f"{key}-*.zip"), None)
+        if found is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(found)
+        return found
 
     def keep_archive(self, made: Path, key: str, sha256: str) -> Path:
         """Put an archive in its place; where it is then."""
         place = self.root / "archives" / f"{key}-{sha256}.zip"
         with stored_safely(self.root):
             return made.replace(place)
+
+    def trim_archives(self, most_bytes: int, last: Path) -> None:
+        """Remove those archives that nobody asked for lately, until the others fit.
+
+        Args:
+            most_bytes: of all of them together.
+            last: one that stays, whatever its size.
+        """
+        left = most_bytes - last.stat().st_size
+        for path in sorted((self.root / "archives").iterdir(), key=_modified, reverse=True):
+            # another server may have removed it just now
+            with contextlib.suppress(FileNotFoundError):
+                if path != last:
+                    left -= path.stat().st_size
+                    if left < 0:
+                        path.unlink()
 
     def pending(self, id_: str) -> Path:
         """Where an upload lies that arrives in pieces."""
@@ -132,6 +153,14 @@ class FileStore:
                 with contextlib.suppress(FileNotFoundError):
                     if path.stat().st_mtime < time.time() - _STALE_SECONDS:
                         remove(path)
+
+
+def _modified(path: Path) -> float:
+    """When a file was asked for or written last; one that is gone, never."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 async def _written(

@@ -66,6 +66,8 @@ class ServerSettings(BaseModel):
     """Jobs of one key that wait or run."""
     max_stored_bytes: Positive = 64 * _GIB
     """Uploads of one key together."""
+    max_archive_bytes: Positive = 16 * _GIB
+    """Bundles that were packed into one file for download, together: the latest stay."""
     max_time_limit: Annotated[float, Field(gt=0)] = 86400.0
     """Largest `time_limit` that a job may ask for, in seconds."""
     max_job_memory_bytes: Positive = 64 * _GIB

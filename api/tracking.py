@@ -17,6 +17,7 @@ from sqlalchemy import func, or_, select
 
 from api.deliverables import Deliverable, deliverables
 from api.job_ledger import add_event, locked
+from api.json_logs import about
 from api.mlflow_runs import MlflowRuns
 from api.recurring import recurring
 from api.service import Service
@@ -143,10 +144,8 @@ class Tracker:
             if now is None or row is None:
                 return  # the job was deleted meanwhile
             given_up = row.attempts > len(RETRY_SECONDS)
-            _log.warning(
-                "job=%s attempt=%d is not told of%s: %s", job.id, row.attempts,
-                ", and given up" if given_up else "", error.message,
-            )  # fmt: skip
+            told = about(job=job.id, attempt=row.attempts, given_up=given_up)
+            _log.warning("is not told of: %s", error.message, extra=told)
             # once, and behind the end of a job nobody listens any more
             if not row.problem and now.state not in ENDED:
                 text = "the tracking server cannot be told of this job yet, and is told later"

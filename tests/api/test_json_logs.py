@@ -65,10 +65,10 @@ def test_whatever_is_said_is_one_line(written: io.StringIO) -> None:
     log = logging.getLogger("autosparse.test")
     log.warning("two\nlines %s", "\u2028\x00", extra=about(job="job_x", path=Path("/x")))
     try:
-        raise ZeroDivisionError("what happened")
+        1 // 0  # noqa: B018
     except ZeroDivisionError:
         log.exception("a bug")
     said, bug = documents(written)
     assert said["message"] == "two\nlines \u2028\x00"
     assert (said["level"], said["job"], said["path"]) == ("warning", "job_x", "/x")
-    assert bug["trace"].endswith("ZeroDivisionError: what happened")
+    assert "ZeroDivisionError: " in bug["trace"]

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from api.inspection import Inspector
 from api.job_ledger import add_event
 from api.tables import JobRow
 from autosparse import AsyncClient, Client
@@ -22,7 +21,7 @@ from autosparse.client.keys import Keys
 from autosparse.client.schedules import Schedules
 from autosparse.client.webhooks import Webhooks
 from autosparse.errors import DataError, NotFoundError, ServiceError
-from tests.api.live_service import LIMITS, LiveService, listening, live_service, rows_file
+from tests.api.live_service import LiveService, listening, rows_file
 from tests.api.seeded import add_job
 from tests.api.test_deliveries import deliver, end
 
@@ -31,19 +30,6 @@ PARTS: list[tuple[type, type]] = [
     (Schedules, async_client.AsyncSchedules), (Webhooks, async_client.AsyncWebhooks),
 ]  # fmt: skip
 NOT_AWAITED = {"streams"}
-
-
-@pytest.fixture(scope="module")
-def inspector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspector]:
-    made = Inspector(LIMITS, tmp_path_factory.mktemp("inspector") / "log.txt", slots=1)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def live(tmp_path: Path, inspector: Inspector) -> Iterator[LiveService]:
-    with live_service(tmp_path / "home", inspector) as service:
-        yield service
 
 
 @pytest.fixture

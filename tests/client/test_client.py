@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from api.inspection import Inspector
 from autosparse import Client
 from autosparse.client.records import JobInfo
 from autosparse.client.server_events import read_events
@@ -25,21 +24,8 @@ from autosparse.errors import (
     StorageError,
     UnauthenticatedError,
 )
-from tests.api.live_service import LIMITS, LiveService, listening, live_service, rows_file
+from tests.api.live_service import LiveService, listening, rows_file
 from tests.api.test_deliveries import deliver, end
-
-
-@pytest.fixture(scope="module")
-def inspector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspector]:
-    made = Inspector(LIMITS, tmp_path_factory.mktemp("inspector") / "log.txt", slots=1)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def live(tmp_path: Path, inspector: Inspector) -> Iterator[LiveService]:
-    with live_service(tmp_path / "home", inspector) as service:
-        yield service
 
 
 @pytest.fixture
@@ -255,6 +241,15 @@ def test_a_service_cannot_write_elsewhere(
     with patient(url, []) as client, pytest.raises(BundleError, match="outside"):
         client.fetch("job_a", tmp_path / "in" / "bundle")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_key_rotates_itself(client: Client, live: LiveService) -> None:
+    mine = live.key.partition(".")[0]
+    new = client.keys.rotate(mine)
+    assert new.id == mine
+    with pytest.raises(UnauthenticatedError):
+        next(client.jobs())
+    assert live.http.get("/v1/jobs", headers={"Authorization": f"Bearer {new.key}"}).is_success
 
 
 def test_keys_are_made_listed_and_revoked(client: Client) -> None:
