@@ -7,7 +7,7 @@ import json
 import re
 import socket
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -84,20 +84,38 @@ def test_no_route_reads_more_than_a_document(shared: LiveService) -> None:
             assert answer.status_code == 413, (method, path)
 
 
+AGAIN: dict[str, Any] = {
+    "kind": "reverify", "cron": "0 3 * * *", "request": {"job": "job_x"},
+}  # fmt: skip
+PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
+    "job": ("/v1/jobs", lambda name: {"name": name}),
+    "key": ("/v1/keys", lambda name: {"name": name, "scopes": ["read"]}),
+    "stored target": ("/v1/targets", lambda name: {"name": name}),
+    "backend": ("/v1/targets", lambda name: {"name": "x", "backend": name}),
+    "artifact": (f"/v1/jobs/job_{'A' * 22}/links", lambda name: {"artifact": name}),
+    "levels": ("/v1/atlases", lambda name: {"model": "mdl_x", "levels": [name]}),
+    "schedule": ("/v1/schedules", lambda name: {**AGAIN, "name": name}),
+    "time_zone": ("/v1/schedules", lambda name: {**AGAIN, "time_zone": name}),
+    "cron": ("/v1/schedules", lambda name: {**AGAIN, "cron": name}),
+    "webhook": ("/v1/webhooks", lambda name: {"url": name}),
+    "pending": ("/v1/uploads", lambda name: {"kind": "model", "size_bytes": 1, "name": name}),
+}
+"""Where a document takes a name, and such a document."""
+
+
 def with_name(live: LiveService, field: str, name: str) -> Any:
     """Send a name in one of the places that take one."""
-    if field == "job":
-        return live.http.post("/v1/jobs", json={"name": name})
-    if field == "key":
-        return live.http.post("/v1/keys", json={"name": name, "scopes": ["read"]})
-    if field == "target":
-        return live.http.post("/v1/targets", json={"name": name})
-    if field == "backend":
-        return live.http.post("/v1/targets", json={"name": "x", "backend": name})
-    if field == "artifact":
-        return live.http.post(f"/v1/jobs/job_{'A' * 22}/links", json={"artifact": name})
-    if field in ("space", "metric", "strategy", "recover", "calibration", "model", "exclude"):
+    if field in PLACES:
+        path, document = PLACES[field]
+        answer = live.http.post(path, json=document(name))
+        if field == "pending" and answer.is_success:
+            live.http.delete(answer.headers["location"])
+        return answer
+    if field in OF_A_JOB:
         return live.http.post("/v1/jobs", json={field: name})
+    if field == "idempotency":
+        headers = [(b"Idempotency-Key", name.encode("utf-8").replace(b"\0", b""))]
+        return live.http.post("/v1/jobs", json={}, headers=headers)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         array = io.BytesIO()
@@ -106,10 +124,11 @@ def with_name(live: LiveService, field: str, name: str) -> Any:
     return live.upload("datasets", buffer.getvalue())
 
 
-FIELDS = (
-    "job", "key", "target", "backend", "artifact", "space", "metric", "strategy", "recover",
-    "calibration", "model", "exclude", "array",
+OF_A_JOB = (
+    "space", "metric", "strategy", "recover", "calibration", "model", "exclude", "keep", "device",
+    "target",
 )  # fmt: skip
+FIELDS = (*OF_A_JOB, *PLACES, "idempotency", "array")
 
 
 @pytest.mark.parametrize("field", FIELDS)

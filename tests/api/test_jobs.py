@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.inspection import Inspector
+from api.job_kinds import PREPARERS, SEARCH
 from api.job_request import MAY_CHANGE, accepted_fields
 from autosparse.pipeline import workspace
 from autosparse.pipeline.config import JobConfig
@@ -124,6 +127,30 @@ def test_the_same_idempotency_key_leads_to_the_same_job(live: LiveService, field
     other = live.http.post("/v1/jobs", json={**fields, "trials": 3}, headers=headers)
     assert other.status_code == 409
     assert len(live.http.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_two_with_one_idempotency_key_at_once_are_one_job(
+    live: LiveService, fields: Fields, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both were looked into before either was stored."""
+    prepare, both = PREPARERS[SEARCH], threading.Barrier(2)
+
+    def together(*given: Any) -> Any:
+        both.wait(60)
+        return prepare(*given)
+
+    monkeypatch.setitem(PREPARERS, SEARCH, together)
+    headers = {"Idempotency-Key": "one"}
+    with ThreadPoolExecutor(2) as pool:
+        sent = [
+            pool.submit(live.http.post, "/v1/jobs", json=fields, headers=headers) for _ in range(2)
+        ]
+        answers = [one.result() for one in sent]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert [answer.headers.get("idempotency-replayed") for answer in answers].count("true") == 1
+    assert len(live.http.get("/v1/jobs").json()["items"]) == 1
+    assert len(list((live.service.files.root / "jobs").iterdir())) == 1
 
 
 def test_cancel_resume_delete(live: LiveService, fields: Fields) -> None:
