@@ -10,6 +10,7 @@ import os
 import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -53,6 +54,8 @@ class Inspector:
         self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         self._slots = slots
         self._threads = ThreadPoolExecutor(slots + _WRITING, "looks")
+        self._started: set[_Process | None] = set()
+        self._is_closed = threading.Event()
         for _ in range(slots):
             self._free.put(None)
 
@@ -102,22 +105,40 @@ class Inspector:
             pass
 
     def close(self) -> None:
-        """End the processes; what has not begun to be looked into is not."""
+        """End the processes at once: whoever waits for one is told that it died."""
+        self._is_closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for _ in range(self._slots):
-            process = self._free.get()
+        for process in tuple(self._started):
             if process is not None:
-                process.close()
+                process.kill()
+        for _ in range(self._slots):
+            free = self._free.get()
+            if free is not None:
+                free.close()
+        for _ in range(self._slots):
+            self._free.put(None)  # whoever waits for one hears that there is none any more
+
+    def _living(self, process: _Process | None) -> _Process:
+        if self._is_closed.is_set():
+            raise WorkerError("the server ends")
+        if process is not None and process.is_alive:
+            return process
+        self._started.discard(process)
+        started = _Process(self._log)
+        self._started.add(started)
+        if self._is_closed.is_set():  # meanwhile
+            started.kill()
+        return started
 
     @contextmanager
     def _slot(self) -> Iterator[_Process]:
         process = self._free.get()
         try:
-            if process is None or not process.is_alive:
-                process = _Process(self._log)
+            process = self._living(process)
             yield process
         except WorkerError:
             if process is not None:
+                self._started.discard(process)
                 process.close()
             process = None
             raise
@@ -147,6 +168,9 @@ class _Process:
         except BrokenPipeError as error:
             raise WorkerError("the inspecting process died") from error
         return self._read(limit_seconds)
+
+    def kill(self) -> None:
+        self._child.kill()
 
     def close(self) -> None:
         self._child.kill()

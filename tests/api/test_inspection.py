@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pytest
 
 from api import inspect_process
 from api.inspection import Inspector
-from autosparse.errors import ModelError
+from autosparse.errors import ModelError, WorkerError
 from tests.api.live_service import LIMITS, LiveService, listening
 from tests.api.served import until
 
@@ -110,3 +111,22 @@ def test_where_they_cannot_leave_the_network_it_is_told(
         inspector.warm_up()
         inspector.close()
         assert ("leave the network" in caplog.text) is not left
+
+
+def test_a_server_that_ends_waits_for_no_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is under way, and others wait for it; a look may take minutes."""
+    real = subprocess.Popen
+
+    def silent(_: Any, **kwargs: Any) -> Any:
+        words = 'echo {\\"network_left\\": true}; exec sleep 600'
+        return real(["sh", "-c", words], **kwargs)
+
+    monkeypatch.setattr("api.inspection.subprocess.Popen", silent)
+    inspector = Inspector(LIMITS, tmp_path / "log.txt", slots=1)
+    with ThreadPoolExecutor(3) as pool:
+        looks = [pool.submit(inspector.inspect, "model", path="x") for _ in range(3)]
+        until(lambda: inspector._started)
+        inspector.close()
+        assert all(isinstance(look.exception(), WorkerError) for look in looks)
