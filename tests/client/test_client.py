@@ -159,7 +159,7 @@ class Moody(BaseHTTPRequestHandler):
 def moody() -> Iterator[tuple[str, type[Moody]]]:
     handler = type("Handler", (Moody,), {"script": [], "asked": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}", handler
         server.shutdown()
