@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from api.announcements import announce
@@ -157,15 +157,15 @@ def _tell_regressions(session: Session, job: JobRow) -> None:
 
 def best_record(session: Session, job: JobRow | None) -> dict[str, Any] | None:
     """The record of a job's best trial so far."""
-    if job is None or job.best_recipe is None:
-        return None
-    row = session.scalar(
-        select(TrialRow)
-        .where(TrialRow.job == job.id, TrialRow.recipe == job.best_recipe)
-        .order_by(TrialRow.number.desc())
-        .limit(1)
-    )
-    return None if row is None else row.record
+    return None if job is None else best_records(session, [job]).get(job.id)
+
+
+def best_records(session: Session, jobs: Sequence[JobRow]) -> dict[str, dict[str, Any]]:
+    """The records of jobs' best trials so far, by the job's id: one look for all of them."""
+    best = [(job.id, job.best_recipe) for job in jobs if job.best_recipe is not None]
+    chosen = select(TrialRow).where(tuple_(TrialRow.job, TrialRow.recipe).in_(best))
+    rows = session.scalars(chosen.order_by(TrialRow.number)) if best else ()
+    return {row.job: row.record for row in rows}  # measured again elsewhere, the last one counts
 
 
 def make_lane(database: Database, device: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from api.job_directory import FILE_FIELDS
 from api.job_kinds import SEARCH, job_config
-from api.job_ledger import add_event, best_record, locked, move
+from api.job_ledger import add_event, best_record, best_records, locked, move
 from api.job_request import MAY_CHANGE, check_names, label_of
 from api.keys import Caller
 from api.ownership import owned_row
@@ -191,9 +191,20 @@ def is_needed(session: Session, id_: str) -> str | None:
     return session.scalar(join.where(works_on).limit(1)) or session.scalar(schedule.limit(1))
 
 
-def describe_job(session: Session, row: JobRow, *, briefly: bool = False) -> JobInfo:
-    """A job as it is told; briefly without its manifest."""
-    record = best_record(session, row)
+def describe_job(session: Session, row: JobRow) -> JobInfo:
+    """A job as it is told."""
+    return _described(row, best_record(session, row), row.manifest)
+
+
+def describe_jobs(session: Session, rows: Sequence[JobRow]) -> tuple[JobInfo, ...]:
+    """Jobs as they are listed, without their manifests."""
+    best = best_records(session, rows)
+    return tuple(_described(row, best.get(row.id), None) for row in rows)
+
+
+def _described(
+    row: JobRow, record: Mapping[str, Any] | None, manifest: dict[str, Any] | None
+) -> JobInfo:
     cancelling = row.state == "running" and row.cancel_requested
     return JobInfo.model_validate(
         {
@@ -205,7 +216,7 @@ def describe_job(session: Session, row: JobRow, *, briefly: bool = False) -> Job
             "progress": row.progress, "verdict": row.verdict, "problem": row.problem,
             "exit_code": None if row.verdict is None else Verdict(row.verdict).exit_code,
             "best": None if record is None else trial_info(0, record),
-            "manifest": None if briefly else row.manifest,
+            "manifest": manifest,
         }
     )  # fmt: skip
 

@@ -75,8 +75,7 @@ def list_jobs(
     with service.database.reading() as session:
         mine = (JobRow.owner == caller.id) & chosen
         rows, following = page_of(session, JobRow, mine, limit, after)
-        items = tuple(jobs.describe_job(session, row, briefly=True) for row in rows)
-    return Page(items=items, next=following)
+        return Page(items=jobs.describe_jobs(session, rows), next=following)
 
 
 # before /{job_id}: a path with a verb is no id

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from api.inspection import Inspector
 from api.job_kinds import PREPARERS, SEARCH
@@ -15,6 +16,7 @@ from api.job_request import MAY_CHANGE, accepted_fields
 from autosparse.pipeline import workspace
 from autosparse.pipeline.config import JobConfig
 from tests.api.live_service import LiveService, job_fields, live_service
+from tests.api.seeded import add_job, begin, trial
 
 Fields = dict[str, Any]
 
@@ -211,6 +213,29 @@ def test_a_list_is_filtered_by_state(live: LiveService, fields: Fields) -> None:
     listed = live.http.get("/v1/jobs?state=queued").json()["items"]
     assert [job["id"] for job in listed] == [second]
     assert live.http.get("/v1/jobs?state=lost").status_code == 422
+
+
+def test_a_list_takes_as_long_for_many_as_for_one(live: LiveService) -> None:
+    """One look for the best trials of all of them; of two environments, the last one counts."""
+    looks: list[str] = []
+
+    def count(*given: Any) -> None:
+        looks.append(given[2])
+
+    event.listen(live.service.database.engine, "before_cursor_execute", count)
+    took = []
+    for number in range(1, 4):
+        lease = begin(live, add_job(live, f"job {number}"))
+        lease.trial(trial(1, 0.5, 0.01, {"fc": "dense:fp32"}), "recipe1")
+        elsewhere = trial(1, 0.1 * number, 0.01, {"fc": "dense:fp32"})
+        lease.trial({**elsewhere, "environment": "elsewhere"}, "recipe1")
+        looks.clear()
+        listed = live.http.get("/v1/jobs").json()["items"]
+        took.append(len(looks))
+    assert took == [took[0]] * 3
+    told = {job["name"]: job["best"]["latency_ratio"] for job in listed}
+    assert told == {f"job {n}": 0.1 * n for n in range(1, 4)}
+    assert all(job["manifest"] is None for job in listed)
 
 
 def test_the_document_of_the_api_describes_a_job(live: LiveService) -> None:
