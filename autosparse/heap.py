@@ -1,7 +1,8 @@
-"""Memory that was freed but not returned: the C allocator keeps it for the next request.
+"""Memory: what was freed and not returned, and what is free.
 
-Sessions, Hessians and batches come and go by the hundred megabytes here. glibc raises the size
-from which it returns memory at once whenever such a block is freed, so that the next ones stay.
+The C allocator keeps what was freed for the next request. Sessions, Hessians and batches come and
+go by the hundred megabytes here; glibc raises the size from which it returns memory at once
+whenever such a block is freed, so that the next ones stay.
 """
 
 from __future__ import annotations
@@ -9,6 +10,20 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+
+import psutil
+
+_GROUP = Path("/sys/fs/cgroup")
+# Limit, use and what the use is made of, as both versions of control groups tell them.
+_GROUPS = (
+    (_GROUP / "memory.max", _GROUP / "memory.current", _GROUP / "memory.stat"),
+    (
+        _GROUP / "memory" / "memory.limit_in_bytes",
+        _GROUP / "memory" / "memory.usage_in_bytes",
+        _GROUP / "memory" / "memory.stat",
+    ),
+)
 
 
 def return_freed_memory() -> None:
@@ -20,3 +35,31 @@ def return_freed_memory() -> None:
 def _trim() -> Callable[[], object]:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
     return (lambda: trim(0)) if trim is not None else (lambda: None)
+
+
+def free_memory() -> int:
+    """Bytes that processes may still take: of the machine, and of the container around this one."""
+    free = psutil.virtual_memory().available
+    for limit, used, cached in _GROUPS:
+        most, taken = _number(limit), _number(used)
+        if most is not None and taken is not None:
+            # what is cached of files is given up for whoever asks
+            free = min(free, most - taken + _file_cache(cached))
+    return max(free, 0)
+
+
+def _number(path: Path) -> int | None:
+    """What a file of a control group says; None where there is none, or no limit."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _file_cache(path: Path) -> int:
+    try:
+        lines = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+    except (OSError, ValueError):
+        return 0
+    found = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdecimal()}
+    return found.get("total_inactive_file", found.get("inactive_file", 0))

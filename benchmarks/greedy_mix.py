@@ -104,7 +104,7 @@ def _most_sensitive_first(
     divergence: dict[str, float] = {}
     for name, weight in weights.items():
         model = _lower(opened, {name: weight}, directory)
-        divergence[name] = job.divergence(job.answer(model, rows), dense)
+        divergence[name] = job.divergence(model, rows, dense)
     return sorted(divergence, key=lambda name: -divergence[name])
 
 

@@ -22,6 +22,7 @@ from autosparse.errors import DataError
 from autosparse.model_graph import Layer, ModelGraph
 
 Floats = npt.NDArray[np.float32]
+_ReadRows = tuple[str, Window, int]
 
 ROWS_PER_SAMPLE = 64
 # Floats gathered at once: 64 MiB, whatever the batch.
@@ -117,6 +118,26 @@ class LayerStatisticsAccumulator:
                 self._products += np.float32(share) * (rows.transpose(0, 2, 1) @ rows)
 
 
+def hessian_bytes(graph: ModelGraph, layers: Iterable[Layer]) -> int:
+    """Memory that the Hessians of some layers take, all observed in one pass.
+
+    Args:
+        graph: the model.
+        layers: those whose Hessian is asked for.
+    """
+    layers = tuple(layers)
+    keys = _read_rows(graph, layers)
+    entries = {keys[layer.name]: layer.groups * layer.reduction**2 for layer in layers}
+    return sum(entries.values()) * np.dtype(np.float32).itemsize
+
+
+def _read_rows(graph: ModelGraph, layers: Collection[Layer]) -> dict[str, _ReadRows]:
+    """Layer -> what tells its rows from those of other layers."""
+    wanted = {layer.node for layer in layers}
+    windows = {str(node.name): window_of(node) for node in graph.model.graph if node.name in wanted}
+    return {layer.name: (layer.input, windows[layer.node], layer.groups) for layer in layers}
+
+
 class StatisticsObserver:
     """Statistics of many layers of one model; layers that read the same rows share one sum.
 
@@ -138,13 +159,9 @@ class StatisticsObserver:
         seed: int = 0,
     ) -> None:
         layers = tuple(layers)
-        wanted = {layer.node for layer in layers}
-        windows = {
-            str(node.name): window_of(node) for node in graph.model.graph if node.name in wanted
-        }
-        keys = {layer.name: (layer.input, windows[layer.node], layer.groups) for layer in layers}
+        keys = _read_rows(graph, layers)
         with_hessian = {keys[name] for name in hessians}
-        shared: dict[tuple[str, Window, int], LayerStatisticsAccumulator] = {}
+        shared: dict[_ReadRows, LayerStatisticsAccumulator] = {}
         self._by_tensor: dict[str, list[LayerStatisticsAccumulator]] = {}
         self._by_layer: dict[str, LayerStatisticsAccumulator] = {}
         for layer in layers:
@@ -152,7 +169,7 @@ class StatisticsObserver:
             if key not in shared:
                 shared[key] = LayerStatisticsAccumulator(
                     layer,
-                    windows[layer.node],
+                    key[1],
                     hessian=key in with_hessian,
                     rows_per_sample=rows_per_sample,
                     seed=seed,

@@ -19,13 +19,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from autosparse.datasets.npz import Array, mapped_members
 from autosparse.errors import DataError
 from autosparse.tensor_spec import TensorSpec
 
-Array = npt.NDArray[np.generic]
 Augmentation = Literal["flip", "shift"]
 """A change of images that leaves their meaning, where the user says that it does."""
 LABELS, SCORES, PAIR_SUFFIX = "labels", "scores", "_b"
+# Values that are looked at together, so that a mapped file is not all in memory for it.
+_CHECKED_AT_ONCE = 1 << 22
 # What an archive that is damaged, encrypted, no archive, or holds objects makes its readers raise:
 # the file itself, zipfile and the decompressors behind it, and numpy's reader of headers, which
 # has Python parse them and makes a type of what it finds.
@@ -34,6 +36,49 @@ _DAMAGED = (
     NotImplementedError, RuntimeError, ValueError, SyntaxError, tokenize.TokenError, TypeError,
     OverflowError,
 )  # fmt: skip
+
+
+class ChosenRows(Mapping[str, Array]):
+    """Some rows of arrays by name, gathered whenever they are looked at: no copy is kept.
+
+    Args:
+        arrays: name -> (rows, ...).
+        chosen: numbers of the rows.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], chosen: npt.NDArray[np.int64]) -> None:
+        self._arrays = arrays
+        self.chosen = chosen
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name][self.chosen]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __reduce__(self) -> tuple[type[dict[str, Array]], tuple[dict[str, Array]]]:
+        # who gets them by pickle gets these rows, and no others
+        return dict, (dict(self),)
+
+    def at(self, places: npt.NDArray[np.int64] | slice) -> dict[str, Array]:
+        """Some of these rows, by their places among them."""
+        return {name: array[self.chosen[places]] for name, array in self._arrays.items()}
+
+
+def rows_at(arrays: Mapping[str, Array], places: npt.NDArray[np.int64] | slice) -> dict[str, Array]:
+    """Some rows of every array; no more than those are read."""
+    if isinstance(arrays, ChosenRows):
+        return arrays.at(places)
+    return {name: array[places] for name, array in arrays.items()}
+
+
+def _count(arrays: Mapping[str, Array]) -> int:
+    if isinstance(arrays, ChosenRows):
+        return len(arrays.chosen)
+    return len(next(iter(arrays.values())))
 
 
 @dataclass(frozen=True)
@@ -48,19 +93,21 @@ class Dataset:
     """Inputs of the second half of each pair, under the same names."""
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return _count(self.inputs)
 
     def rows(self, chosen: npt.NDArray[np.int64] | slice) -> Dataset:
         """The chosen rows."""
         pairs = self.pair_inputs
         return Dataset(
-            inputs={name: array[chosen] for name, array in self.inputs.items()},
+            inputs=rows_at(self.inputs, chosen),
             labels=None if self.labels is None else self.labels[chosen],
-            pair_inputs=None if pairs is None else {n: a[chosen] for n, a in pairs.items()},
+            pair_inputs=None if pairs is None else rows_at(pairs, chosen),
         )
 
     def split(self, seed: int) -> tuple[Dataset, Dataset]:
         """Two halves drawn at random: one that selects, one that gates.
+
+        Their inputs stay where they are: a half gathers the rows that it is asked for.
 
         Raises:
             DataError: fewer than two rows.
@@ -72,7 +119,15 @@ class Dataset:
                 hint="give at least two rows, better some hundreds",
             )
         first, second = halves(len(self), seed)
-        return self.rows(first), self.rows(second)
+        return self._half(first), self._half(second)
+
+    def _half(self, chosen: npt.NDArray[np.int64]) -> Dataset:
+        pairs = self.pair_inputs
+        return Dataset(
+            inputs=ChosenRows(self.inputs, chosen),
+            labels=None if self.labels is None else self.labels[chosen],
+            pair_inputs=None if pairs is None else ChosenRows(pairs, chosen),
+        )
 
 
 def halves(rows: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -87,11 +142,11 @@ def batches(inputs: Mapping[str, Array], size: int) -> Iterator[tuple[dict[str, 
     The last batch is filled up with its own last row: a model with a fixed batch takes no other
     size, and a repeated real row meets no value that the data do not hold.
     """
-    total = len(next(iter(inputs.values())))
+    total = _count(inputs)
     for start in range(0, total, size):
         real = min(size, total - start)
         chosen = np.minimum(np.arange(start, start + size), total - 1)
-        yield {name: array[chosen] for name, array in inputs.items()}, real
+        yield rows_at(inputs, chosen), real
 
 
 def load_dataset(path: Path, specs: Sequence[TensorSpec], role: str) -> Dataset:
@@ -142,8 +197,12 @@ def _read(path: Path, role: str) -> dict[str, Array]:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile):
+                mapped = mapped_members(path)
                 # a member that is no array comes as bytes
-                return {name: np.asarray(loaded[name]) for name in loaded.files}
+                return {
+                    name: mapped[name] if name in mapped else np.asarray(loaded[name])
+                    for name in loaded.files
+                }
     except FileNotFoundError as error:
         raise DataError(f"there is no {role} file {path}") from error
     except PermissionError as error:
@@ -151,8 +210,8 @@ def _read(path: Path, role: str) -> dict[str, Array]:
     except MemoryError as error:  # a damaged header may also announce more than there is
         raise DataError(
             f"the {role} file {path.name} announces arrays that do not fit into memory",
-            hint="give fewer rows, or a machine with more memory; if it should be small, save it "
-            "again",
+            hint="save it with numpy.savez, not savez_compressed: it then stays in its file. Or "
+            "give fewer rows; if it should be small, it is damaged",
         ) from error
     except _DAMAGED as error:
         raise DataError(
@@ -187,10 +246,23 @@ def _checked(arrays: Mapping[str, Array], name: str, spec: TensorSpec, role: str
             f"{spec}",
             hint="the first axis counts the rows, the others are the model's",
         )
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        rows = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    broken = _first_broken_row(array)
+    if broken is not None:
         raise DataError(
-            f"array {name!r} of the {role} file has NaN or infinite values, first in row {rows[0]}",
+            f"array {name!r} of the {role} file has NaN or infinite values, first in row {broken}",
             hint="remove those rows or repair them",
         )
     return array
+
+
+def _first_broken_row(array: Array) -> int | None:
+    """Number of the first row that is not finite, looking at some rows at a time."""
+    if not np.issubdtype(array.dtype, np.floating) or array.ndim == 0 or array.size == 0:
+        return None
+    size = max(_CHECKED_AT_ONCE * len(array) // array.size, 1)
+    for start in range(0, len(array), size):
+        part = array[start : start + size]
+        finite = np.isfinite(part.reshape(len(part), -1)).all(axis=1)
+        if not finite.all():
+            return start + int(finite.argmin())
+    return None

@@ -55,6 +55,9 @@ class Metric:
     """Whether a drop can be given in percentage points: its values lie in [0, 1], or nearly so."""
     needs_pairs: bool = False
     """Whether it compares the answers to the two halves of pairs."""
+    judges_rows_apart: bool = True
+    """Whether the score of a row depends on that row alone, so that batches can be judged one by
+    one. The user's own function is promised all rows at once."""
 
     @property
     def is_divergence(self) -> bool:
@@ -65,6 +68,11 @@ class Metric:
     def is_mean(self) -> bool:
         """Whether the value is the mean of the rows' scores."""
         return self.aggregate is mean
+
+    @property
+    def weighs_labels(self) -> bool:
+        """Whether the value is a mean over labels, of which a row may have none."""
+        return self.aggregate is mean_over_labels
 
     def value(self, outputs: Outputs, dense: Outputs, labels: Array | None) -> float:
         """The metric over all rows."""
@@ -129,7 +137,10 @@ def load_metric(spelling: str) -> Metric:
             )
         return scores
 
-    return Metric(spelling, "given by the user", False, True, score, mean)
+    return Metric(
+        spelling, "given by the user", needs_labels=False, higher_is_better=True, score=score,
+        aggregate=mean, judges_rows_apart=False,
+    )  # fmt: skip
 
 
 def metric_source(spelling: str) -> Path | None:

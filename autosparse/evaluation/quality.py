@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from autosparse.datasets import Dataset, batches
-from autosparse.errors import CandidateError, MeasurementError
-from autosparse.evaluation.backend import Array, Runner
+from autosparse.datasets import Dataset
+from autosparse.errors import CandidateError
+from autosparse.evaluation.answers import Batch, Keeper
 from autosparse.evaluation.measurement import Interval
 from autosparse.evaluation.metrics import Floats, Metric, Outputs
 from autosparse.evaluation.paired_rows import counts_rows, score_interval
+from autosparse.evaluation.scores import Array
 
 _RESAMPLES = 500
 
@@ -39,55 +40,66 @@ class Quality(BaseModel):
     """95 % interval of the drop, from rows in pairs."""
 
 
-def run_dataset(runner: Runner, data: Dataset, batch_size: int) -> Outputs:
-    """Every output of every row.
+def row_scores(
+    answers: Iterable[Batch], metrics: Sequence[Metric], data: Dataset, dense: Outputs | None = None
+) -> list[Floats]:
+    """Judge answers as they come, and keep a number for each row.
+
+    A metric of the user's own is given all answers at once: they are gathered in memory first.
+
+    Args:
+        answers: to all rows of the data.
+        metrics: by which they are judged; two that score alike are asked once.
+        data: the rows.
+        dense: the dense model's answers to them; None where these are.
+
+    Returns:
+        (rows,) by each metric.
 
     Raises:
-        MeasurementError: the runtime fails on a row, or an output has no row axis.
+        DataError: the labels do not fit a metric.
     """
-    return Outputs(
-        values=_run_inputs(runner, data.inputs, batch_size),
-        pair_values=None
-        if data.pair_inputs is None
-        else _run_inputs(runner, data.pair_inputs, batch_size),
-    )
+    apart = {m.score: np.empty(len(data)) for m in metrics if m.judges_rows_apart}
+    together = [m.score for m in metrics if not m.judges_rows_apart]
+    keeper = Keeper(len(data)) if together else None
+    for rows, outputs in answers if keeper is None else keeper.passing(answers):
+        theirs = outputs if dense is None else dense.rows(rows)
+        labels = None if data.labels is None else data.labels[rows]
+        for score, found in apart.items():
+            found[rows] = score(outputs, theirs, labels)
+    scores = dict(apart)
+    if keeper is not None:
+        whole = keeper.kept.opened()
+        scores.update({score: score(whole, dense or whole, data.labels) for score in together})
+    return [scores[metric.score] for metric in metrics]
 
 
-def _run_inputs(runner: Runner, inputs: Mapping[str, Array], batch_size: int) -> dict[str, Array]:
-    collected: dict[str, list[Array]] = {}
-    for batch, real in batches(inputs, batch_size):
-        for name, values in runner.run(batch).items():
-            if values.ndim == 0 or values.shape[0] != batch_size:
-                raise MeasurementError(
-                    f"output {name!r} has the shape {values.shape} for {batch_size} rows: its "
-                    "first axis does not count rows"
-                )
-            collected.setdefault(name, []).append(values[:real])
-    return {name: np.concatenate(parts) for name, parts in collected.items()}
-
-
-def compare_quality(metric: Metric, candidate: Outputs, dense: Outputs, data: Dataset) -> Quality:
-    """Judge a candidate's outputs against the dense model's on the same rows.
+def compare_quality(metric: Metric, mine: Floats, theirs: Floats, labels: Array | None) -> Quality:
+    """Judge a candidate's scores against the dense model's on the same rows.
 
     The interval of the drop is from resampling rows in pairs. Of a metric that is a share of rows
     it is no narrower than the score interval: drawing rows again tells nothing of those that were
     not seen.
 
+    Args:
+        metric: what gave the scores.
+        mine: (rows,) the candidate's.
+        theirs: (rows,) the dense model's; the very same array where the candidate is that.
+        labels: of the rows.
+
     Raises:
         CandidateError: the candidate's outputs cannot be judged: they are NaN or infinite.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
-    theirs = metric.score(dense, dense, data.labels)
-    mine = metric.score(candidate, dense, data.labels)
     broken = np.count_nonzero(~np.isfinite(mine))
     if broken:
         raise CandidateError(f"{metric.name} is NaN or infinite for {broken} of {len(mine)} rows")
-    base_value = metric.aggregate(theirs, data.labels)
-    value = metric.aggregate(mine, data.labels)
-    drops = _resampled_drops(metric, theirs, mine, data)
+    base_value = metric.aggregate(theirs, labels)
+    value = metric.aggregate(mine, labels)
+    drops = _resampled_drops(metric, theirs, mine, labels)
     low, high = (float(end) for end in np.percentile(sign * drops, [2.5, 97.5]))
     # the dense model beside itself loses nothing; of any other, few rows tell little
-    if candidate is not dense and counts_rows(metric, theirs, mine):
+    if mine is not theirs and counts_rows(metric, theirs, mine):
         lost = sign * (theirs - mine)
         won = float(np.maximum(-lost, 0.0).sum())
         ends = score_interval(float(np.maximum(lost, 0.0).sum()), won, len(mine))
@@ -102,7 +114,7 @@ def compare_quality(metric: Metric, candidate: Outputs, dense: Outputs, data: Da
     )
 
 
-def _resampled_drops(metric: Metric, theirs: Floats, mine: Floats, data: Dataset) -> Floats:
+def _resampled_drops(metric: Metric, theirs: Floats, mine: Floats, labels: Array | None) -> Floats:
     """(resamples,): the dense model's value less the candidate's, rows drawn in pairs."""
     rng = np.random.default_rng(0)
     drops = np.empty(_RESAMPLES)
@@ -112,6 +124,6 @@ def _resampled_drops(metric: Metric, theirs: Floats, mine: Floats, data: Dataset
         if metric.is_mean:
             drops[index] = lost[rows].mean()
             continue
-        labels = None if data.labels is None else data.labels[rows]
-        drops[index] = metric.aggregate(theirs[rows], labels) - metric.aggregate(mine[rows], labels)
+        drawn = None if labels is None else labels[rows]
+        drops[index] = metric.aggregate(theirs[rows], drawn) - metric.aggregate(mine[rows], drawn)
     return drops

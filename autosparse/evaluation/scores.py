@@ -36,6 +36,22 @@ class Outputs:
         """The first output as (rows, -1) float64."""
         return _as_matrix(next(iter(self.values.values())))
 
+    def rows(self, chosen: slice) -> Outputs:
+        """The answers to some rows."""
+        pairs = self.pair_values
+        return Outputs(
+            {name: values[chosen] for name, values in self.values.items()},
+            None if pairs is None else {name: values[chosen] for name, values in pairs.items()},
+        )
+
+    def opened(self) -> Outputs:
+        """Themselves: see `autosparse.evaluation.answers.Answers`."""
+        return self
+
+    def loaded(self) -> Outputs:
+        """Themselves: they are in memory."""
+        return self
+
 
 def mean(scores: Floats, labels: Array | None) -> float:
     """Mean over rows."""
@@ -52,6 +68,16 @@ def mean_over_labels(scores: Floats, labels: Array | None) -> float:
     counted = np.asarray(labels).reshape(len(scores), -1) != IGNORED_LABEL
     weights = counted.sum(axis=1)
     return float((scores * weights).sum() / max(int(weights.sum()), 1))
+
+
+def check_some_count(labels: Array) -> None:
+    """Make sure that a mean over labels is one of any.
+
+    Raises:
+        DataError: every label says that there is none.
+    """
+    if not (labels != IGNORED_LABEL).any():
+        raise DataError(f"every label is {IGNORED_LABEL}, which means that there is none")
 
 
 def rank_correlation(scores: Floats, labels: Array | None) -> float:
@@ -155,8 +181,6 @@ def _sequences(logits: Array, labels: Array | None) -> tuple[Array, npt.NDArray[
             hint="give the class that each position should answer (of a language model, the next "
             f"token), and {IGNORED_LABEL} where there is none",
         )
-    if not (labels != IGNORED_LABEL).any():
-        raise DataError(f"every label is {IGNORED_LABEL}, which means that there is none")
     return logits, labels.astype(np.int64)
 
 
@@ -249,4 +273,5 @@ def _distance(
         for mine, theirs in halves
         for name, reference in theirs.items()
     ]
-    return np.asarray(np.mean(found, axis=0))
+    # one after the other: NumPy adds up the outputs of a single row in another order than of many
+    return np.asarray(sum(found[1:], start=found[0]) / len(found))

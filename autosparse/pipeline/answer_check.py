@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from autosparse.datasets import Dataset, halves
 from autosparse.errors import DataError
-from autosparse.evaluation.metrics import Metric, Outputs, default_metric
+from autosparse.evaluation.answers import Answers, Batch, Keeper, in_batches
+from autosparse.evaluation.metrics import Floats, Metric
+from autosparse.evaluation.quality import row_scores
 from autosparse.pipeline.job import Job
 
 
-def check_answers(job: Job, selecting: Outputs) -> None:
+def check_answers(job: Job, selecting: Answers) -> None:
     """Make sure that the dense model has an answer to every row that will ever be judged.
 
     Args:
@@ -24,32 +26,42 @@ def check_answers(job: Job, selecting: Outputs) -> None:
         DataError: a row of the validation or the test file has none.
         MeasurementError: the runtime fails on a row.
     """
-    rows = len(job.selecting) + len(job.gating)
-    first, second = halves(rows, job.config.seed)
-    _check(job, job.selecting, selecting, "validation", first)
-    _check(job, job.gating, job.answer(job.original, job.gating), "validation", second)
+    first, second = halves(len(job.selecting) + len(job.gating), job.config.seed)
+    known = in_batches(selecting.opened(), len(job.selecting), job.evaluation_batch)
+    _check(job, job.selecting, known, "validation", first)
+    answers = job.workshop.answers
+    _check(job, job.gating, answers(job.original, job.gating), "validation", second)
     if job.test is not None:
         numbers = np.arange(len(job.test))
-        _check(job, job.test, job.answer(job.original, job.test), "test", numbers)
+        _check(job, job.test, answers(job.original, job.test), "test", numbers)
 
 
 def _check(
-    job: Job, data: Dataset, outputs: Outputs, role: str, numbers: npt.NDArray[np.int64]
+    job: Job, data: Dataset, answers: Iterable[Batch], role: str, numbers: npt.NDArray[np.int64]
 ) -> None:
-    for metric in _metrics(job):
-        scores = metric.score(outputs, outputs, data.labels)
-        broken = numbers[~np.isfinite(scores)]
-        if broken.size:
-            others = f" and {broken.size - 1} more" if broken.size > 1 else ""
-            raise DataError(
-                f"the model as it came gives no answer that {metric.name} can judge, but NaN or "
-                f"infinite values, to row {broken.min()} of the {role} file{others}",
-                hint="leave those rows out, or mend the model: nothing can be held against them",
-            )
+    """By what candidates are judged by: divergence at first, then the job's metric."""
+    metric, divergence = job.metric, job.workshop.divergence_metric
+    if metric.judges_rows_apart:
+        found = row_scores(answers, (divergence, metric), data)
+        _refuse_broken(divergence, found[0], role, numbers)
+        _refuse_broken(metric, found[1], role, numbers)
+        return
+    # the user's function is not asked about answers that are none
+    keeper = Keeper(len(data))
+    (scores,) = row_scores(keeper.passing(answers), (divergence,), data)
+    _refuse_broken(divergence, scores, role, numbers)
+    whole = keeper.kept.opened()
+    _refuse_broken(metric, metric.score(whole, whole, data.labels), role, numbers)
 
 
-def _metrics(job: Job) -> Iterator[Metric]:
-    """What candidates are judged by: divergence at first, then the job's metric."""
-    names = tuple(spec.name for spec in job.graph.outputs)
-    yield default_metric(names, labelled=False)
-    yield job.metric
+def _refuse_broken(
+    metric: Metric, scores: Floats, role: str, numbers: npt.NDArray[np.int64]
+) -> None:
+    broken = numbers[~np.isfinite(scores)]
+    if broken.size:
+        others = f" and {broken.size - 1} more" if broken.size > 1 else ""
+        raise DataError(
+            f"the model as it came gives no answer that {metric.name} can judge, but NaN or "
+            f"infinite values, to row {broken.min()} of the {role} file{others}",
+            hint="leave those rows out, or mend the model: nothing can be held against them",
+        )

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from autosparse.errors import ConfigError, DisturbedError, MeasurementError, ModelError
 from autosparse.evaluation import Comparison, Contract, Environment, Measurement
+from autosparse.evaluation.answers import Reference
 from autosparse.evaluation.artifact_files import given_bytes
-from autosparse.evaluation.metrics import Outputs
 from autosparse.evaluation.noise import NoiseFloor
 from autosparse.journal import Journal
 from autosparse.pipeline.answer_check import check_answers
+from autosparse.pipeline.first_answers import check_first_answers
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
@@ -24,8 +25,8 @@ class Baseline:
     """What every candidate is held against."""
 
     measurement: Measurement
-    outputs: Outputs
-    """Answers on the rows that select."""
+    reference: Reference
+    """The dense model on the rows that select."""
     contract: Contract
     environment: Environment
     noise: NoiseFloor
@@ -39,18 +40,20 @@ def measure_baseline(job: Job) -> Baseline:
 
     Raises:
         ModelError: the runtime cannot open or run the model.
-        DataError: the model has no answer to some row.
+        DataError: the model has no answer to some row, or the labels or the memory do not fit.
         DisturbedError: the machine is too noisy to time anything.
         ConfigError: memory is limited, and cannot be measured there.
     """
     environment = job.engines.lane.environment()
     known = _known(job, environment)
     try:
+        if known is None:
+            check_first_answers(job)
         measurement = known or _timed(job)
         noise = _noise_floor(job, environment)
-        outputs = job.answer(job.original, job.selecting)
+        answers = job.kept(job.original, job.selecting, "selecting")
         if known is None:
-            check_answers(job, outputs)
+            check_answers(job, answers)
     except DisturbedError:
         raise
     except MeasurementError as error:
@@ -59,20 +62,20 @@ def measure_baseline(job: Job) -> Baseline:
             hint="check that it runs in ONNX Runtime with the inputs of the calibration file",
         ) from error
     _check_memory(job, measurement)
-    value = job.metric.value(outputs, outputs, job.selecting.labels)
+    reference = job.reference(job.selecting, answers)
     contract = Contract(
         budget=job.config.latency_budget,
         percentile=job.config.percentile,
         max_drop=job.config.max_drop,
         strict=job.config.strict,
         baseline_seconds=measurement.percentile_seconds(job.config.percentile),
-        baseline_quality=value,
+        baseline_quality=job.metric.aggregate(reference.scores, job.selecting.labels),
         max_size=job.config.max_size,
         max_memory=job.config.max_memory,
         baseline_size_bytes=given_bytes(job.original),
         baseline_peak_memory_bytes=measurement.peak_memory_bytes,
     )
-    return Baseline(measurement, outputs, contract, environment, noise)
+    return Baseline(measurement, reference, contract, environment, noise)
 
 
 def _timed(job: Job) -> Measurement:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
-from autosparse.evaluation.metrics import Outputs
+from autosparse.evaluation.answers import Answers
 from autosparse.journal import Journal
 from autosparse.levels import BASELINE, Knobs, Recipe
 from autosparse.levels.table import LevelTable
@@ -31,7 +31,7 @@ class Bench:
     """What is done to a recipe's weights before they are lowered, where it helps."""
     few: Dataset
     """The rows of the sampling rung."""
-    few_outputs: Outputs
+    few_outputs: Answers
     """The dense model's answers on them."""
     raw: Journal[MeasuredTrial]
     """Raw samples of every trial, and of what was timed for other purposes."""
@@ -50,7 +50,7 @@ class Bench:
         job = self.job
         return ScoringKit(
             job.workshop, self.table.files, self.ranges, self.correction, self.few,
-            self.few_outputs, job.selecting, self.baseline.outputs, job.metric,
+            self.few_outputs, job.selecting, self.baseline.reference, job.metric,
         )  # fmt: skip
 
     @property

@@ -9,8 +9,8 @@ from autosparse.calibration import ActivationRanges, LayerStatistics
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
 from autosparse.evaluation import LoweredModel
+from autosparse.evaluation.answers import Answers
 from autosparse.evaluation.artifact_files import library_bytes, lowered_bytes
-from autosparse.evaluation.metrics import Outputs
 from autosparse.levels import Knobs, Level
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
@@ -26,7 +26,7 @@ class BuildingKit:
     workshop: Workshop
     ranges: ActivationRanges
     few: Dataset
-    few_outputs: Outputs
+    few_outputs: Answers
     knobs: Knobs
 
     @property
@@ -39,8 +39,8 @@ class BuildingKit:
         return replace(self, workshop=self.workshop.at(files))
 
     def loaded(self) -> BuildingKit:
-        """Nothing of it lies in files."""
-        return self
+        """See `Kit.loaded`."""
+        return replace(self, few_outputs=self.few_outputs.loaded())
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,5 @@ class AloneAtLevel:
         """Lower, run, compare."""
         levels, weights = {self.layer: self.level}, {self.layer: self.weight}
         model = lower_layers(kit.workshop, levels, weights, kit.ranges, kit.knobs)
-        answers = kit.workshop.answer(model, kit.few)
-        return Alone(kit.workshop.divergence(answers, kit.few_outputs), FileSizes.of(model))
+        divergence = kit.workshop.divergence(model, kit.few, kit.few_outputs.opened())
+        return Alone(divergence, FileSizes.of(model))

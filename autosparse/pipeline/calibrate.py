@@ -11,10 +11,12 @@ import numpy as np
 
 from autosparse.calibration import LayerStatistics, RangeObserver, StatisticsObserver
 from autosparse.calibration.gradients import GRADIENT_ROWS, GradientObserver
+from autosparse.calibration.layer_statistics import hessian_bytes
 from autosparse.datasets import Dataset, batches
-from autosparse.errors import CandidateError, ModelError
+from autosparse.errors import CandidateError, ConfigError, ModelError
 from autosparse.evaluation import Runner
-from autosparse.heap import return_freed_memory
+from autosparse.evaluation.budget import byte_words
+from autosparse.heap import free_memory, return_freed_memory
 from autosparse.methods import METHODS
 from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.layer_choices import Choice
@@ -105,6 +107,7 @@ def _observe(job: Job, choices: Sequence[Choice]) -> _Observed:
     needs = _needs(choices)
     layers = [layer for layer in job.graph.layers if layer.name in needs]
     hessians = tuple(name for name, statistics in needs.items() if "hessian" in statistics)
+    _check_room(job, choices, hessians)
     found = _Observed(
         RangeObserver(_FINEST), StatisticsObserver(job.graph, layers, hessians=hessians)
     )
@@ -124,6 +127,25 @@ def _observe(job: Job, choices: Sequence[Choice]) -> _Observed:
     del runner
     return_freed_memory()
     return _with_gradients(job, found, needs)
+
+
+def _check_room(job: Job, choices: Sequence[Choice], hessians: Collection[str]) -> None:
+    """Hold the memory that all Hessians take together against what is free.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    layers = [layer for layer in job.graph.layers if layer.name in hessians]
+    taken, free = hessian_bytes(job.graph, layers), free_memory()
+    if taken > free:
+        methods = " and ".join(sorted({str(c.level.method) for c in choices if _reads_hessian(c)}))
+        raise ConfigError(
+            f"{methods} need a Hessian of every layer's inputs: for "
+            f"{len(layers)} layers they take {byte_words(taken, ' ')}, and {byte_words(free, ' ')} "
+            "of memory are free",
+            hint="leave the largest layers out with --exclude, or take a --space whose methods "
+            "need none, such as magnitude and wanda",
+        )
 
 
 def _with_gradients(job: Job, found: _Observed, needs: Mapping[str, Collection[str]]) -> _Observed:
@@ -155,6 +177,11 @@ def _rows_at_once(job: Job, runner: Runner, data: Dataset) -> int:
     one, _ = next(batches(data.inputs, 1))
     row_bytes = sum(values.nbytes for values in runner.run(one).values())
     return min(max(_OBSERVED_BYTES // max(row_bytes, 1), 1), job.evaluation_batch)
+
+
+def _reads_hessian(choice: Choice) -> bool:
+    method = choice.level.method
+    return choice.runs and method is not None and "hessian" in METHODS.load(method).needs
 
 
 def _needs(choices: Sequence[Choice]) -> dict[str, set[str]]:

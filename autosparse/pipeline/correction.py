@@ -18,7 +18,7 @@ from torch import Tensor
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError, ModelError
-from autosparse.evaluation.metrics import Outputs
+from autosparse.evaluation.answers import Answers
 from autosparse.heap import return_freed_memory
 from autosparse.journal import Journal
 from autosparse.levels import Knobs, Level
@@ -84,7 +84,7 @@ class CorrectionTest:
     table: LevelTable
     ranges: ActivationRanges
     few: Dataset
-    few_outputs: Outputs
+    few_outputs: Answers
     knobs: Knobs = field(default_factory=Knobs)
 
     def decide(self, path: Path) -> Correction | None:
@@ -141,7 +141,7 @@ class CorrectionTest:
         self, levels: Mapping[str, Level], weights: Mapping[str, CompressedWeight]
     ) -> float:
         model = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
-        return self.job.divergence(self.job.answer(model, self.few), self.few_outputs)
+        return self.job.divergence(model, self.few, self.few_outputs.opened())
 
 
 def _prepare(job: Job) -> StatisticsCorrection | None:

@@ -94,7 +94,7 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         comparison=comparison,
         environment=environment,
         guard_rails=guard_rails(
-            verified.outputs, verified.dense_outputs, job.gating,
+            verified.answers, job.gating,
             halves(len(job.selecting) + len(job.gating), job.config.seed)[1],
         ),
         predictor=answer.predictor,

@@ -8,7 +8,7 @@ methods and its training make up for, and deserves a closer look.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery.distillation import relative_error
 
 _SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_ENOUGH_BYTES = 256 << 20
 
 
 def essential_sparsity(graph: ModelGraph, rows: Dataset, rows_at_once: int) -> float:
@@ -36,7 +37,7 @@ def essential_sparsity(graph: ModelGraph, rows: Dataset, rows_at_once: int) -> f
     """
     errors = []
     module = GraphModule.from_graph(graph)
-    dense = _answers(module, rows, rows_at_once)
+    dense = _of_bounded_size(_answers(module, rows, rows_at_once))
     for sparsity in _SPARSITIES:
         for layer in graph.layers:
             weight = torch.tensor(layer.to_matrix(graph.weight(layer)))
@@ -44,7 +45,7 @@ def essential_sparsity(graph: ModelGraph, rows: Dataset, rows_at_once: int) -> f
             module.set_layer_weight(layer.name, torch.tensor(layer.from_matrix(kept.numpy())))
         found = _answers(module, rows, rows_at_once)
         errors.append(float(torch.stack([
-            relative_error(mine, theirs) for mine, theirs in zip(found, dense, strict=True)
+            relative_error(mine, theirs) for theirs, mine in zip(dense, found, strict=False)
         ]).mean()))  # fmt: skip
     return knee(_SPARSITIES, errors)
 
@@ -67,12 +68,21 @@ def knee(sparsities: Sequence[float], errors: Sequence[float]) -> float:
     return float(sparsities[best]) if below[best] > 0 else 0.0
 
 
-def _answers(module: GraphModule, rows: Dataset, rows_at_once: int) -> list[torch.Tensor]:
+def _answers(module: GraphModule, rows: Dataset, rows_at_once: int) -> Iterator[torch.Tensor]:
     """Every output that has numbers, batch after batch."""
-    with torch.no_grad():
-        return [
-            values
-            for batch, _ in batches(rows.inputs, rows_at_once)
-            for values in module({n: torch.tensor(a) for n, a in batch.items()}).values()
-            if values.is_floating_point()
-        ]
+    for batch, _ in batches(rows.inputs, rows_at_once):
+        with torch.no_grad():
+            answers = module({name: torch.tensor(array) for name, array in batch.items()})
+        yield from (values for values in answers.values() if values.is_floating_point())
+
+
+def _of_bounded_size(answers: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """The first ones: a language model's answers to all rows may have no room."""
+    kept: list[torch.Tensor] = []
+    size = 0
+    for values in answers:
+        kept.append(values)
+        size += values.nbytes
+        if size >= _ENOUGH_BYTES:
+            break
+    return kept

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from autosparse.artifacts.report_data import ChangedRow, ClassAccuracy, Confidence, GuardRails
 from autosparse.datasets import Dataset
+from autosparse.evaluation.answers import Answers
 from autosparse.evaluation.confidence import (
     best_temperature,
     calibration_error,
@@ -19,19 +22,35 @@ from autosparse.evaluation.scores import Array
 _MOST_CHANGED = 50
 
 
+@dataclass(frozen=True)
+class BothAnswers:
+    """Both models' answers to the same rows."""
+
+    delivered: Answers
+    dense: Answers
+
+
+def tells_classes(data: Dataset) -> bool:
+    """Whether rows have a class, which rails are about."""
+    labels = data.labels if data.pair_inputs is None else None
+    return labels is not None and labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+
+
 def guard_rails(
-    delivered: Outputs, dense: Outputs, data: Dataset, numbers: npt.NDArray[np.int64]
+    answers: BothAnswers | None, data: Dataset, numbers: npt.NDArray[np.int64]
 ) -> GuardRails | None:
     """Compare the two models' highest outputs row by row; None where rows have no class.
 
     Args:
-        delivered: its answers.
-        dense: the dense model's.
+        answers: to the rows; None where they were not kept.
         data: the rows.
         numbers: (rows,): which row of the user's file each is.
     """
-    labels = data.labels if data.pair_inputs is None else None
-    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if answers is None or data.labels is None or not tells_classes(data):
+        return None
+    labels = data.labels
+    delivered, dense = answers.delivered.opened(), answers.dense.opened()
+    if not _is_one_choice(dense):
         return None
     mine, theirs = delivered.first.argmax(axis=1), dense.first.argmax(axis=1)
     right, was_right = mine == labels, theirs == labels
@@ -55,6 +74,12 @@ def guard_rails(
         changed_rows=int((mine != theirs).sum()),
         changed=_changed(delivered, dense, labels, numbers),
     )
+
+
+def _is_one_choice(outputs: Outputs) -> bool:
+    """Whether the first output is one number for each class; else the highest of it is no class."""
+    shape: tuple[int, ...] = next(iter(outputs.values.values())).shape
+    return sum(size > 1 for size in shape[1:]) <= 1
 
 
 def _confidence(delivered: Outputs, dense: Outputs, labels: Array) -> Confidence | None:

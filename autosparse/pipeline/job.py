@@ -14,6 +14,7 @@ from autosparse.artifacts.bundle import file_sha256
 from autosparse.datasets import Dataset, load_dataset
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Backend, LoweredModel, MeasurementLane, Target
+from autosparse.evaluation.answers import Answers, Keeper, Reference, gathered, in_batches
 from autosparse.evaluation.backend import Array
 from autosparse.evaluation.metrics import (
     Metric,
@@ -22,6 +23,7 @@ from autosparse.evaluation.metrics import (
     load_metric,
     metric_source,
 )
+from autosparse.evaluation.quality import row_scores
 from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.cost import layer_costs
@@ -154,13 +156,37 @@ class Job:
         """Where the weights of recovered recipes lie."""
         return self.workspace.recovered
 
-    def divergence(self, outputs: Outputs, dense: Outputs) -> float:
-        """How far outputs are from the dense model's; needs no labels."""
-        return self.workshop.divergence(outputs, dense)
+    def divergence(self, model: LoweredModel, data: Dataset, dense: Outputs) -> float:
+        """How far a file's answers are from the dense model's; needs no labels."""
+        return self.workshop.divergence(model, data, dense)
 
     def answer(self, model: LoweredModel, data: Dataset) -> Outputs:
-        """Run a file over data, on every core this process may use."""
-        return self.workshop.answer(model, data)
+        """A file's answers to all rows, in memory."""
+        return gathered(self.workshop.answers(model, data), len(data))
+
+    def kept(self, model: LoweredModel, data: Dataset, name: str) -> Answers:
+        """A file's answers to all rows, where they have room.
+
+        Args:
+            model: the file.
+            data: the rows.
+            name: scratch directory of what does not fit into memory; the last one there is gone.
+        """
+        keeper = Keeper(len(data), self.scratch(name))
+        for _ in keeper.passing(self.workshop.answers(model, data)):
+            pass
+        return keeper.kept
+
+    def reference(self, data: Dataset, answers: Answers) -> Reference:
+        """The dense model on some rows.
+
+        Args:
+            data: the rows.
+            answers: its answers to them, as `kept` has them.
+        """
+        known = in_batches(answers.opened(), len(data), self.evaluation_batch)
+        (scores,) = row_scores(known, (self.metric,), data)
+        return Reference(answers, scores)
 
 
 def prepare_job(
@@ -186,10 +212,11 @@ def prepare_job(
     validation = load_dataset(config.validation, graph.inputs, "validation")
     test = None if config.test is None else load_dataset(config.test, graph.inputs, "test")
     metric = _metric(config, graph, validation)
-    for role, judged in (("validation", validation), ("test", test)):
-        if judged is not None:
-            check_labels(metric, graph.outputs[0], judged, role)
     selecting, gating = validation.split(config.seed)
+    judged = (("validation", selecting), ("validation", gating), ("test", test))
+    for role, data in judged:
+        if data is not None:
+            check_labels(metric, graph.outputs[0], data, role)
     given = {"calibration": config.calibration, "validation": config.validation}
     own = {
         "target": config.target_file, "search space": own_space(config.space),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from autosparse.datasets import Dataset
 from autosparse.errors import DataError
 from autosparse.evaluation.metrics import BUILT_IN, Metric, Outputs
-from autosparse.evaluation.scores import IGNORED_LABEL
+from autosparse.evaluation.scores import IGNORED_LABEL, check_some_count
 from autosparse.tensor_spec import TensorSpec
 
 
@@ -17,8 +17,8 @@ def check_labels(metric: Metric, output: TensorSpec, data: Dataset, role: str) -
 
     Beyond asking whether there are labels, an answer of zeros is judged on the rows with the
     smallest and the largest one: what the metric refuses there, it would refuse after the baseline
-    was timed. That is left out where the model does not tell the shape of its output, and for the
-    user's own code.
+    was timed. Where the model does not tell the shape of its output, its first answers are asked
+    instead (`autosparse.pipeline.first_answers`).
 
     Args:
         metric: the job's metric.
@@ -41,15 +41,27 @@ def check_labels(metric: Metric, output: TensorSpec, data: Dataset, role: str) -
             f"the metric {metric.name} needs labels, and the {role} file has none",
             hint="save them as labels=..., or leave --metric away to judge by divergence",
         )
-    fixed = [dim for dim in output.shape[1:] if isinstance(dim, int)]
-    told = len(output.shape) > 0 and len(fixed) == len(output.shape) - 1
-    if metric.name in BUILT_IN and told and not metric.needs_pairs:
-        extremes = _extreme_rows(data.labels)
+    if metric.weighs_labels:
+        check_some_count(data.labels)
+    if tells_its_shape(metric, output):
+        extremes = extreme_rows(data.labels)
+        fixed = [dim for dim in output.shape[1:] if isinstance(dim, int)]
         answer = {output.name: np.zeros((len(extremes), *fixed), np.float32)}
         metric.score(Outputs(answer), Outputs(answer), data.labels[extremes])
 
 
-def _extreme_rows(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+def tells_its_shape(metric: Metric, output: TensorSpec) -> bool:
+    """Whether an answer for a metric to judge can be made up: of one half, by code of ours.
+
+    Args:
+        metric: the job's metric.
+        output: the model's first output.
+    """
+    free = any(not isinstance(dim, int) for dim in output.shape[1:])
+    return metric.name in BUILT_IN and not metric.needs_pairs and bool(output.shape) and not free
+
+
+def extreme_rows(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     """The rows that hold the smallest and the largest label, those that do not count left aside."""
     if labels.dtype.kind not in "iuf":
         return np.array([0])

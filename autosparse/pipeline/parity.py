@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from autosparse.errors import MeasurementError
+from autosparse.evaluation.answers import run_dataset
 from autosparse.evaluation.backend import Array
-from autosparse.evaluation.quality import run_dataset
 from autosparse.model_graph import ModelGraph
 from autosparse.model_graph.agreement import TOLERANCE, relative_error
 from autosparse.model_graph.torch_executor import GraphModule, unsupported_operators

@@ -9,8 +9,9 @@ from pathlib import Path
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
 from autosparse.evaluation import LoweredModel, Quality
+from autosparse.evaluation.answers import Answers, Reference
 from autosparse.evaluation.artifact_files import lowered_bytes
-from autosparse.evaluation.metrics import Metric, Outputs
+from autosparse.evaluation.metrics import Metric
 from autosparse.evaluation.quality import compare_quality
 from autosparse.evaluation.told_apart import parts_of
 from autosparse.levels import Recipe
@@ -29,11 +30,11 @@ class ScoringKit:
     correction: Corrector | None
     few: Dataset
     """The rows of the sampling rung."""
-    few_outputs: Outputs
+    few_outputs: Answers
     """The dense model's answers on them."""
     selecting: Dataset
-    dense_outputs: Outputs
-    """The dense model's answers on the rows that select."""
+    reference: Reference
+    """The dense model on the rows that select."""
     metric: Metric
 
     @property
@@ -47,7 +48,11 @@ class ScoringKit:
 
     def loaded(self) -> ScoringKit:
         """See `Kit.loaded`."""
-        return replace(self, weights=self.weights.loaded())
+        answers = self.reference.answers.loaded()
+        return replace(
+            self, weights=self.weights.loaded(), few_outputs=self.few_outputs.loaded(),
+            reference=replace(self.reference, answers=answers),
+        )  # fmt: skip
 
     def lower(self, recipe: Recipe, name: str) -> LoweredModel:
         """The recipe's files, as they would be delivered."""
@@ -78,10 +83,11 @@ class FewRows:
         """
         try:
             model = kit.lower(self.recipe, "sampled")
-            answers, size = kit.workshop.answer(model, kit.few), lowered_bytes(model)
+            size = lowered_bytes(model)
+            divergence = kit.workshop.divergence(model, kit.few, kit.few_outputs.opened())
         finally:
             shutil.rmtree(kit.workshop.files / "sampled", ignore_errors=True)
-        return Sampled(kit.workshop.divergence(answers, kit.few_outputs), size)
+        return Sampled(divergence, size)
 
 
 @dataclass(frozen=True)
@@ -113,11 +119,13 @@ class AllRows:
         own = kit if self.keep_in is None else kit.at(self.keep_in)
         try:
             model = own.lower(self.recipe, self.recipe.id)
-            answers = own.workshop.answer(model, own.selecting)
-            quality = compare_quality(own.metric, answers, own.dense_outputs, own.selecting)
+            dense = own.reference.answers.opened()
+            metrics = (own.metric, own.workshop.divergence_metric)
+            mine, rows = own.workshop.scores(model, own.selecting, metrics, dense)
         finally:
             if self.keep_in is None:
                 shutil.rmtree(own.workshop.files / self.recipe.id, ignore_errors=True)
-        rows = own.workshop.divergences(answers, own.dense_outputs)
+        labels = own.selecting.labels
+        quality = compare_quality(own.metric, mine, own.reference.scores, labels)
         kept = None if self.keep_in is None else model
         return Score(quality, float(rows.mean()), parts_of(rows), kept)

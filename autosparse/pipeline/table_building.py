@@ -12,7 +12,7 @@ from autosparse.calibration.range_estimators import ESTIMATORS
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
 from autosparse.evaluation import ExecutedLayer, LoweredModel
-from autosparse.evaluation.metrics import Outputs
+from autosparse.evaluation.answers import Answers
 from autosparse.heap import return_freed_memory
 from autosparse.levels import BASELINE, Knobs, Level
 from autosparse.levels.table import Cell, LevelTable
@@ -46,7 +46,7 @@ class TableBuilder:
     calibration: Calibration
     ranges: ActivationRanges
     few: Dataset
-    few_outputs: Outputs
+    few_outputs: Answers
     pilots: Pilots
     knobs: Knobs = field(default_factory=Knobs)
 
@@ -243,7 +243,7 @@ def plain_int8_weights(
 
 
 def choose_ranges(
-    job: Job, choices: Sequence[Choice], calibration: Calibration, few: Dataset, dense: Outputs
+    job: Job, choices: Sequence[Choice], calibration: Calibration, few: Dataset, dense: Answers
 ) -> ActivationRanges:
     """Of all estimators, the ranges with which plain INT8 stays nearest to the dense model."""
     weights = plain_int8_weights(job, choices, calibration)
@@ -255,7 +255,7 @@ def choose_ranges(
     for name, ranges in candidates.items():
         try:
             model = lower_layers(job, levels, weights, ranges)
-            errors[name] = job.divergence(job.answer(model, few), dense)
+            errors[name] = job.divergence(model, few, dense.opened())
         except CandidateError as error:
             job.engines.progress.note(f"INT8 with {name} ranges does not run: {error}")
     if not errors:

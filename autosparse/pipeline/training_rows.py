@@ -48,7 +48,7 @@ def load_training_rows(job: Job) -> Dataset | None:
             f"{len(data) - len(kept)} rows of the train file are also in the validation or test "
             "file: they are not trained on"
         )
-    return data.rows(kept)
+    return data if len(kept) == len(data) else data.rows(kept)
 
 
 def _check_class_labels(data: Dataset, output: TensorSpec) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
+from autosparse.datasets import Dataset
 from autosparse.evaluation import (
     Comparison,
     Contract,
@@ -14,11 +15,12 @@ from autosparse.evaluation import (
     Percentile,
     Quality,
 )
-from autosparse.evaluation.metrics import Outputs
-from autosparse.evaluation.quality import compare_quality
+from autosparse.evaluation.answers import Keeper
+from autosparse.evaluation.quality import compare_quality, row_scores
 from autosparse.evaluation.timing import TimingSettings
 from autosparse.levels import Recipe
 from autosparse.pipeline.closer_look import closer_look
+from autosparse.pipeline.guard_rails import BothAnswers, tells_classes
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.records import evidence_of
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
@@ -29,6 +31,7 @@ BETWEEN_PROCESSES = 0.01
 which the rounds of one process do not tell. `python -m benchmarks job` prints a job's ratio beside
 that of its bundle verified again: of nine bundles of two models they differed by 1.1 % in the mean.
 Each further run of a closer look is in a process of its own."""
+_GATING, _DELIVERED = "gating", "_delivered"
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Verified:
     contract: Contract
     """The contract, resolved on the rows that gate and against the baseline of this very run: a
     budget in time is kept in time, whatever the machine was like when the job began."""
-    dense_outputs: Outputs
-    outputs: Outputs
+    answers: BothAnswers | None
+    """To the rows that gate, where those have classes: the report looks at them one by one."""
     stands_in: bool = False
     """Whether it is the model as it came, in a job for another kind of file: what is delivered
     where none of that kind is as fast, and no answer."""
@@ -59,7 +62,7 @@ class Verified:
 
     def without_answers(self) -> Verified:
         """What is worth keeping of a file that may not be delivered: answers can be large."""
-        return replace(self, dense_outputs=Outputs({}), outputs=Outputs({}))
+        return replace(self, answers=None)
 
 
 def verify_model(
@@ -82,15 +85,14 @@ def verify_model(
     """
     as_it_came = _is_original(job, recipe, model)
     comparison = _timed(job, recipe, model, VERIFY_TIMING.rounds)
-    dense = job.answer(job.original, job.gating)
-    outputs = dense if as_it_came else job.answer(model, job.gating)
-    quality = compare_quality(job.metric, outputs, dense, job.gating)
+    looked_at = None if as_it_came else model
+    keeper = None
+    if tells_classes(job.gating):
+        keeper = Keeper(len(job.gating), job.scratch(_GATING + _DELIVERED))
+    answers, quality, divergence = _judged(job, looked_at, job.gating, _GATING, keeper)
     test_quality = None
     if job.test is not None:
-        expected = job.answer(job.original, job.test)
-        answers = expected if as_it_came else job.answer(model, job.test)
-        test_quality = compare_quality(job.metric, answers, expected, job.test)
-    divergence = job.divergence(outputs, dense)
+        _, test_quality, _ = _judged(job, looked_at, job.test, "test")
 
     def judged(compared: Comparison) -> Evidence:
         percentile = job.config.percentile
@@ -114,16 +116,45 @@ def verify_model(
         test_quality=test_quality,
         evidence=judged(comparison),
         contract=resolved(comparison),
-        dense_outputs=dense,
-        outputs=outputs,
+        answers=answers,
         stands_in=as_it_came and not job.backend.delivers_onnx,
     )
 
 
 def answered(job: Job, verified: Verified) -> Verified:
     """With its answers again; nothing is timed or judged anew."""
-    dense, outputs = (job.answer(model, job.gating) for model in (job.original, verified.model))
-    return replace(verified, dense_outputs=dense, outputs=outputs)
+    if not tells_classes(job.gating):
+        return verified
+    dense = job.kept(job.original, job.gating, _GATING)
+    delivered = job.kept(verified.model, job.gating, _GATING + _DELIVERED)
+    return replace(verified, answers=BothAnswers(delivered, dense))
+
+
+def _judged(
+    job: Job, model: LoweredModel | None, data: Dataset, name: str, keeper: Keeper | None = None
+) -> tuple[BothAnswers | None, Quality, float]:
+    """Answers where they are kept, the quality, and the divergence from the dense model.
+
+    Args:
+        job: what all stages share.
+        model: the file; None where it is the dense model itself.
+        data: the rows.
+        name: scratch directory of the dense model's answers.
+        keeper: keeps the file's answers.
+    """
+    dense, labels = job.reference(data, job.kept(job.original, data, name)), data.labels
+    if model is None:
+        quality = compare_quality(job.metric, dense.scores, dense.scores, labels)
+        both = None if keeper is None else BothAnswers(dense.answers, dense.answers)
+        return both, quality, 0.0
+    answers = job.workshop.answers(model, data)
+    mine, rows = row_scores(
+        answers if keeper is None else keeper.passing(answers),
+        (job.metric, job.workshop.divergence_metric), data, dense.answers.opened(),
+    )  # fmt: skip
+    quality = compare_quality(job.metric, mine, dense.scores, labels)
+    both = None if keeper is None else BothAnswers(keeper.kept, dense.answers)
+    return both, quality, float(rows.mean())
 
 
 def _timed(job: Job, recipe: Recipe, model: LoweredModel, rounds: int) -> Comparison:

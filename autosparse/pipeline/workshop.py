@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from autosparse.datasets import Dataset
 from autosparse.evaluation import Backend, LoweredModel
-from autosparse.evaluation.metrics import Floats, Outputs, default_metric
-from autosparse.evaluation.quality import run_dataset
+from autosparse.evaluation.answers import Batch, answered
+from autosparse.evaluation.metrics import Floats, Metric, Outputs, default_metric
+from autosparse.evaluation.quality import row_scores
 from autosparse.heap import return_freed_memory
 from autosparse.model_graph import ModelGraph
 from autosparse.pipeline.workspace import empty_directory
@@ -69,19 +70,32 @@ class Workshop:
         """An empty directory for files that are made again when they are needed again."""
         return empty_directory(self.files / name)
 
-    def answer(self, model: LoweredModel, data: Dataset) -> Outputs:
-        """Run a file over data, on every core this process may use."""
+    def answers(self, model: LoweredModel, data: Dataset) -> Iterator[Batch]:
+        """Run a file over data, on every core this process may use, batch by batch."""
         runner = self.backend.open(model, threads=len(os.sched_getaffinity(0)))
-        outputs = run_dataset(runner, data, self.batch)
+        yield from answered(runner, data, self.batch)
         del runner  # and all its memory, before the next file is opened
         return_freed_memory()
-        return outputs
 
-    def divergence(self, outputs: Outputs, dense: Outputs) -> float:
-        """How far outputs are from the dense model's; needs no labels."""
-        return float(self.divergences(outputs, dense).mean())
+    def scores(
+        self, model: LoweredModel, data: Dataset, metrics: Sequence[Metric], dense: Outputs
+    ) -> list[Floats]:
+        """A file's scores by each metric, (rows,); none of its answers is kept.
 
-    def divergences(self, outputs: Outputs, dense: Outputs) -> Floats:
-        """The same row by row, (rows,)."""
-        names = tuple(spec.name for spec in self.graph.outputs)
-        return default_metric(names, labelled=False).score(outputs, dense, None)
+        Args:
+            model: the file.
+            data: the rows.
+            metrics: what judges them.
+            dense: the dense model's answers to them.
+        """
+        return row_scores(self.answers(model, data), metrics, data, dense)
+
+    def divergence(self, model: LoweredModel, data: Dataset, dense: Outputs) -> float:
+        """How far a file's answers are from the dense model's; needs no labels."""
+        (rows,) = self.scores(model, data, (self.divergence_metric,), dense)
+        return float(rows.mean())
+
+    @property
+    def divergence_metric(self) -> Metric:
+        """What measures the distance from the dense model."""
+        return default_metric(tuple(spec.name for spec in self.graph.outputs), labelled=False)

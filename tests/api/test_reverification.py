@@ -13,7 +13,6 @@ from api.reverification import regressions
 from autosparse.artifacts.manifest import Manifest
 from autosparse.evaluation import Comparison, Contract, Evidence, LoweredModel, Measurement, Quality
 from autosparse.evaluation.measurement import Block, Interval
-from autosparse.evaluation.metrics import Outputs
 from autosparse.levels import Recipe
 from autosparse.pipeline.verification import Verified
 
@@ -66,11 +65,10 @@ def found(ratio: float, allowed: float = 0.6, drop: float = 0.0, slow: float = 1
     quality = Quality.model_validate(
         {**MANIFEST["quality"], "drop": drop, "drop_interval": Interval(low=drop, high=drop)}
     )
-    outputs = Outputs(values={}, pair_values=None)
     return Verified(
         recipe=Recipe.load(SAMPLES / "Recipe.v1.yaml"), model=LoweredModel(SAMPLES, "", "all"),
         comparison=comparison, quality=quality, test_quality=None, evidence=evidence,
-        contract=contract, dense_outputs=outputs, outputs=outputs,
+        contract=contract, answers=None,
     )  # fmt: skip
 
 

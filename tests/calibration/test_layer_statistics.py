@@ -16,6 +16,7 @@ from autosparse.calibration import (
     StatisticsObserver,
     Window,
 )
+from autosparse.calibration.layer_statistics import hessian_bytes
 from autosparse.errors import DataError
 from autosparse.model_graph import Layer, load_model
 
@@ -212,3 +213,11 @@ def test_an_observer_serves_every_layer_of_a_model(model_path: Path) -> None:
     assert out.hessian is None
     assert out.input_norms is not None
     np.testing.assert_allclose(out.input_norms[0], np.linalg.norm(hidden, axis=0), rtol=1e-6)
+
+
+def test_the_memory_of_hessians_is_known_before_they_are_made(model_path: Path) -> None:
+    graph = load_model(model_path)
+    # q and k read the same rows, and share one of 4 x 4; the third layer has another
+    assert hessian_bytes(graph, graph.layers) == 2 * 4 * 4 * 4
+    assert hessian_bytes(graph, graph.layers[:1]) == 4 * 4 * 4
+    assert hessian_bytes(graph, ()) == 0

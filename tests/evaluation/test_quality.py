@@ -10,8 +10,9 @@ import pytest
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError, DataError, MeasurementError
 from autosparse.evaluation import Quality
+from autosparse.evaluation.answers import run_dataset
 from autosparse.evaluation.metrics import BUILT_IN, Outputs
-from autosparse.evaluation.quality import compare_quality, run_dataset
+from tests.evaluation.judging import judged
 from tests.models import Array, Floats
 
 TOP1, KL, RELATIVE = BUILT_IN["top1"], BUILT_IN["kl"], BUILT_IN["relative_error"]
@@ -83,7 +84,7 @@ def test_a_drop_is_positive_where_the_candidate_is_worse() -> None:
     labels = np.arange(100) % 3
     dense = answers(*labels)
     worse = answers(*np.where(np.arange(100) < 10, (labels + 1) % 3, labels))
-    quality = compare_quality(TOP1, worse, dense, dataset(labels, 100))
+    quality = judged(TOP1, worse, dense, dataset(labels, 100))
     assert (quality.baseline_value, quality.value) == (1.0, 0.9)
     assert quality.drop == pytest.approx(0.1)
     assert 0.03 < quality.drop_interval.low < 0.1 < quality.drop_interval.high < 0.2
@@ -92,13 +93,13 @@ def test_a_drop_is_positive_where_the_candidate_is_worse() -> None:
 
 def test_a_better_candidate_has_a_negative_drop() -> None:
     labels = np.zeros(10, dtype=np.int64)
-    quality = compare_quality(TOP1, answers(*[0] * 10), answers(*[1] * 10), dataset(labels, 10))
+    quality = judged(TOP1, answers(*[0] * 10), answers(*[1] * 10), dataset(labels, 10))
     assert quality.drop == -1.0
 
 
 def test_a_divergence_is_a_drop_upwards() -> None:
     dense = outputs(np.ones((5, 2), np.float32))
-    quality = compare_quality(RELATIVE, outputs(np.zeros((5, 2))), dense, dataset(None, 5))
+    quality = judged(RELATIVE, outputs(np.zeros((5, 2))), dense, dataset(None, 5))
     assert quality.baseline_value == 0.0
     assert quality.drop == quality.value == 1.0
 
@@ -110,7 +111,7 @@ def half_wrong(rows: int) -> tuple[Array, Outputs]:
 
 def test_the_dense_model_beside_itself_loses_nothing() -> None:
     labels, dense = half_wrong(50)
-    quality = compare_quality(TOP1, dense, dense, dataset(labels, 50))
+    quality = judged(TOP1, dense, dense, dataset(labels, 50))
     assert quality.value == 0.5
     assert (quality.drop, quality.drop_interval.low, quality.drop_interval.high) == (0, 0, 0)
 
@@ -119,7 +120,7 @@ def test_rows_are_compared_in_pairs() -> None:
     """Both fail on the same rows: what they have in common says nothing of their difference."""
     labels, dense = half_wrong(50)
     _, other = half_wrong(50)
-    quality = compare_quality(TOP1, other, dense, dataset(labels, 50))
+    quality = judged(TOP1, other, dense, dataset(labels, 50))
     # half of what two models that fail on rows of their own would have
     assert quality.drop_interval.high == pytest.approx(0.0713, abs=1e-4)
 
@@ -128,7 +129,7 @@ def test_rows_are_compared_in_pairs() -> None:
 def test_equal_answers_to_few_rows_prove_little(rows: int, high: float) -> None:
     labels, dense = half_wrong(rows)
     _, other = half_wrong(rows)
-    quality = compare_quality(TOP1, other, dense, dataset(labels, rows))
+    quality = judged(TOP1, other, dense, dataset(labels, rows))
     assert quality.drop == 0.0
     assert quality.drop_interval.high == pytest.approx(high, abs=5e-4)
     assert quality.drop_interval.low == pytest.approx(-high, abs=5e-4)
@@ -136,15 +137,15 @@ def test_equal_answers_to_few_rows_prove_little(rows: int, high: float) -> None:
 
 def test_a_distance_is_not_taken_for_a_share_of_rows() -> None:
     dense = outputs(np.ones((5, 2), np.float32))
-    quality = compare_quality(RELATIVE, outputs(np.ones((5, 2))), dense, dataset(None, 5))
+    quality = judged(RELATIVE, outputs(np.ones((5, 2))), dense, dataset(None, 5))
     assert (quality.drop_interval.low, quality.drop_interval.high) == (0, 0)
 
 
 def test_a_quality_repeats_and_survives_its_file() -> None:
     labels = np.arange(30) % 3
     candidate = answers(*np.roll(labels, 1))
-    first = compare_quality(TOP1, candidate, answers(*labels), dataset(labels, 30))
-    again = compare_quality(TOP1, candidate, answers(*labels), dataset(labels, 30))
+    first = judged(TOP1, candidate, answers(*labels), dataset(labels, 30))
+    again = judged(TOP1, candidate, answers(*labels), dataset(labels, 30))
     assert first == again == Quality.model_validate_json(first.model_dump_json())
 
 
@@ -157,7 +158,7 @@ def test_outputs_that_are_no_numbers_fail_the_candidate_not_the_search(broken: f
         pytest.raises(CandidateError, match="relative_error is NaN or infinite for 1 of 4 rows"),
         np.errstate(invalid="ignore"),
     ):
-        compare_quality(RELATIVE, outputs(values), dense, dataset(None, 4))
+        judged(RELATIVE, outputs(values), dense, dataset(None, 4))
 
 
 class Doubler:

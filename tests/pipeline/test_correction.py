@@ -75,7 +75,7 @@ def trial_of(job: Job) -> CorrectionTest:
         cell = Cell(layer=layer.name, level=SPARSE, searched=True, divergence=0.1)
         table.put(cell, weight_at(job.graph, layer, SPARSE))
     few = first_rows(job.selecting, 32)
-    dense = job.answer(job.original, few)
+    dense = job.kept(job.original, few, "few")
     return CorrectionTest(job, table, ActivationRanges(tensors={}), few, dense)
 
 
@@ -93,7 +93,7 @@ def test_what_helps_is_done_and_gives_one_file(job: Job, notes: Notes, tmp_path:
         files.append(model)
     assert files[1].sha256() == files[2].sha256()
     plain, corrected = (
-        job.divergence(job.answer(model, test.few), test.few_outputs) for model in files[:2]
+        job.divergence(model, test.few, test.few_outputs.opened()) for model in files[:2]
     )
     assert corrected < 0.8 * plain
 

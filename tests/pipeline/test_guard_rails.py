@@ -8,14 +8,14 @@ import pytest
 from autosparse.datasets import Dataset, halves
 from autosparse.evaluation.metrics import Floats, Outputs
 from autosparse.evaluation.scores import Array
-from autosparse.pipeline.guard_rails import guard_rails
+from autosparse.pipeline.guard_rails import BothAnswers, guard_rails
 
 
 def test_rows_that_changed_are_named_the_surest_first() -> None:
     dense = np.array([[5.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0], [4.0, 0, 0]])
     delivered = np.array([[5.0, 0, 0], [2.0, 0, 0], [0, 3.0, 0], [4.0, 0, 0]])
     data = Dataset({"x": np.zeros((4, 1))}, np.array([0, 1, 1, 0]))
-    rails = guard_rails(_outputs(delivered), _outputs(dense), data, np.array([2, 5, 7, 11]))
+    rails = guard_rails(_both(delivered, dense), data, np.array([2, 5, 7, 11]))
     assert rails is not None
     assert rails.agreement == 0.5
     assert (rails.fixed_rows, rails.broken_rows, rails.changed_rows) == (1, 1, 2)
@@ -33,7 +33,7 @@ def test_a_small_class_that_is_lost_is_seen_although_the_mean_passes() -> None:
     delivered = dense.copy()
     delivered[400:415] = [4.0, 0.0, 0.0]
     data = Dataset({"x": np.zeros((420, 1))}, labels)
-    rails = guard_rails(_outputs(delivered), _outputs(dense), data, np.arange(420))
+    rails = guard_rails(_both(delivered, dense), data, np.arange(420))
     assert rails is not None
     assert rails.agreement > 0.96
     worst = min(rails.classes, key=lambda c: c.delivered - c.baseline)
@@ -47,7 +47,7 @@ def test_confidence_is_compared() -> None:
     chances = np.exp(dense) / np.exp(dense).sum(axis=1, keepdims=True)
     labels = np.array([draw.choice(3, p=row) for row in chances])
     data = Dataset({"x": np.zeros((400, 1))}, labels)
-    rails = guard_rails(_outputs(6 * dense), _outputs(dense), data, np.arange(400))
+    rails = guard_rails(_both(6 * dense, dense), data, np.arange(400))
     assert rails is not None
     assert rails.confidence is not None
     assert rails.agreement == 1.0
@@ -62,11 +62,11 @@ def test_halves_are_those_that_a_dataset_is_split_into() -> None:
     assert all(np.array_equal(half.inputs["x"][:, 0], numbers) for half, numbers in both)
 
 
-def _outputs(values: Floats) -> Outputs:
-    return Outputs({"y": values})
+def _both(delivered: Floats, dense: Floats) -> BothAnswers:
+    return BothAnswers(Outputs({"y": delivered}), Outputs({"y": dense}))
 
 
 @pytest.mark.parametrize("labels", [np.array([0.5, 1.5]), np.array([[0], [1]])])
 def test_rows_without_a_class_have_no_rails(labels: Array) -> None:
     data = Dataset({"x": np.zeros((2, 1))}, labels)
-    assert guard_rails(_outputs(np.eye(2)), _outputs(np.eye(2)), data, np.arange(2)) is None
+    assert guard_rails(_both(np.eye(2), np.eye(2)), data, np.arange(2)) is None

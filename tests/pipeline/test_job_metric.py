@@ -11,7 +11,7 @@ import pytest
 from autosparse.datasets import Dataset
 from autosparse.errors import DataError
 from autosparse.evaluation.metrics import Outputs
-from autosparse.pipeline.guard_rails import guard_rails
+from autosparse.pipeline.guard_rails import BothAnswers, guard_rails
 from autosparse.pipeline.job import Job, prepare_job
 from autosparse.pipeline.workspace import open_workspace
 from tests.fakes.fake_backend import Planted
@@ -52,6 +52,6 @@ def test_scores_of_pairs_are_no_classes() -> None:
     answers = Outputs({"y": np.eye(3)}, {"y": np.eye(3)})
     data = Dataset({"x": ROWS[:3]}, np.arange(3), {"x": ROWS[:3]})
     numbers = np.arange(3)
-    assert guard_rails(answers, answers, data, numbers) is None
+    assert guard_rails(BothAnswers(answers, answers), data, numbers) is None
     plain = Dataset(data.inputs, data.labels)
-    assert guard_rails(answers, answers, plain, numbers) is not None
+    assert guard_rails(BothAnswers(answers, answers), plain, numbers) is not None

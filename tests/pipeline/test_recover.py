@@ -135,7 +135,7 @@ def bench_of(job: Job) -> Bench:
         observer.observe(name, seen[name].astype(np.float32))
     return Bench(
         job=job, baseline=measure_baseline(job), ranges=observer.ranges(), table=table,
-        correction=None, few=few, few_outputs=job.answer(job.original, few),
+        correction=None, few=few, few_outputs=job.kept(job.original, few, "few"),
         raw=Journal(job.workspace.measurements, MeasuredTrial),
     )  # fmt: skip
 
