@@ -54,6 +54,8 @@ class Cell(BaseModel):
     aside; None where it was not lowered so."""
     library_bytes: int = 0
     """Size of the library of kernels that the level needs; 0 where it needs none."""
+    no_room: bool = False
+    """Whether the search may not choose it because its weights had no room in the table."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,9 @@ class LevelTable:
             self.files.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(directory / _CELLS, Cell)
         self._cells = {(c.layer, c.level): c for c in self._journal.records}
+        self._bytes = {
+            path.stem: path.stat().st_size for path in self.files.directory.glob("*.npz")
+        }
 
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, in the order of their first appearance."""
@@ -152,8 +157,28 @@ class LevelTable:
                 partial = path.with_suffix(".partial")
                 weight.save(partial)
                 partial.replace(path)
+                self._bytes[path.stem] = path.stat().st_size
         self._journal.append(cell)
         self._cells[(cell.layer, cell.level)] = cell
+
+    def drop(self, cell: Cell, reason: str) -> None:
+        """Take a cell's weight off the disk, and the cell out of the search if it was there."""
+        path = self.files.path(cell.layer, cell.level)
+        if cell.searched:
+            update = {"searched": False, "reason": reason, "no_room": True}
+            self.put(cell.model_copy(update=update))
+        with stored_safely(path):
+            path.unlink()
+        del self._bytes[path.stem]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size on disk of all weights."""
+        return sum(self._bytes.values())
+
+    def bytes_of(self, layer: str, level: Level) -> int:
+        """Size on disk of a cell's weight; 0 where it has none."""
+        return self._bytes.get(self.files.path(layer, level).stem, 0)
 
     def weight(self, layer: str, level: Level) -> CompressedWeight:
         """The compressed weight of a cell."""

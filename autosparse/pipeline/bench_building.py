@@ -23,6 +23,7 @@ from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.pilots import Pilots
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.table_building import FIRST_LEVELS, TableBuilder, choose_ranges
+from autosparse.pipeline.table_room import TableRoom, note_on_room
 
 _FEW_ROWS = 64
 ENVIRONMENT_FILE = "environment.json"
@@ -59,7 +60,8 @@ def build_bench(
     ranges = known.records[-1]
     knobs = choose_knobs(job, baseline, choices, calibration, ranges)
     pilots = Pilots(job, directory, calibration, ranges, knobs)
-    builder = TableBuilder(job, table, calibration, ranges, few, few_outputs, pilots, knobs)
+    room = TableRoom.of(job, table, choices, FIRST_LEVELS)
+    builder = TableBuilder(job, room, calibration, ranges, few, few_outputs, pilots, knobs)
     bench = Bench(
         job, baseline, ranges, table, None, few, few_outputs,
         Journal(job.workspace.measurements, MeasuredTrial), knobs,
@@ -81,6 +83,9 @@ def _filled(bench: Bench, builder: TableBuilder, choices: Sequence[Choice]) -> B
     _share_refusals(bench.table, job.groups)
     if left_out:
         notes.append(f"{job.why_no_time}: the levels {', '.join(left_out)} were not made")
+    no_room = note_on_room(bench.table, job)
+    if no_room:
+        notes.append(no_room)
     return replace(bench, out_of_reach=found.fastest if found else None, notes=tuple(notes))
 
 

@@ -90,6 +90,10 @@ class JobConfig(TargetedModel):
     max_memory: MaxBytes | None = None
     """Largest peak memory of opening the file and running it: bytes (64MB) or a share of what the
     model as it came takes (80%). Without it, any."""
+    table_limit: MaxBytes | None = None
+    """Largest size on disk of the weights in the level table: bytes (2GB) or a share of the size of
+    the model as it came (300%). Levels that save least for their bytes are left out. Without it,
+    any."""
     strict: bool = False
     """Hold the contract at the bound of the confidence interval, not at the estimate."""
     space: str = "cpu"

@@ -80,8 +80,8 @@ def answer(
     parity = check_parity(job)
     choices = job_choices(job.graph, job.config, job.engines.backend, job.target)
     choices = without_losers(job, choices)
-    calibration = calibrate(job, choices)
-    bench = build_bench(job, baseline, choices, calibration, parity)
+    # nobody holds what the pass tells longer than the table is being built: it is large
+    bench = build_bench(job, baseline, choices, calibrate(job, choices), parity)
     bench = replace(bench, notes=(*notes, *bench.notes, *_essential(bench, parity)))
     search = Search(bench, resolve_space(bench), Ledger(job.workspace.study))
     starts = run_starts(bench, search)

@@ -30,6 +30,7 @@ from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.lowering import compress, lower_layers
 from autosparse.pipeline.outrun import why_outrun
 from autosparse.pipeline.pilots import Pilots
+from autosparse.pipeline.table_room import TableRoom
 from autosparse.pipeline.timed_cells import MACHINE_ERRORS, refused, timed_cell
 
 PLAIN_INT8 = Level.parse("dense:int8+round_to_nearest")
@@ -42,13 +43,18 @@ class TableBuilder:
     """What building the cells of one table shares."""
 
     job: Job
-    table: LevelTable
+    room: TableRoom
     calibration: Calibration
     ranges: ActivationRanges
     few: Dataset
     few_outputs: Answers
     pilots: Pilots
     knobs: Knobs = field(default_factory=Knobs)
+
+    @property
+    def table(self) -> LevelTable:
+        """What is filled."""
+        return self.room.table
 
     def build(self, choices: Sequence[Choice]) -> list[str]:
         """Fill the table's missing cells; cells that are on disk already are kept.
@@ -90,7 +96,7 @@ class TableBuilder:
         for number, cell in enumerate(cells, start=1):
             complete = _completed(cell, alone.get(cell.layer))
             keep = complete.searched and not level.is_baseline
-            self.table.put(complete, weights[cell.layer] if keep else None)
+            self.room.put(complete, weights[cell.layer] if keep else None)
             self.job.engines.progress.step(number, len(cells), cell.layer)
         return_freed_memory()
 
