@@ -7,12 +7,13 @@ stitches, and another budget is answered from the same table.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from autosparse.errors import AutoSparseError
 from autosparse.journal import Journal, read_journal, stored_safely
@@ -22,10 +23,18 @@ from autosparse.levels.weights import CompressedWeight
 _CELLS = "cells.jsonl"
 
 
+def _as_number(value: object) -> object:
+    """Earlier versions wrote null for what is no number."""
+    return math.nan if value is None else value
+
+
 class Cell(BaseModel):
     """One layer at one level."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # what a method makes of a layer may be no number, and null would be another thing
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
 
     schema_version: Literal[1] = 1
     """Version of this record's schema."""
@@ -39,7 +48,7 @@ class Cell(BaseModel):
     """Why the search may not."""
     sparsity: float = 0.0
     """Counted fraction of zeros."""
-    weight_error: float = 0.0
+    weight_error: Annotated[float, BeforeValidator(_as_number)] = 0.0
     """Squared distance from the dense weight, relative to its squared norm."""
     divergence: float | None = None
     """Relative error of the model's outputs with only this layer at this level; None where the

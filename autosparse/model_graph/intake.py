@@ -102,7 +102,10 @@ def _sha256(*files: Path) -> str:
             with path.open("rb") as file:
                 hashlib.file_digest(file, lambda: digest)
         except OSError as error:
-            raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+            raise ModelError(
+                f"{path} cannot be read: {error.strerror}",
+                hint="give yourself the right to read it, or copy the model with its data",
+            ) from error
     return digest.hexdigest()
 
 

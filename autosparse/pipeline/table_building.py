@@ -68,17 +68,21 @@ class TableBuilder:
         left_out: list[str] = []
         indispensable = _indispensable(choices)
         for level in dict.fromkeys(choice.level for choice in choices):
-            missing = [
-                c
-                for c in choices
-                if c.level == level and self.table.find(c.layer.name, level) is None
-            ]
+            missing = [c for c in choices if c.level == level and not self._is_built(c)]
             if missing and self.job.time_is_up and level not in indispensable:
                 left_out.append(str(level))
             elif missing:
                 self.job.engines.progress.stage("levels", f"{level}: {len(missing)} layers")
                 self._build_level(level, missing)
         return left_out
+
+    def _is_built(self, choice: Choice) -> bool:
+        """Whether the table has the cell: with its divergence, where it may be chosen.
+
+        Earlier versions stored null for a divergence that is no number, which is none.
+        """
+        cell = self.table.find(choice.layer.name, choice.level)
+        return cell is not None and (not cell.searched or cell.divergence is not None)
 
     def _build_level(self, level: Level, choices: Sequence[Choice]) -> None:
         running = [choice for choice in choices if choice.runs]

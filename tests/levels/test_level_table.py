@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,14 @@ def test_divergences_add_up_over_layers(tmp_path: Path) -> None:
         table.put(cell(layer).model_copy(update={"divergence": divergence}))
     assert table.summed_divergence({"a": INT8, "b": INT8}) == 0.75
     assert table.summed_divergence({"b": INT8, "c": INT8}) == 0.5
+
+
+def test_an_error_that_is_no_number_is_read_again(tmp_path: Path) -> None:
+    """Also where an earlier version wrote null for it."""
+    LevelTable(tmp_path).put(cell().model_copy(update={"weight_error": math.nan}))
+    assert math.isnan(LevelTable(tmp_path).cell("conv", INT8).weight_error)
+    journal = tmp_path / "cells.jsonl"
+    text = journal.read_text(encoding="utf-8").replace('"weight_error":NaN', '"weight_error":null')
+    assert "null" in text
+    journal.write_text(text, encoding="utf-8")
+    assert math.isnan(LevelTable(tmp_path).cell("conv", INT8).weight_error)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -238,3 +240,17 @@ def test_tensors_in_every_corner_are_checked(tmp_path: Path, place: str) -> None
     path = tmp_path / "in" / "model.onnx"
     path.write_bytes(model.SerializeToString())
     assert "outside the model's directory: '../outside.data'" in refusal(path)
+
+
+def test_data_that_may_not_be_read_are_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The administrator may read everything, so the system's refusal is played."""
+    real = Path.open
+
+    def refused(path: Path, *given: Any, **more: Any) -> Any:
+        if path.name == "weights.data":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *given, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    message = refusal(model)
+    assert message.endswith("weights.data cannot be read: Permission denied")

@@ -101,3 +101,16 @@ def test_a_model_that_cannot_be_lowered_as_it_came_ends_the_job(tmp_path: Path) 
     world = World.make(tmp_path, 3, planted(broken=broken))
     with pytest.raises(CompileError, match="nothing runs here"):
         world.run()
+
+
+def test_a_divergence_that_was_stored_as_null_is_not_taken_for_none(tmp_path: Path) -> None:
+    """Earlier versions did: the level would look perfect in a job that is resumed."""
+    world = World.make(tmp_path, 5, planted())
+    world.run(trials=2)
+    (journal,) = (tmp_path / "out").rglob("cells.jsonl")
+    lines = journal.read_text(encoding="utf-8").splitlines()
+    cells = [Cell.model_validate_json(line) for line in lines]
+    lost = [c.model_copy(update={"divergence": None}) if is_int8(c.level) else c for c in cells]
+    journal.write_text("".join(c.model_dump_json() + "\n" for c in lost), encoding="utf-8")
+    world.run(trials=2, resume=True)
+    assert all(cell.divergence is not None for cell in int8_cells(tmp_path).values())
