@@ -148,13 +148,21 @@ class Evidence(BaseModel):
             peak_memory_bytes=contract.baseline_peak_memory_bytes,
         )  # fmt: skip
 
+    def held_ratio(self, contract: Contract) -> float:
+        """The latency that is held against the bound: with `--strict`, its interval's upper end."""
+        return self.latency_ratio_high if contract.strict else self.latency_ratio
+
+    def held_drop(self, contract: Contract) -> float:
+        """The loss of quality that is held against the bound."""
+        return self.drop_high if contract.strict else self.drop
+
     def meets_budget(self, contract: Contract) -> bool:
         """Inside the latency bound, and never slower than the baseline.
 
         Only the baseline itself is as slow: a dense model that was lowered anew is another file.
         """
-        ratio = self.latency_ratio_high if contract.strict else self.latency_ratio
-        return ratio <= min(contract.latency_ratio, 1.0) and self._is_in_time(contract)
+        inside = self.held_ratio(contract) <= min(contract.latency_ratio, 1.0)
+        return inside and self._is_in_time(contract)
 
     def _is_in_time(self, contract: Contract) -> bool:
         """Whether a budget in time is kept in time, where the run that decides tells."""
@@ -163,9 +171,8 @@ class Evidence(BaseModel):
 
     def meets_drop(self, contract: Contract) -> bool:
         """Inside the allowed loss of quality."""
-        drop = self.drop_high if contract.strict else self.drop
         # a drop is a difference of means: equal models may differ in the last bit
-        return drop <= contract.allowed_drop() + 1e-12
+        return self.held_drop(contract) <= contract.allowed_drop() + 1e-12
 
     def is_further_than(self, nearest: Evidence) -> bool:
         """Whether the outputs are further from the dense model's, as far as the rows tell."""
@@ -200,9 +207,9 @@ class Evidence(BaseModel):
 
     def violation(self, contract: Contract) -> float:
         """How far outside the contract, in shares of each bound; 0 inside."""
-        late = max(0.0, self.latency_ratio / min(contract.latency_ratio, 1.0) - 1.0)
+        late = max(0.0, self.held_ratio(contract) / min(contract.latency_ratio, 1.0) - 1.0)
         scale = max(contract.allowed_drop(), 1e-3)
-        lossy = max(0.0, (self.drop - contract.allowed_drop()) / scale)
+        lossy = max(0.0, (self.held_drop(contract) - contract.allowed_drop()) / scale)
         large = max(0.0, share_over(self.size_bytes, contract.size_bound))
         hungry = max(0.0, share_over(self.peak_memory_bytes, contract.memory_bound))
         return late + lossy + large + hungry

@@ -65,7 +65,7 @@ def find_fastest(
     best = _beginning(descent, space, predictor, bound)
     for _ in range(_SWEEPS):
         best = descent.settled(best, bound)
-        if best.comparison.ratio(descent.percentile) <= bound:
+        if descent.is_inside(best.comparison, bound):
             break
         if descent.time_is_up:
             return replace(best, is_final=False)
@@ -98,7 +98,7 @@ def _beginning(
             hint="stop other work on this machine and try again with --resume",
         )
     beginnings = {recipe.id: recipe}
-    if measured[recipe.id].ratio(descent.percentile) > bound:
+    if not descent.is_inside(measured[recipe.id], bound):
         others = (*_of_one_format(space), _predicted(space, predictor))
         beginnings.update((other.id, other) for other in others)
         measured = {**measured, **descent.measure(list(beginnings.values()))}
@@ -175,6 +175,12 @@ class Descent:
         self._time(missing, TRIAL_TIMING)
         known = [recipe.id for recipe in recipes if recipe.id in self._runs]
         return {recipe_id: reduce(Comparison.pooled, self._runs[recipe_id]) for recipe_id in known}
+
+    def is_inside(self, found: Comparison, bound: float) -> bool:
+        """Whether a file is fast enough; with `--strict`, with its whole interval."""
+        if self._job.config.strict:
+            return found.ratio_interval(self.percentile).high <= bound
+        return found.ratio(self.percentile) <= bound
 
     def settled(self, fastest: Fastest, bound: float) -> Fastest:
         """The recipe with a closer look at it, where noise hides whether it is fast enough."""

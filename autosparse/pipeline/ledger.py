@@ -73,8 +73,8 @@ def constraints_of(record: TrialRecord, contract: Contract) -> dict[str, float]:
     bound = min(contract.latency_ratio, 1.0)
     allowed = contract.allowed_drop()
     constraints = {
-        LATENCY_CONSTRAINT: record.evidence.latency_ratio / bound - 1.0,
-        DROP_CONSTRAINT: (record.evidence.drop - allowed) / max(allowed, 1e-3),
+        LATENCY_CONSTRAINT: record.evidence.held_ratio(contract) / bound - 1.0,
+        DROP_CONSTRAINT: (record.evidence.held_drop(contract) - allowed) / max(allowed, 1e-3),
     }
     limited = (
         (SIZE_CONSTRAINT, record.evidence.size_bytes, contract.size_bound),

@@ -24,6 +24,7 @@ from autosparse.pipeline.scoring import FewRows
 from autosparse.pipeline.strategy_context import ContextMaker
 from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy
 from autosparse.search.acquisition import expected_improvement
+from autosparse.search.held_latency import HeldLatency
 from autosparse.search.knapsack import knapsack_points
 from autosparse.search.latency_predictor import LatencyPredictor
 from autosparse.search.strategy import LATENCY_CONSTRAINT, SCREENED
@@ -44,8 +45,8 @@ class Race:
     predictor: LatencyPredictor
     strategy: Strategy
     log: Journal[CandidateRecord]
-    measured_ratios: dict[str, float]
-    """Recipe id -> measured latency; takes the place of a prediction where there is one."""
+    latency: HeldLatency
+    """What is held against the bound; measured where it was, else expected."""
     limits: FileLimits = field(default_factory=FileLimits)
     """What files may weigh, and take at their peak."""
     sampled: dict[str, CandidateRecord] = field(default_factory=dict)
@@ -54,8 +55,10 @@ class Race:
     failed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._bound = self.bench.latency_bound
-        self._contexts = ContextMaker(self.bench, self.space, self.predictor, self.limits.size)
+        self._bound = self.latency.bound
+        self._contexts = ContextMaker(
+            self.bench, self.space, self.predictor, self.latency, self.limits.size
+        )
         self._study = optuna.create_study(
             directions=["minimize"] * self.strategy.objectives,
             sampler=self.strategy.sampler(self._contexts.context()),
@@ -135,9 +138,9 @@ class Race:
         do not tell everything.
         """
         open_ones = {
-            record.recipe.id: self.predictor.predict(record.recipe)
-            for record in self.sampled.values()
-            if record.recipe.id not in self.measured_ratios and record.recipe.id not in self.failed
+            recipe_id: self.latency.of(self.predictor.predict(record.recipe))
+            for recipe_id, record in self.sampled.items()
+            if self.latency.known(recipe_id) is None and recipe_id not in self.failed
             if self.limits.allows(record)
         }
         best = self._best_inside()
@@ -169,15 +172,16 @@ class Race:
         inside = [
             divergence
             for recipe_id, divergence in known.items()
-            if self.measured_ratios.get(recipe_id, math.inf) <= self._bound
+            if (held := self.latency.known(recipe_id)) is not None
+            and held <= self._bound
             and recipe_id not in self.limits.outside
         ]
         return min(inside, default=2 * max(known.values(), default=math.inf))
 
     def latency_of(self, recipe: Recipe) -> float:
-        """Measured where it was, else predicted: share of the baseline's latency."""
-        measured = self.measured_ratios.get(recipe.id)
-        return self.predictor.predict(recipe).ratio if measured is None else measured
+        """What is held against the bound: measured where it was, else expected."""
+        held = self.latency.known(recipe.id)
+        return self.latency.of(self.predictor.predict(recipe)).ratio if held is None else held
 
     def fail(self, recipe: Recipe, error: CandidateError) -> None:
         """Remember that a recipe failed: for ever, unless a retry may help."""
@@ -206,15 +210,15 @@ class Race:
                 )
             )  # fmt: skip
             return True
-        predicted = self.predictor.predict(recipe)
-        if predicted.low <= self._bound or self.strategy.objectives > 1:
+        predicted, bound = self.predictor.predict(recipe), self.latency.largest_estimate
+        if predicted.low <= bound or self.strategy.objectives > 1:
             return False
         self._note(
             CandidateRecord(
                 recipe=recipe, rung=Rung.SCREENED, predicted_ratio=predicted.ratio,
-                bound=self._bound,
+                bound=bound,
                 reason=f"predicted at {predicted.ratio:.1%} of the baseline, at least "
-                f"{predicted.low:.1%}, over {self._bound:.1%}",
+                f"{predicted.low:.1%}, over {bound:.1%}",
             )
         )  # fmt: skip
         return True
@@ -262,7 +266,7 @@ class Race:
         """Whether what it was screened by holds: with looser bounds, a resumed job asks anew."""
         if record.predicted_size_bytes is not None:
             return self.limits.excludes(record.predicted_size_bytes)
-        return record.bound is not None and record.bound >= self._bound
+        return record.bound is not None and record.bound >= self.latency.largest_estimate
 
     def _is_known_sample(self, record: CandidateRecord) -> bool:
         """Whether it tells all that is asked: what an earlier version wrote may lack the size."""

@@ -16,6 +16,7 @@ from autosparse.pipeline.race import Race
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.trial import run_trial
 from autosparse.search import CandidateRecord, RecipeSpace
+from autosparse.search.held_latency import HeldLatency
 from autosparse.search.strategies import STRATEGIES
 
 # Proposals between two trials: enough for a choice, few enough to learn from each trial.
@@ -46,13 +47,16 @@ class Search:
             bench.job, bench.table.cells(), space, bench.baseline.contract.baseline_seconds
         )
         self._learn()
+        self._latency = HeldLatency(bench.latency_bound, strict=contract.strict)
+        for record in current:
+            self._was_timed(record)
         self._race = Race(
             bench,
             space,
             self.predictor,
             STRATEGIES.load(bench.job.config.strategy),
             Journal(bench.job.workspace.candidates, CandidateRecord),
-            {r.recipe.id: r.evidence.latency_ratio for r in current},
+            self._latency,
             self.limits,
         )
         for record in current:
@@ -103,7 +107,7 @@ class Search:
         contract = self._bench.baseline.contract
         self._ledger.append(record, contract)
         self._done[recipe.id] = record
-        self._race.measured_ratios[recipe.id] = record.evidence.latency_ratio
+        self._was_timed(record)
         self.limits.measured(record, inside=record.evidence.meets_limits(contract))
         self._learn()
         self._bench.job.engines.progress.trial(record, self.best())
@@ -133,6 +137,12 @@ class Search:
     def _is_over(self) -> bool:
         everything = len(self._done) >= self.space.size
         return self.is_full or everything or self._bench.job.time_is_up
+
+    def _was_timed(self, record: TrialRecord) -> None:
+        evidence = record.evidence
+        self._latency.measured(
+            record.recipe.id, evidence.latency_ratio, evidence.latency_ratio_high
+        )
 
     def _learn(self) -> None:
         """Refit the predictor to everything that was timed."""

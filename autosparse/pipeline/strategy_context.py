@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from autosparse.levels import Level
 from autosparse.pipeline.bench import Bench
 from autosparse.search import RecipeSpace, StrategyContext
+from autosparse.search.held_latency import HeldLatency
 from autosparse.search.lamp import lamp_scores_of
 from autosparse.search.latency_predictor import LatencyPredictor
 from autosparse.search.size_limit import SizeLimit
@@ -19,6 +20,7 @@ class ContextMaker:
         bench: the level table and the layers' weights.
         space: what may be chosen.
         predictor: is asked anew whenever a context is.
+        latency: what of a prediction is held against the bound.
         size_limit: what files may weigh; None where any size will do.
     """
 
@@ -27,11 +29,12 @@ class ContextMaker:
         bench: Bench,
         space: RecipeSpace,
         predictor: LatencyPredictor,
+        latency: HeldLatency,
         size_limit: SizeLimit | None,
     ) -> None:
         cell = bench.table.cell
         self._bench, self._space, self._predictor = bench, space, predictor
-        self._size_limit = size_limit
+        self._latency, self._size_limit = latency, size_limit
         self._seconds = space.totals(lambda name, level: cell(name, level).seconds or 0.0)
         self._divergence = space.totals(lambda name, level: cell(name, level).divergence or 0.0)
         self._weight_error = space.totals(lambda name, level: cell(name, level).weight_error)
@@ -42,7 +45,7 @@ class ContextMaker:
         """A context; with the likely highest latencies where it is to be sure."""
 
         def ratio(point: Mapping[str, int]) -> float:
-            predicted = self._predictor.predict(self._space.recipe(point))
+            predicted = self._latency.of(self._predictor.predict(self._space.recipe(point)))
             return predicted.high if sure else predicted.ratio
 
         return StrategyContext(
@@ -51,7 +54,7 @@ class ContextMaker:
             divergence=self._divergence,
             weight_error=self._weight_error,
             lamp=self._lamp,
-            latency_bound=self._bench.latency_bound,
+            latency_bound=self._latency.bound,
             predicted_ratio=ratio,
             seed=self._bench.job.config.seed,
             size_limit=self._size_limit,

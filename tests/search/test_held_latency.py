@@ -1,0 +1,42 @@
+"""What is held against the latency bound: estimates, or with `--strict` the ends of intervals."""
+
+from __future__ import annotations
+
+import pytest
+
+from autosparse.search.held_latency import HeldLatency
+from autosparse.search.latency_predictor import Prediction
+
+PREDICTED = Prediction(0.5, 0.48, 0.52)
+
+
+def test_estimates_are_held_as_they_are() -> None:
+    latency = HeldLatency(0.6)
+    latency.measured("a", 0.5, 0.55)
+    assert latency.known("a") == 0.5
+    assert latency.of(PREDICTED) == PREDICTED
+    assert latency.largest_estimate == 0.6
+
+
+def test_strict_holds_the_end_of_the_interval() -> None:
+    latency = HeldLatency(0.6, strict=True)
+    latency.measured("a", 0.5, 0.55)
+    assert latency.known("a") == 0.55
+    assert latency.known("b") is None
+
+
+def test_with_nothing_measured_a_prediction_is_all_there_is() -> None:
+    latency = HeldLatency(0.6, strict=True)
+    assert latency.of(PREDICTED) == PREDICTED
+    assert latency.largest_estimate == 0.6
+
+
+def test_what_measurements_added_is_expected_of_the_next_one() -> None:
+    """The median: one run on a disturbed machine does not move the aim."""
+    latency = HeldLatency(0.6, strict=True)
+    for number, over in enumerate((1.02, 1.04, 3.0)):
+        latency.measured(str(number), 0.5, 0.5 * over)
+    expected = latency.of(PREDICTED)
+    assert expected.ratio == pytest.approx(0.52)
+    assert (expected.low, expected.high) == pytest.approx((0.4992, 0.5408))
+    assert latency.largest_estimate == pytest.approx(0.6 / 1.04)
