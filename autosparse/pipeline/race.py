@@ -7,7 +7,7 @@ then a trial on all selecting rows and the target. Everything proposed is in the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
@@ -23,10 +23,10 @@ from autosparse.pipeline.file_limits import FileLimits
 from autosparse.pipeline.scoring import FewRows
 from autosparse.pipeline.strategy_context import ContextMaker
 from autosparse.search import CandidateRecord, RecipeSpace, Rung, Strategy
-from autosparse.search.acquisition import expected_improvement
+from autosparse.search.acquisition import bound_of_turn, expected_improvement
 from autosparse.search.held_latency import HeldLatency
 from autosparse.search.knapsack import knapsack_points
-from autosparse.search.latency_predictor import LatencyPredictor
+from autosparse.search.latency_predictor import LatencyPredictor, Prediction
 from autosparse.search.strategy import LATENCY_CONSTRAINT, SCREENED
 from autosparse.search.table_starts import table_starts
 
@@ -131,11 +131,15 @@ class Race:
         recipes = [self.space.recipe(point) for point in points]
         return [recipe for recipe in recipes if self.limits.is_thought_over(recipe)]
 
-    def most_promising(self) -> Recipe | None:
-        """The unmeasured candidate that should improve most on what was measured inside.
+    def most_promising(self, number: int) -> Recipe | None:
+        """The unmeasured candidate that should improve most on what was measured inside a bound.
 
-        Where none does, the one nearest to the dense model among those predicted inside: few rows
-        do not tell everything.
+        That is the contract's; where the whole front is wanted, others take turns with it. Where no
+        candidate improves, the one nearest to the dense model among those predicted inside: few
+        rows do not tell everything.
+
+        Args:
+            number: of the trial, from 0 on.
         """
         open_ones = {
             recipe_id: self.latency.of(self.predictor.predict(record.recipe))
@@ -143,17 +147,10 @@ class Race:
             if self.latency.known(recipe_id) is None and recipe_id not in self.failed
             if self.limits.allows(record)
         }
-        best = self._best_inside()
-        gains = {
-            recipe_id: self.limits.probability_inside(self.sampled[recipe_id])
-            * expected_improvement(
-                predicted, _divergence_of(self.sampled[recipe_id]), self._bound, best
-            )
-            for recipe_id, predicted in open_ones.items()
-        }
-        top = max(gains, key=lambda recipe_id: gains[recipe_id], default=None)
-        if top is not None and gains[top] > _WORTHWHILE:
-            return self.sampled[top].recipe
+        for bound in dict.fromkeys((self._aim(number), self._bound)):
+            improving = self._most_improving(open_ones, bound)
+            if improving is not None:
+                return improving
         likely = [
             self.sampled[recipe_id]
             for recipe_id, predicted in open_ones.items()
@@ -162,8 +159,31 @@ class Race:
         inside = [r for r in likely if self.limits.probability_inside(r) >= _LIKELY]
         return min(inside, key=_divergence_of).recipe if inside else None
 
-    def _best_inside(self) -> float:
-        """Least divergence on the few rows among what was measured inside the bound.
+    def _aim(self, number: int) -> float:
+        """The bound that a trial is chosen for."""
+        least = self.latency.least
+        if self.strategy.objectives == 1 or least is None:
+            return self._bound
+        return bound_of_turn(number, least, self._bound)
+
+    def _most_improving(self, open_ones: Mapping[str, Prediction], bound: float) -> Recipe | None:
+        """Which of some candidates improves most inside a bound; None where none does to speak of.
+
+        Args:
+            open_ones: recipe id -> what is expected to be held against the bound.
+            bound: latency as a share of the baseline's.
+        """
+        best = self._best_inside(bound)
+        gains = {
+            recipe_id: self.limits.probability_inside(self.sampled[recipe_id])
+            * expected_improvement(predicted, _divergence_of(self.sampled[recipe_id]), bound, best)
+            for recipe_id, predicted in open_ones.items()
+        }
+        top = max(gains, key=lambda recipe_id: gains[recipe_id], default=None)
+        return None if top is None or gains[top] <= _WORTHWHILE else self.sampled[top].recipe
+
+    def _best_inside(self, bound: float) -> float:
+        """Least divergence on the few rows among what was measured inside a bound.
 
         Where nothing was, the largest divergence known: then any candidate improves, and the most
         probable ones first.
@@ -173,7 +193,7 @@ class Race:
             divergence
             for recipe_id, divergence in known.items()
             if (held := self.latency.known(recipe_id)) is not None
-            and held <= self._bound
+            and held <= bound
             and recipe_id not in self.limits.outside
         ]
         return min(inside, default=2 * max(known.values(), default=math.inf))

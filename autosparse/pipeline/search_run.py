@@ -127,7 +127,7 @@ class Search:
             # an answer early: what is known to be good is measured before anything is proposed
             proposes = round_ > 0 and not self._race.is_exhausted
             new = self._race.propose(_PROPOSALS_PER_TRIAL) if proposes else 0
-            recipe = self._race.most_promising()
+            recipe = self._race.most_promising(len(self._done))
             fruitless = 0 if new or recipe is not None else fruitless + 1
             if recipe is not None:
                 self.try_recipe(recipe, name)

@@ -42,3 +42,26 @@ def expected_improvement(
     if divergence >= best:
         return 0.0
     return probability_inside(prediction, bound) * (1.0 - divergence / best)
+
+
+def bound_of_turn(number: int, least: float, bound: float) -> float:
+    """The latency bound that a trial is chosen for where the whole front is wanted.
+
+    Every other trial is chosen for the contract's bound. Those in between are for bounds below it
+    that fill the range evenly however many there are (van der Corput 1935).
+
+    Args:
+        number: of the trial, from 0 on.
+        least: of the latencies that were measured: no smaller bound can be met.
+        bound: the contract's.
+
+    Returns:
+        From `least` to `bound`.
+    """
+    if number % 2 == 0 or least >= bound:
+        return bound
+    share, digit, rest = 0.0, 0.5, (number + 1) // 2
+    while rest:
+        share += digit * (rest % 2)
+        digit, rest = digit / 2, rest // 2
+    return least + share * (bound - least)

@@ -44,6 +44,11 @@ class HeldLatency:
         """What was measured of a recipe and is held against the bound; None where nothing was."""
         return self._held.get(recipe_id)
 
+    @property
+    def least(self) -> float | None:
+        """The least that was measured and is held against the bound; None where nothing was."""
+        return min(self._held.values(), default=None)
+
     def of(self, predicted: Prediction) -> Prediction:
         """What is expected to be held against the bound, where a prediction is all there is."""
         factor = self._factor

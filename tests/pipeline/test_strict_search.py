@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from autosparse.evaluation import Verdict
 from autosparse.journal import Journal
-from autosparse.levels import BASELINE, Level, Recipe
+from autosparse.levels import Recipe
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.ledger import Ledger, constraints_of
 from autosparse.pipeline.optimize import Result
@@ -21,11 +19,11 @@ from autosparse.pipeline.starts import START
 from autosparse.pipeline.workspace import Workspace
 from autosparse.search import CandidateRecord, Rung
 from autosparse.search.strategy import LATENCY_CONSTRAINT
-from tests.fakes.fake_backend import FakeBackend, Planted, is_int8
+from tests.fakes.fake_backend import FakeBackend, Planted
 from tests.fakes.noisy_lane import NoisyLane
 from tests.pipeline.sparse_world import Notes, SparseWorld
 from tests.pipeline.test_descent import SPACE, borders, seconds
-from tests.pipeline.worlds import World, summed_error
+from tests.pipeline.worlds import World, least_error, odd_world
 
 # Rounds of a trial: the upper end of its interval lies 3 % over what it takes.
 NOISE = {TRIAL_TIMING.rounds: (0.97, 1.0, 1.0, 1.0, 1.03)}
@@ -52,16 +50,7 @@ class Ended:
 
 
 def ended(root: Path, *, strict: bool) -> Ended:
-    """Layers of odd sizes and errors, so that there are recipes at any latency."""
-    rng = np.random.default_rng(0)
-    names = [f"layer{index}" for index in range(LAYERS)]
-    dense = dict(zip(names, rng.uniform(60e-6, 140e-6, LAYERS), strict=True))
-    errors = dict(zip(names, np.exp(rng.normal(-3.5, 1.0, LAYERS)), strict=True))
-
-    def layer_seconds(name: str, level: Level) -> float:
-        return float(dense[name] * (0.4 if is_int8(level) else 1.0))
-
-    world = World.make(root, LAYERS, Planted(layer_seconds, summed_error(errors)))
+    world = odd_world(root, LAYERS)
     lane = NoisyLane(world.planted, world.layers, factors=NOISE)
     engines = Engines(backend=FakeBackend(world.planted), lane=lane, progress=Notes())
     budget = f"{100 * BOUND:.0f}%"
@@ -87,15 +76,9 @@ def test_hardly_a_trial_is_one_that_the_gate_must_refuse(strict: Ended) -> None:
 
 def test_the_answer_is_the_best_that_keeps_the_bound_with_its_interval(strict: Ended) -> None:
     assert strict.result.verdict is Verdict.MET
-    int8, world = Level.parse("dense:int8"), strict.world
-    every = [
-        dict(zip(world.layers, chosen, strict=True))
-        for chosen in itertools.product((BASELINE, int8), repeat=LAYERS)
-    ]
-    bound = BOUND * world.planted.latency(dict.fromkeys(world.layers, BASELINE))
-    inside = [levels for levels in every if OVER * world.planted.latency(levels) <= bound]
-    best = min(world.planted.error(levels) for levels in inside)
+    world = strict.world
     delivered = Recipe.load(world.root / "out" / "bundle" / "recipe.yaml")
+    best = least_error(world, BOUND / OVER)
     assert world.planted.error(delivered.levels) <= 1.1 * best
 
 

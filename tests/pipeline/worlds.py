@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from autosparse.evaluation import LoweredModel
-from autosparse.levels import Level
+from autosparse.levels import BASELINE, Level
 from autosparse.model_graph import load_model
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines
@@ -86,3 +87,27 @@ class World:
 
     def run(self, *, resume: bool = False, engines: Engines | None = None, **fields: Any) -> Result:
         return run_job(self.config(**fields), engines or self.engines(), resume=resume)
+
+
+def odd_world(root: Path, count: int) -> World:
+    """Layers of odd sizes and errors, so that there are recipes at any latency."""
+    rng = np.random.default_rng(0)
+    names = [f"layer{index}" for index in range(count)]
+    dense = dict(zip(names, rng.uniform(60e-6, 140e-6, count), strict=True))
+    errors = dict(zip(names, np.exp(rng.normal(-3.5, 1.0, count)), strict=True))
+
+    def seconds(name: str, level: Level) -> float:
+        return float(dense[name] * (0.4 if is_int8(level) else 1.0))
+
+    return World.make(root, count, Planted(seconds, summed_error(errors)))
+
+
+def least_error(world: World, share: float) -> float:
+    """Of all recipes that take a share of the dense model's latency at most."""
+    int8 = Level.parse("dense:int8")
+    every = [
+        dict(zip(world.layers, chosen, strict=True))
+        for chosen in itertools.product((BASELINE, int8), repeat=len(world.layers))
+    ]
+    bound = share * world.planted.latency(dict.fromkeys(world.layers, BASELINE))
+    return min(world.planted.error(e) for e in every if world.planted.latency(e) <= bound)

@@ -6,7 +6,11 @@ import math
 
 import pytest
 
-from autosparse.search.acquisition import expected_improvement, probability_inside
+from autosparse.search.acquisition import (
+    bound_of_turn,
+    expected_improvement,
+    probability_inside,
+)
 from autosparse.search.latency_predictor import Prediction
 
 BOUND = 0.9
@@ -51,3 +55,16 @@ def test_an_answer_is_banked_before_the_bound_is_reached_for() -> None:
     )
     banked = 2.5e-4
     assert expected_improvement(bold, 1.3e-4, BOUND, banked) > 0.2
+
+
+def test_every_other_turn_is_for_the_contracts_bound() -> None:
+    assert [bound_of_turn(number, 0.4, BOUND) for number in (0, 2, 14)] == [BOUND] * 3
+
+
+def test_the_other_turns_fill_the_range_below_it_evenly() -> None:
+    found = [bound_of_turn(number, 0.4, 0.8) for number in (1, 3, 5, 7, 9, 11, 13)]
+    assert found == pytest.approx([0.6, 0.5, 0.7, 0.45, 0.65, 0.55, 0.75])
+
+
+def test_nothing_below_what_was_fastest_is_aimed_at() -> None:
+    assert bound_of_turn(1, 0.9, 0.8) == 0.8

@@ -1,6 +1,7 @@
 """The guided evolution along the whole front: a budget is drawn for every proposal.
 
-Source: as `auto`. For the answer at every budget at once, at the price of a slower answer at one.
+Source: as `auto`. For the answer at every budget at once, at the price of a slower answer at one:
+half of the trials are for the contract's bound, the others for bounds below it.
 """
 
 from __future__ import annotations
