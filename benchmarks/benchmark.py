@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from benchmarks.rows import Row
 
@@ -24,6 +24,10 @@ class Request:
     """Where files of the run may lie."""
     models: tuple[str, ...] = ()
     """Names of the models, or groups of shapes, to run; all where it is empty."""
+    parts: tuple[str, ...] = ()
+    """Patterns of the names of parts to run; all where it is empty."""
+    minutes: float | None = None
+    """No part is begun after so many; None for no end."""
     opponents: Mapping[str, Path] = field(default_factory=dict)
     """Other engine -> the interpreter that has it."""
     started: float = field(default_factory=time.monotonic)
@@ -49,3 +53,10 @@ class Benchmark(Protocol):
 
         What fails becomes a row of its own; nothing is raised that would lose the others.
         """
+
+
+@runtime_checkable
+class InParts(Benchmark, Protocol):
+    """A benchmark that takes hours, and can be run in parts of half an hour."""
+
+    in_parts: Literal[True]

@@ -13,7 +13,7 @@ from pathlib import Path
 from autosparse.errors import AutoSparseError
 from autosparse.evaluation import read_environment
 from benchmarks import BENCHMARKS
-from benchmarks.benchmark import Request
+from benchmarks.benchmark import InParts, Request
 from benchmarks.engine_server import OPENERS
 from benchmarks.rows import Row, all_hold
 from benchmarks.table import render_line, render_table
@@ -33,6 +33,10 @@ def run(argv: Sequence[str]) -> int:
     except AutoSparseError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    reason = _why_not_in_parts(arguments, has_parts=isinstance(benchmark, InParts))
+    if reason:
+        print(f"error: {reason}", file=sys.stderr)
+        return 2
     rows: list[Row] = []
     with ExitStack() as stack:
         directory = arguments.directory
@@ -43,6 +47,8 @@ def run(argv: Sequence[str]) -> int:
             assets=arguments.assets.absolute(),
             directory=directory.absolute(),
             models=tuple(arguments.model),
+            parts=tuple(arguments.part),
+            minutes=arguments.minutes,
             opponents=dict(arguments.opponent_python),
         )
         for row in benchmark.rows(request):
@@ -92,11 +98,31 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="run this model, or group of shapes, only; may be repeated",
     )  # fmt: skip
     parser.add_argument(
+        "--part", action="append", default=[], metavar="PATTERN",
+        help="run parts with such names only, as a shell matches them; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--minutes", type=float, metavar="N",
+        help="begin no part after so many minutes; the same command with the same --directory "
+        "goes on from there",
+    )  # fmt: skip
+    parser.add_argument(
         "--opponent-python", action="append", default=[], metavar="ENGINE=PATH",
         type=_opponent,
         help=f"compare with another engine ({', '.join(OPENERS)}), by the Python that has it",
     )  # fmt: skip
     return parser.parse_args(argv)
+
+
+def _why_not_in_parts(arguments: argparse.Namespace, *, has_parts: bool) -> str:
+    """What is wrong with asking for parts; empty where nothing is, or nobody asks."""
+    if not arguments.part and arguments.minutes is None:
+        return ""
+    if not has_parts:
+        return f"{arguments.name} is not run in parts: leave --part and --minutes away"
+    if arguments.directory is None:
+        return "--part and --minutes need --directory: what parts come to is kept there"
+    return ""
 
 
 def _opponent(text: str) -> tuple[str, Path]:

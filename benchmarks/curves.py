@@ -20,6 +20,8 @@ def write_curves(
 ) -> None:
     """Draw one line for each name; the first evaluations without a figure are left out.
 
+    Where there is no figure at all, nothing is written.
+
     Args:
         path: of the SVG file.
         title: above the chart.
@@ -27,7 +29,9 @@ def write_curves(
         curves: name -> (evaluations,) figures, infinite where there is none yet.
         kind: of the ordinate's scale; figures have to be positive where it is "log".
     """
-    known = np.concatenate([curve[np.isfinite(curve)] for curve in curves.values()])
+    known = np.array([v for curve in curves.values() for v in curve if np.isfinite(v)])
+    if not len(known):
+        return
     longest = max(len(curve) for curve in curves.values())
     low, high = float(known.min()), float(known.max())
     if low == high:

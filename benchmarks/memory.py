@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import time
@@ -26,13 +27,25 @@ class SampledRun:
     seconds: float
     complaint: str
     """End of what it wrote to standard error."""
+    timed_out: bool = False
+    """Whether it was ended because its time was up."""
 
 
 def run_sampled(
-    command: Sequence[str], cwd: Path, every_seconds: float = _EVERY_SECONDS
+    command: Sequence[str],
+    cwd: Path,
+    every_seconds: float = _EVERY_SECONDS,
+    limit_seconds: float = math.inf,
 ) -> SampledRun:
-    """Run a command to its end; what it says on standard error stays in its directory."""
-    started, peak = time.monotonic(), 0
+    """Run a command to its end; what it says on standard error stays in its directory.
+
+    Args:
+        command: what to run.
+        cwd: where.
+        every_seconds: between two looks at its memory.
+        limit_seconds: after which it is killed.
+    """
+    started, peak, timed_out = time.monotonic(), 0, False
     log = cwd / _LOG
     with (
         log.open("wb") as said,
@@ -41,8 +54,13 @@ def run_sampled(
         while child.poll() is None:
             peak = max(peak, tree_pss_bytes(child.pid))
             time.sleep(every_seconds)
+            if time.monotonic() - started > limit_seconds and child.poll() is None:
+                child.kill()
+                timed_out = True
+                child.wait()
     complaint = log.read_text(encoding="utf-8", errors="replace")[-_KEPT_OF_STDERR:]
-    return SampledRun(child.returncode, peak, time.monotonic() - started, complaint)
+    seconds = time.monotonic() - started
+    return SampledRun(child.returncode, peak, seconds, complaint, timed_out)
 
 
 def tree_pss_bytes(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from autosparse.artifacts.manifest import read_manifest
 from autosparse.evaluation import Verdict
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.progress import Silent
+from autosparse.pipeline.workspace import Workspace
 from benchmarks.job_models import Scale
 from benchmarks.memory import SampledRun, run_sampled
 from benchmarks.model_files import ModelFiles
+from benchmarks.parts import Unfinished
 
 # Wider than any divergence: the budget decides, not the quality that may be lost.
 _ANY_DROP = "1000"
@@ -26,7 +29,7 @@ _BEYOND_REACH = "1%"
 FASTEST_MARGIN = 1.03
 # What anyone would try first, and hardly a search: the whole level table is what is wanted.
 _FIRST_TRIALS = 8
-_BASE, _SCRATCH = "job-base", "scratch"
+BASE, _SCRATCH = "job-base", "scratch"
 
 
 class Spoken(Silent):
@@ -93,22 +96,64 @@ def run_base_job(files: ModelFiles, scale: Scale, directory: Path) -> BaseJob:
     Raises:
         RuntimeError: a command failed, or the first did not end with the early verdict.
     """
-    output_dir = directory / _BASE
-    asked = run_command(files, scale, _BEYOND_REACH, output_dir, scale.base_seconds)
+    output_dir = directory / BASE
+    asked = find_reach(files, scale, output_dir)
+    return BaseJob(output_dir, reach_of(output_dir), asked, build_table(files, scale, output_dir))
+
+
+def find_reach(
+    files: ModelFiles, scale: Scale, output_dir: Path, limit_seconds: float = math.inf
+) -> SampledRun:
+    """Ask for a budget beyond reach, to be told how fast the model gets.
+
+    Raises:
+        RuntimeError: the command failed, or did not end with that verdict.
+        Unfinished: the limit was too short; the next call goes on.
+    """
+    asked = run_command(
+        files, scale, _BEYOND_REACH, output_dir, scale.base_seconds,
+        resume=Workspace(output_dir).config.is_file(), limit_seconds=limit_seconds,
+    )  # fmt: skip
     if asked.exit_code != Verdict.LATENCY_INFEASIBLE.exit_code:
         raise _ended(asked)
-    fastest = read_manifest(output_dir / "bundle").fastest
-    if fastest is None:
-        raise RuntimeError("the job measured no fastest recipe")
+    return asked
+
+
+def build_table(
+    files: ModelFiles, scale: Scale, output_dir: Path, limit_seconds: float = math.inf
+) -> SampledRun:
+    """Go on with a budget within reach, for which the whole level table is built.
+
+    Raises:
+        RuntimeError: the command failed.
+        Unfinished: the limit was too short; the next call goes on.
+    """
     few = replace(scale, trials=_FIRST_TRIALS)
-    budget = f"{min(100 * fastest.latency_ratio * FASTEST_MARGIN, 100):.1f}%"
-    built = run_command(files, few, budget, output_dir, scale.base_seconds, resume=True)
+    budget = f"{min(100 * reach_of(output_dir) * FASTEST_MARGIN, 100):.1f}%"
+    built = run_command(
+        files, few, budget, output_dir, scale.base_seconds, resume=True,
+        limit_seconds=limit_seconds,
+    )  # fmt: skip
     if built.exit_code not in {verdict.exit_code for verdict in Verdict}:
         raise _ended(built)
-    return BaseJob(output_dir, fastest.latency_ratio, asked, built)
+    return built
 
 
-def _ended(run: SampledRun) -> RuntimeError:
+def reach_of(output_dir: Path) -> float:
+    """Latency of the fastest recipe that a job measured, over the baseline's.
+
+    Raises:
+        RuntimeError: it measured none.
+    """
+    fastest = read_manifest(Workspace(output_dir).bundle).fastest
+    if fastest is None:
+        raise RuntimeError("the job measured no fastest recipe")
+    return fastest.latency_ratio
+
+
+def _ended(run: SampledRun) -> Exception:
+    if run.timed_out:
+        return Unfinished(f"the job was ended after {run.seconds:.0f} s, and goes on another time")
     return RuntimeError(f"the job ended with code {run.exit_code}: {run.complaint[-300:]}")
 
 
@@ -120,13 +165,16 @@ def run_command(
     seconds: float,
     *,
     resume: bool = False,
+    limit_seconds: float = math.inf,
 ) -> SampledRun:
     """Run one job as a command, in a directory of its own that shadows nothing."""
     cwd = output_dir.with_name(output_dir.name + "-cwd")
-    cwd.mkdir(parents=True, exist_ok=resume)
+    cwd.mkdir(parents=True, exist_ok=True)
     fields = job_fields(files, scale, budget, output_dir, seconds)
     command = command_line(files.onnx, fields)
-    return run_sampled([*command, "--resume"] if resume else command, cwd)
+    return run_sampled(
+        [*command, "--resume"] if resume else command, cwd, limit_seconds=limit_seconds
+    )
 
 
 def solve(

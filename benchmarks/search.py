@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from autosparse.evaluation import read_environment
+from autosparse.pipeline.workspace import empty_directory
 from autosparse.search.knapsack import knapsack_points
 from autosparse.search.strategies import STRATEGIES
 from benchmarks.benchmark import Request
 from benchmarks.guarded import guarded_rows
+from benchmarks.parts import PartResult, Parts
 from benchmarks.planted_tables import PLANTED
 from benchmarks.rows import Row
 from benchmarks.search_infeasible import infeasible_rows
@@ -26,6 +29,7 @@ from benchmarks.tabulated_digits import tabulated_digits
 _EVALUATIONS = 100
 # A ruin costs several times the best answer; this much is a matter of fine tuning.
 _SOLVED = 1.1
+_TABLE = "digits/table"
 
 
 @dataclass(frozen=True)
@@ -45,21 +49,36 @@ class SearchBenchmark:
     """Planted tables, a tabulated space, overhead, verdicts; or real models."""
 
     summary = "what strategies find in spaces whose answers are known, and what a trial costs"
+    in_parts: Literal[True] = True
 
     def rows(self, request: Request) -> Iterator[Row]:
         """Each part by itself; what goes wrong in one is a row."""
         scale, environment = _QUICK if request.quick else _FULL, read_environment().id
+        parts = Parts(request, environment)
         guarded = partial(guarded_rows, request, environment)
-        for name in request.models:
-            yield from guarded(name, partial(model_rows, request, name, scale.seeds))
         if request.models:
-            return
-        yield from guarded("planted", partial(planted_rows, scale.seeds, environment))
-        overhead = partial(overhead_rows, request.directory, scale.ledger_trials, environment)
-        yield from guarded("overhead", overhead)
-        verdicts = partial(infeasible_rows, request.directory, scale.cases, environment)
-        yield from guarded("verdicts", verdicts)
-        yield from guarded("digits", partial(_digits_rows, request, scale, environment))
+            for name in request.models:
+                yield from guarded(name, partial(model_rows, parts, name, scale.seeds))
+        else:
+            yield from self._known_answers(parts, scale)
+        yield from parts.remaining_rows()
+
+    def _known_answers(self, parts: Parts, scale: _Scale) -> Iterator[Row]:
+        """Where every answer is known, and no model is needed."""
+        environment, directory = parts.environment, parts.request.directory
+
+        def verdicts() -> Iterator[Row]:
+            return infeasible_rows(
+                empty_directory(directory / "verdicts"), scale.cases, environment
+            )
+
+        yield from parts.rows("planted", lambda: planted_rows(scale.seeds, environment))
+        overhead = partial(overhead_rows, directory, scale.ledger_trials, environment)
+        yield from parts.rows("overhead", overhead)
+        yield from parts.rows("verdicts", verdicts)
+        yield from guarded_rows(
+            parts.request, environment, "digits", partial(_digits_rows, parts, scale)
+        )
 
 
 def planted_rows(seeds: int, environment: str) -> Iterator[Row]:
@@ -87,9 +106,16 @@ def planted_rows(seeds: int, environment: str) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _digits_rows(request: Request, scale: _Scale, environment: str) -> Iterator[Row]:
-    request.say("digits: evaluating every recipe, unless the directory has them already")
-    table = tabulated_digits(request.directory, scale.rows)
-    run = TabulatedRun(request, table, scale.seeds, environment)
+def _digits_rows(parts: Parts, scale: _Scale) -> Iterator[Row]:
+    table = partial(tabulated_digits, parts.request.directory, scale.rows)
+
+    def evaluated() -> PartResult:
+        table()  # every recipe, which takes minutes; its figures stay in the directory
+        return PartResult()
+
+    if parts.get(_TABLE, evaluated) is None:
+        parts.wait_for(_TABLE)
+        return
+    run = TabulatedRun(parts, table(), scale.seeds)
     yield from run.regret_rows()
     yield from run.front_rows()

@@ -1,14 +1,17 @@
 """Strategies on a real model, at equal full evaluations, all from one job's level table.
 
 Every arm and seed is a job of its own in a copy of the base job's directory: the table, the trained
-predictor's samples and the baseline are not made again, the search is.
+predictor's samples and the baseline are not made again, the search is. Each is a part of the run,
+and so is what the base job gets done in half an hour; one that was killed is resumed.
 """
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,114 +19,230 @@ import autosparse
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.workspace import Workspace
-from benchmarks.benchmark import Request
 from benchmarks.curves import write_curves
 from benchmarks.job_models import FULL, MODELS, QUICK, Scale
 from benchmarks.model_files import ModelFiles, ModelRequest, UnavailableError
-from benchmarks.opened_job import opened_job
-from benchmarks.product_jobs import BaseJob, Spoken, job_fields, run_base_job
+from benchmarks.parts import PartResult, Parts
+from benchmarks.product_jobs import (
+    BASE,
+    Spoken,
+    build_table,
+    find_reach,
+    job_fields,
+    reach_of,
+)
 from benchmarks.rows import Row, ratio_of
 from benchmarks.tabulated import Floats
 
-_ARMS = ("auto", "knapsack", "tpe", "nsga2", "random")
+ARMS = ("auto", "knapsack", "tpe", "nsga2", "random")
 _BUDGET = 0.6
 _UNLIMITED_SECONDS = 1e6
 _TRIALS, _QUICK_TRIALS = 40, 12
 _LONG_ARM, _LONG_TRIALS, _AUTO_WITHIN = "tpe", 300, 30
+# So many trials of the long arm are a part.
+_LEG = 60
+# One part: what the base job has done by then is kept, and it goes on in the next run.
+_MOST_SECONDS = 1700.0
 # Quality is judged on rows that no search saw; less than this is not told apart.
 _NOISE = 0.02
 _SEARCHED_ANEW = ("scratch", "study.journal", "candidates.jsonl", "measurements.jsonl")
+_REACH, _CURVE = "reach", "curve"
 
 
 @dataclass(frozen=True)
-class _Arena:
+class Arena:
+    """One model, its base job, and the searches in copies of it."""
+
+    name: str
+    parts: Parts
+    seeds: int
     files: ModelFiles
-    base: BaseJob
     scale: Scale
-    request: Request
-    bound: float
+    trials: int
+    """Of every search."""
 
-    def anytime(self, arm: str, seed: int, trials: int) -> Floats:
-        """(trials,): least divergence inside the budget after each measured trial."""
-        output_dir = self.base.output_dir.with_name(f"search-{arm}-{seed}-{trials}")
-        ignored = shutil.ignore_patterns(*_SEARCHED_ANEW)
-        shutil.copytree(self.base.output_dir, output_dir, ignore=ignored)
-        workspace = Workspace(output_dir)
-        # a job may not change its seed; this one is a new job on the other's table
-        stored = JobConfig.model_validate_json(workspace.config.read_bytes())
-        seeded = stored.model_copy(update={"seed": seed})
-        workspace.config.write_text(seeded.model_dump_json(), encoding="utf-8")
-        scale, budget = replace(self.scale, trials=trials), f"{100 * self.bound:.2f}%"
-        fields = job_fields(self.files, scale, budget, output_dir, _UNLIMITED_SECONDS)
-        autosparse.optimize(
-            self.files.onnx, resume=True, strategy=arm, seed=seed,
-            progress=Spoken(f"{arm}, seed {seed}", self.request.say), **fields,
+    @property
+    def directory(self) -> Path:
+        """Where the jobs lie."""
+        return self.parts.request.directory / self.name
+
+    def base(self) -> PartResult:
+        """How fast the model gets; the job that found out has the whole level table then.
+
+        Raises:
+            RuntimeError: the job failed.
+            Unfinished: it goes on in the next run.
+        """
+        output_dir = self.directory / BASE
+        seconds = _MOST_SECONDS
+        if not Workspace(output_dir).bundle.is_dir():
+            seconds -= find_reach(self.files, self.scale, output_dir, seconds).seconds
+        build_table(self.files, self.scale, output_dir, seconds)
+        return PartResult(figures={_REACH: (reach_of(output_dir),)})
+
+    def curves(self, arm: str, bound: float) -> dict[int, Floats]:
+        """Seed -> (trials,) what was best after each, of the searches that are there."""
+        found: dict[int, Floats] = {}
+        for seed in range(self.seeds):
+            name = f"{self.name}/{arm}-{seed}"
+
+            def searched(seed: int = seed) -> PartResult:
+                return self._searched(arm, seed, bound, self.trials, f"search-{arm}-{seed}")
+
+            part = self.parts.get(name, searched)
+            if part is not None:
+                found[seed] = np.array(part.figures[_CURVE])
+        return found
+
+    def long_curve(self, bound: float) -> Floats | None:
+        """(trials,) of the arm that has many; None while it has not had all."""
+        found: PartResult | None = None
+        for trials in range(_LEG, _LONG_TRIALS + 1, _LEG):
+
+            def searched(trials: int = trials) -> PartResult:
+                return self._searched(_LONG_ARM, 0, bound, trials, f"search-{_LONG_ARM}-long")
+
+            name = f"{self.name}/{_LONG_ARM}-to-{trials}"
+            found = self.parts.get(name, searched)
+            if found is None:
+                self.parts.wait_for(name)
+                return None
+        return None if found is None else np.array(found.figures[_CURVE])
+
+    def _searched(
+        self, arm: str, seed: int, bound: float, trials: int, directory: str
+    ) -> PartResult:
+        """A search up to so many trials; one that was begun before goes on."""
+        output_dir = self.directory / directory
+        if not output_dir.exists():
+            self._copy_base(output_dir, seed)
+        fields = job_fields(
+            self.files, replace(self.scale, trials=trials), f"{100 * bound:.2f}%", output_dir,
+            _UNLIMITED_SECONDS,
         )  # fmt: skip
-        found = [
-            record.evidence.divergence if record.evidence.latency_ratio <= self.bound else np.inf
-            for record in Ledger(workspace.study).records
-        ]
-        curve: Floats = np.minimum.accumulate(np.array(found))
-        return np.append(curve, np.full(max(trials - len(curve), 0), curve[-1]))[:trials]
+        progress = Spoken(f"{arm}, seed {seed}", self.parts.request.say)
+        autosparse.optimize(
+            self.files.onnx, resume=True, strategy=arm, seed=seed, progress=progress, **fields
+        )
+        curve = best_so_far(Ledger(Workspace(output_dir).study), bound, trials)
+        return PartResult(figures={_CURVE: tuple(curve.tolist())})
+
+    def _copy_base(self, output_dir: Path, seed: int) -> None:
+        """The base job without its search, as a job with another seed; whole or not at all."""
+        partial = output_dir.with_name(output_dir.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        ignored = shutil.ignore_patterns(*_SEARCHED_ANEW)
+        shutil.copytree(self.directory / BASE, partial, ignore=ignored)
+        config = Workspace(partial).config
+        # a job may not change its seed; this one is a new job on the other's table
+        stored = JobConfig.model_validate_json(config.read_bytes())
+        seeded = stored.model_copy(update={"seed": seed})
+        config.write_text(seeded.model_dump_json(), encoding="utf-8")
+        partial.rename(output_dir)
 
 
-def model_rows(request: Request, name: str, seeds: int) -> Iterator[Row]:
+def best_so_far(ledger: Ledger, bound: float, trials: int) -> Floats:
+    """(trials,): least divergence inside the budget after each measured trial, in their order.
+
+    A search that ended before stays where it was; infinite where nothing was inside yet.
+    """
+    found = [
+        record.evidence.divergence if record.evidence.latency_ratio <= bound else np.inf
+        for record in ledger.records[:trials]
+    ]
+    curve: Floats = np.minimum.accumulate(np.array(found or [np.inf]))
+    return np.append(curve, np.full(trials - len(curve), curve[-1]))
+
+
+def model_rows(parts: Parts, name: str, seeds: int) -> Iterator[Row]:
     """Final divergence of every arm against that of `auto`, seed by seed, and the curves."""
     if name not in MODELS:
         raise UnavailableError(f"no such model; known: {', '.join(MODELS)}")
-    scale, trials = (QUICK, _QUICK_TRIALS) if request.quick else (FULL, _TRIALS)
-    directory = request.directory / name
-    directory.mkdir(parents=True)
-    sizes = scale.sizes or MODELS[name].sizes
-    files = MODELS[name].build(ModelRequest(request.assets, directory / "given", sizes))
-    base = run_base_job(files, scale, directory)
-    with opened_job(base.output_dir) as opened:
-        environment = opened.environment
+    quick = parts.request.quick
+    scale, trials = (QUICK, _QUICK_TRIALS) if quick else (FULL, _TRIALS)
+    files = _files(parts, name, scale)
+    arena = Arena(name, parts, seeds, files, scale, trials)
+    base = parts.get(f"{name}/base", arena.base)
+    if base is None:
+        parts.wait_for(f"{name}/base")
+        return
     # a budget that cannot be met compares nothing
-    bound = max(_BUDGET, 1.05 * base.fastest_ratio)
-    arena = _Arena(files, base, scale, request, bound)
-    curves = {
-        arm: np.array([arena.anytime(arm, seed, trials) for seed in range(seeds)]) for arm in _ARMS
-    }
-    for arm in _ARMS[1:]:
-        yield _duel_row(name, arm, curves["auto"], curves[arm], environment)
-    if not request.quick:
-        yield _long_row(arena, name, curves["auto"], environment)
+    bound = max(_BUDGET, 1.05 * base.figures[_REACH][0])
+    curves = {arm: arena.curves(arm, bound) for arm in ARMS}
+    for arm in ARMS[1:]:
+        yield from duel_rows(name, arm, curves, seeds, parts.environment)
+    if not quick:
+        yield from _long_rows(arena, bound, curves["auto"])
     write_curves(
-        request.directory / f"{name}-anytime.svg", f"{name} at {bound:.0%} of the baseline",
-        "divergence, median of the seeds", {a: np.median(c, axis=0) for a, c in curves.items()},
+        parts.request.directory / f"{name}-anytime.svg", f"{name} at {bound:.0%} of the baseline",
+        "divergence, median of the seeds",
+        {arm: np.median(list(own.values()), axis=0) for arm, own in curves.items() if own},
         kind="log",
     )  # fmt: skip
 
 
-def _duel_row(name: str, arm: str, ours: Floats, theirs: Floats, environment: str) -> Row:
-    """`auto` against one arm at the last trial of every seed."""
-    mine, other = ours[:, -1], theirs[:, -1]
+def _files(parts: Parts, name: str, scale: Scale) -> ModelFiles:
+    """The model and its data: made once, since a job takes no other files when it is resumed."""
+    directory = parts.request.directory / name / "given"
+    made = directory / "files.pickle"
+    if made.is_file():
+        stored: ModelFiles = pickle.loads(made.read_bytes())
+        return stored
+    parts.request.say(f"{name}: model and data")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    sizes = scale.sizes or MODELS[name].sizes
+    files = MODELS[name].build(ModelRequest(parts.request.assets, directory, sizes))
+    made.write_bytes(pickle.dumps(files))
+    return files
+
+
+def duel_rows(
+    name: str, arm: str, curves: dict[str, dict[int, Floats]], seeds: int, environment: str
+) -> Iterator[Row]:
+    """`auto` against one arm at the last trial of every seed that both have played."""
+    both = sorted(curves["auto"].keys() & curves[arm].keys())
+    if not both:
+        return
+    mine, other = (np.array([curves[a][seed][-1] for seed in both]) for a in ("auto", arm))
+    trials = len(curves["auto"][both[0]])
     worse = int((mine > other * (1 + _NOISE)).sum())
     better = int((mine < other * (1 - _NOISE)).sum())
-    most = len(mine) - 1
+    most = seeds - 1
     has_to_win = arm in ("tpe", "nsga2")
     holds = worse == 0 and (better >= most or not has_to_win)
-    return Row(
-        what=f"{name}: divergence of auto after {ours.shape[1]} trials",
+    yield Row(
+        what=f"{name}: divergence of auto after {trials} trials",
         figure=_finite(mine), opponent=arm, opponent_figure=_finite(other),
-        ratio=ratio_of(float(np.median(mine)), float(np.median(other))),
-        bar="never worse" + f", better in {most}" * has_to_win, holds=holds,
-        environment=environment,
-        note=f"better in {better}, worse in {worse} of {len(mine)} seeds, beyond {_NOISE:.0%}",
+        ratio=_ratio(mine, other),
+        bar="never worse" + f", better in {most}" * has_to_win,
+        holds=holds if len(both) == seeds else None, environment=environment,
+        note=f"better in {better}, worse in {worse} of {len(both)} seeds, beyond {_NOISE:.0%}"
+        + f"; {seeds} are asked for" * (len(both) < seeds),
     )  # fmt: skip
 
 
-def _long_row(arena: _Arena, name: str, ours: Floats, environment: str) -> Row:
+def _long_rows(arena: Arena, bound: float, ours: dict[int, Floats]) -> Iterator[Row]:
     """Is what a generic sampler reaches in many trials there within few?"""
-    best = float(arena.anytime(_LONG_ARM, 0, _LONG_TRIALS)[-1])
-    reached = ours[:, min(_AUTO_WITHIN, ours.shape[1]) - 1]
-    return Row(
-        what=f"{name}: divergence of auto after {_AUTO_WITHIN} trials", figure=_finite(reached),
-        opponent=f"{_LONG_ARM} after {_LONG_TRIALS}", opponent_figure=best,
-        ratio=ratio_of(float(np.median(reached)), best), bar="no more",
-        holds=bool(np.median(reached) <= best * (1 + _NOISE)), environment=environment,
+    long_curve = arena.long_curve(bound)
+    if long_curve is None or not ours:
+        return
+    best = np.array([long_curve[-1]])
+    reached = np.array([curve[: min(_AUTO_WITHIN, len(curve))][-1] for curve in ours.values()])
+    holds = bool(np.median(reached) <= best[0] * (1 + _NOISE))
+    yield Row(
+        what=f"{arena.name}: divergence of auto after {_AUTO_WITHIN} trials",
+        figure=_finite(reached), opponent=f"{_LONG_ARM} after {_LONG_TRIALS}",
+        opponent_figure=_finite(best), ratio=_ratio(reached, best), bar="no more",
+        holds=holds if len(ours) == arena.seeds else None, environment=arena.parts.environment,
+        note=f"median of {len(ours)} seeds",
     )  # fmt: skip
+
+
+def _ratio(ours: Floats, theirs: Floats) -> float | None:
+    """Of the medians; None where one of them is none, or says nothing."""
+    mine, other = _finite(ours), _finite(theirs)
+    return None if mine is None or other is None else ratio_of(mine, other)
 
 
 def _finite(figures: Floats) -> float | None:

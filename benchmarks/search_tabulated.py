@@ -9,9 +9,9 @@ import numpy as np
 
 from autosparse.search.strategies import STRATEGIES
 from autosparse.search.thresholds import threshold_point, uniform_scores
-from benchmarks.benchmark import Request
 from benchmarks.curves import write_curves
 from benchmarks.hypervolume import hypervolume, hypervolumes
+from benchmarks.parts import PartResult, Parts
 from benchmarks.rows import Row
 from benchmarks.search_play import play
 from benchmarks.tabulated import Floats, Tabulated
@@ -21,16 +21,16 @@ _ARMS = ("auto", "evolution", "tpe", "random")
 _FRONT_ARMS = ("front", "nsga2", "random")
 _EVALUATIONS, _FRONT_EVALUATIONS = 100, 400
 _MOST_REGRET, _LEAST_VOLUME = 0.05, 0.98
+_CURVE = "curve"
 
 
 @dataclass(frozen=True)
 class TabulatedRun:
-    """Arms playing one table."""
+    """Arms playing one table; every play is a part."""
 
-    request: Request
+    parts: Parts
     table: Tabulated
     seeds: int
-    environment: str
 
     def regret_rows(self) -> Iterator[Row]:
         """Every budget, with the starts of a job and without."""
@@ -41,16 +41,13 @@ class TabulatedRun:
     def _regrets_at(self, bound: float, *, starts: bool) -> Iterator[Row]:
         best = self.table.best_within(bound)
         uniform = self._uniform(bound)
-        title = f"digits at {bound:.0%}, {'with' if starts else 'without'} starts"
+        title = f"digits at {bound:.0%}, {_with(starts)} starts"
         curves: dict[str, Floats] = {}
         for arm in _ARMS:
-            self.request.say(f"{title}: {arm}")
-            regrets = np.array(
-                [
-                    (self._best_of(arm, bound, seed, starts=starts) - best) / (uniform - best)
-                    for seed in range(self.seeds)
-                ]
-            )
+            found = self._plays(arm, bound, _EVALUATIONS, starts=starts)
+            if not len(found):
+                continue
+            regrets = (found - best) / (uniform - best)
             curves[arm] = np.median(regrets, axis=0)
             final = regrets[:, -1]
             good = int((final <= _MOST_REGRET).sum())
@@ -59,57 +56,84 @@ class TabulatedRun:
                 what=f"{title}: regret of {arm}", figure=_finite(float(np.median(final))),
                 unit="of uniform's", opponent="uniform", opponent_figure=1.0,
                 bar=f"<= {_MOST_REGRET:g} in {self._enough} of {self.seeds} seeds" * has_bar,
-                holds=good >= self._enough if has_bar else None, environment=self.environment,
-                note=f"{good} of {self.seeds} seeds; optimum {best:.4g}, uniform {uniform:.4g} "
+                holds=good >= self._enough if has_bar and self._is_whole(found) else None,
+                environment=self.parts.environment,
+                note=f"{good} of {self._seeds(found)}; optimum {best:.4g}, uniform {uniform:.4g} "
                 f"nats; {_EVALUATIONS} evaluations",
             )  # fmt: skip
-        name = f"digits-{100 * bound:.0f}-{'starts' if starts else 'bare'}.svg"
-        path = self.request.directory / name
+        name = f"digits-{100 * bound:.0f}-{_with(starts)}-starts.svg"
+        path = self.parts.request.directory / name
         write_curves(path, title, "regret (optimum 0, uniform 1)", curves)
 
     def front_rows(self) -> Iterator[Row]:
         """The hypervolume over evaluations, all arms in one plot."""
         whole = hypervolume(self.table.latencies, self.table.divergences)
         for starts in (True, False):
-            curves = {}
-            title = f"digits front, {'with' if starts else 'without'} starts"
+            curves: dict[str, Floats] = {}
+            title = f"digits front, {_with(starts)} starts"
             for arm in _FRONT_ARMS:
-                self.request.say(f"{title}: {arm}")
-                curves[arm] = self._volumes(arm, starts=starts) / whole
+                found = self._plays(arm, None, _FRONT_EVALUATIONS, starts=starts)
+                if not len(found):
+                    continue
+                curves[arm] = np.median(found, axis=0) / whole
                 has_bar = arm == "front" and starts
                 final = float(curves[arm][-1])
+                holds = final >= _LEAST_VOLUME if has_bar and self._is_whole(found) else None
                 yield Row(
                     what=f"{title}: hypervolume of {arm}", figure=final, unit="of the whole",
-                    bar=f">= {_LEAST_VOLUME:g}" * has_bar,
-                    holds=final >= _LEAST_VOLUME if has_bar else None,
-                    environment=self.environment,
-                    note=f"median of {self.seeds} seeds, {_FRONT_EVALUATIONS} evaluations",
+                    bar=f">= {_LEAST_VOLUME:g}" * has_bar, holds=holds,
+                    environment=self.parts.environment,
+                    note=f"median of {self._seeds(found)}, {_FRONT_EVALUATIONS} evaluations",
                 )  # fmt: skip
-            path = self.request.directory / f"front-{'starts' if starts else 'bare'}.svg"
+            path = self.parts.request.directory / f"front-{_with(starts)}-starts.svg"
             write_curves(path, title, "hypervolume, of the whole table's", curves)
 
     @property
     def _enough(self) -> int:
         return max(self.seeds - 1, 1)
 
-    def _best_of(self, arm: str, bound: float, seed: int, *, starts: bool) -> Floats:
-        played = play(
-            STRATEGIES.load(arm), self.table, bound,
-            seed=seed, evaluations=_EVALUATIONS, starts=starts,
-        )  # fmt: skip
-        return _padded(played.best_within(bound), _EVALUATIONS)
+    def _is_whole(self, found: Floats) -> bool:
+        """Whether every seed has been played: bars are for all of them."""
+        return len(found) == self.seeds
 
-    def _volumes(self, arm: str, *, starts: bool) -> Floats:
-        found = []
+    def _seeds(self, found: Floats) -> str:
+        lacking = f", of {self.seeds} that are asked for" * (not self._is_whole(found))
+        return f"{len(found)} seeds{lacking}"
+
+    def _plays(self, arm: str, bound: float | None, evaluations: int, *, starts: bool) -> Floats:
+        """(seeds, evaluations): what was best after each, of the seeds that were played.
+
+        Args:
+            arm: the strategy.
+            bound: on the latency; None for the hypervolume of the whole front.
+            evaluations: how many.
+            starts: whether a play begins with those of a job.
+        """
+        where = "front" if bound is None else f"{100 * bound:.0f}"
+        found: list[tuple[float, ...]] = []
         for seed in range(self.seeds):
-            played = play(
-                STRATEGIES.load(arm), self.table, 1.0,
-                seed=seed, evaluations=_FRONT_EVALUATIONS, starts=starts, directions=2,
-            )  # fmt: skip
-            volumes = hypervolumes(played.latencies, played.divergences)
-            found.append(_padded(volumes, _FRONT_EVALUATIONS))
-        medians: Floats = np.median(found, axis=0)
-        return medians
+            name = f"digits/{where}-{_with(starts)}-starts/{arm}-{seed}"
+
+            def played(seed: int = seed) -> PartResult:
+                curve = self._played(arm, bound, seed, evaluations, starts=starts)
+                return PartResult(figures={_CURVE: tuple(curve.tolist())})
+
+            part = self.parts.get(name, played)
+            if part is not None:
+                found.append(part.figures[_CURVE])
+        return np.array(found, dtype=np.float64).reshape(len(found), evaluations)
+
+    def _played(
+        self, arm: str, bound: float | None, seed: int, evaluations: int, *, starts: bool
+    ) -> Floats:
+        found = play(
+            STRATEGIES.load(arm), self.table, 1.0 if bound is None else bound,
+            seed=seed, evaluations=evaluations, starts=starts,
+            directions=2 if bound is None else None,
+        )  # fmt: skip
+        if bound is None:
+            return _padded(hypervolumes(found.latencies, found.divergences), evaluations)
+        return _padded(found.best_within(bound), evaluations)
 
     def _uniform(self, bound: float) -> float:
         context = self.table.context(bound, seed=0)
@@ -117,6 +141,10 @@ class TabulatedRun:
         if point is None:
             raise ValueError(f"no uniform recipe is inside {bound:.0%}")
         return self.table.divergence(point)
+
+
+def _with(starts: bool) -> str:
+    return "with" if starts else "without"
 
 
 def _padded(curve: Floats, length: int) -> Floats:
