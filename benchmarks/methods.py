@@ -1,15 +1,17 @@
 """`methods`: what recovery training gives back, against bars and against plain fine-tuning.
 
-Every drop is that of a lowered file on validation images, beside a dense control: the same model
-with the same training and no zeros, since a training alone changes accuracy, too.
+Every drop is that of a lowered file on validation rows, beside a dense control: the same model
+with the same training and no zeros, since a training alone changes quality, too. Every training is
+a part of the run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Literal
 
 import numpy as np
 
@@ -19,17 +21,30 @@ from autosparse.recovery import RECOVERIES
 from autosparse.recovery.plan import TrainingPlan
 from benchmarks.benchmark import Request
 from benchmarks.guarded import guarded_rows
-from benchmarks.recovery_lab import RecoveryLab, Trained
+from benchmarks.lab_data import LabData, LabRequest, image_data
+from benchmarks.model_files import UnavailableError
+from benchmarks.parts import PartResult, Parts
+from benchmarks.recovery_lab import RecoveryLab, Weights
 from benchmarks.rows import Row
+from benchmarks.sentence_pairs import sentence_data
 
-# level -> points of accuracy that may be lost, for each model
+LAB_DATA: Mapping[str, Callable[[LabRequest], LabData]] = {
+    "resnet20": image_data,
+    "resnet56": image_data,
+    "minilm": sentence_data,
+}
+# level -> points of the metric (top-1, or Spearman's correlation) that may be lost, for each model
 BARS: dict[str, dict[str, float]] = {
-    "2:4:fp32": {"resnet20": 0.5, "resnet56": 0.5},
-    "unstructured@0.80:fp32": {"resnet20": 1.0, "resnet56": 1.0},
+    "2:4:fp32": {"resnet20": 0.5, "resnet56": 0.5, "minilm": 1.0},
+    "unstructured@0.70:fp32": {"minilm": 1.0},
+    "unstructured@0.80:fp32": {"resnet20": 1.0, "resnet56": 1.0, "minilm": 2.5},
     "unstructured@0.90:fp32": {"resnet20": 2.5, "resnet56": 2.0},
     "block1x4@0.75:int8": {"resnet20": 1.5, "resnet56": 1.5},
 }
-_COMPARED = ("2:4:fp32", "unstructured@0.90:fp32")
+DENSE = "dense"
+# Where all recoveries are compared: a thousand steps of a transformer take hours.
+_COMPARED_ON = ("resnet20", "resnet56")
+_COMPARED_AT = ("2:4:fp32", "unstructured@0.90:fp32")
 _CONTROL = "fine_tune"
 _QUICK_STEPS = 150
 # 97.5th percentile of Student's t, by degrees of freedom
@@ -54,7 +69,7 @@ class Scale:
     """Recoveries that are compared, and nothing else is done; empty for the bars and all."""
 
 
-FULL = Scale(("resnet20", "resnet56"), 900.0, 1000, 3, 50_000, 5000, has_bars=True)
+FULL = Scale(tuple(LAB_DATA), 900.0, 1000, 3, 50_000, 5000, has_bars=True)
 QUICK = Scale(("resnet20",), 40.0, 0, 1, 4000, 1000, has_bars=False)
 
 
@@ -62,71 +77,126 @@ class MethodsBenchmark:
     """Every model at every level."""
 
     summary = "what recovery training gives back, against a dense control with the same training"
+    in_parts: Literal[True] = True
 
     def rows(self, request: Request) -> Iterator[Row]:
         """Measure model after model; what fails is a row, and the next one runs."""
         scale = chosen_scale(request.quick, request.models)
-        environment = read_environment().id
+        parts = Parts(request, read_environment().id)
         for model in scale.models:
-            make = partial(_model_rows, request, scale, environment, model)
-            yield from guarded_rows(request, environment, model, make)
+            make = partial(_model_rows, Bout(model, parts, scale))
+            yield from guarded_rows(request, parts.environment, model, make)
+        yield from parts.remaining_rows()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bout:
     """One model's trainings."""
 
     model: str
-    lab: RecoveryLab
+    parts: Parts
     scale: Scale
-    environment: str
-    control: tuple[Trained, ...]
-    """The dense model with the same training, seed by seed."""
+    _solved: dict[str, tuple[Weights, float]] = field(default_factory=dict)
 
-    def level_row(self, spelling: str) -> Row:
+    @cached_property
+    def lab(self) -> RecoveryLab:
+        """The model with its data; only where a training has to be run.
+
+        Raises:
+            UnavailableError: something that it needs is not here.
+        """
+        if self.model not in LAB_DATA:
+            raise UnavailableError(f"no such model; known: {', '.join(LAB_DATA)}")
+        request = self.parts.request
+        request.say(f"{self.model}: data and calibration")
+        directory = request.directory / self.model
+        wanted = LabRequest(
+            request.assets, self.model, directory, self.scale.rows, self.scale.validation
+        )
+        return RecoveryLab(LAB_DATA[self.model](wanted), directory)
+
+    def level_rows(self, spelling: str) -> Iterator[Row]:
         """One level at every layer, against its bar."""
-        lab, scale = self.lab, self.scale
-        levels = lab.levels(Level.parse(spelling))
-        weights = lab.one_shot(levels)
-        before = 100 * (lab.dense - lab.accuracy(levels, weights))
-        trained = [lab.train(levels, weights, _CONTROL, plan) for plan in timed_plans(scale)]
-        drops, theirs = self._drops(trained), self._drops(self.control)
+        scale = self.scale
+        found = self._timed(spelling)
+        control = _drops(self._timed(DENSE))
+        if not found:
+            return
+        drops = _drops(found)
         bar = BARS[spelling].get(self.model) if scale.has_bars else None
-        mean = float(np.mean(drops))
-        steps = ", ".join(str(t.outcome.steps) for t in trained)
-        return Row(
+        mean, first = float(np.mean(list(drops.values()))), found[min(found)].figures
+        is_whole = len(drops) == scale.seeds
+        steps = ", ".join(f"{part.figures['steps'][0]:.0f}" for part in found.values())
+        yield Row(
             what=f"{self.model}: {spelling}, trained for {scale.seconds:.0f} s", figure=mean,
             unit="points lost", opponent="dense, the same training",
-            opponent_figure=float(np.mean(theirs)), bar="" if bar is None else f"<= {bar}",
-            holds=None if bar is None else mean <= bar, environment=self.environment,
-            note=f"{interval_text(drops)}; before training {before:.1f}; steps {steps}; "
-            f"{trained[0].outcome.arithmetic}; dense {100 * lab.dense:.2f} %",
+            opponent_figure=float(np.mean(list(control.values()))) if control else None,
+            bar="" if bar is None else f"<= {bar}",
+            holds=None if bar is None or not is_whole else mean <= bar,
+            environment=self.parts.environment,
+            note=f"{interval_text(list(drops.values()))}; before training "
+            f"{first['before'][0]:.1f}; steps {steps}; {found[min(found)].note}; dense "
+            f"{first['dense'][0]:.2f}" + f"; {scale.seeds} seeds are asked for" * (not is_whole),
         )  # fmt: skip
 
-    def compared(self, spelling: str) -> Iterator[Row]:
+    def compared_rows(self, spelling: str) -> Iterator[Row]:
         """Every recovery against fine-tuning, the same steps on the same rows."""
-        levels = self.lab.levels(Level.parse(spelling))
-        weights = self.lab.one_shot(levels)
-
-        def drops(method: str) -> list[float]:
-            plans = [steps_plan(self.scale, seed) for seed in range(self.scale.seeds)]
-            return self._drops([self.lab.train(levels, weights, method, p) for p in plans])
-
-        theirs = drops(_CONTROL)
+        theirs = _drops(self._of_steps(spelling, _CONTROL))
+        level = Level.parse(spelling)
         for name in self.scale.compared or RECOVERIES.names():
-            if name == _CONTROL or RECOVERIES.load(name).why_not(levels):
+            if name == _CONTROL or RECOVERIES.load(name).why_not({"every layer": level}):
                 continue
-            mine = drops(name)
-            gains = [a - b for a, b in zip(theirs, mine, strict=True)]
+            mine = _drops(self._of_steps(spelling, name))
+            both = sorted(theirs.keys() & mine.keys())
+            if not both:
+                continue
+            gains = [theirs[seed] - mine[seed] for seed in both]
             yield Row(
                 what=f"{self.model}: {spelling}, {name}, {self.scale.steps} steps",
-                figure=float(np.mean(mine)), unit="points lost", opponent=_CONTROL,
-                opponent_figure=float(np.mean(theirs)), environment=self.environment,
-                note=f"gain: {interval_text(gains)}",
+                figure=float(np.mean([mine[seed] for seed in both])), unit="points lost",
+                opponent=_CONTROL, opponent_figure=float(np.mean([theirs[s] for s in both])),
+                environment=self.parts.environment, note=f"gain: {interval_text(gains)}",
             )  # fmt: skip
 
-    def _drops(self, trained: Sequence[Trained]) -> list[float]:
-        return [100 * (self.lab.dense - t.accuracy) for t in trained]
+    def _timed(self, spelling: str) -> dict[int, PartResult]:
+        """Seed -> a training of the time that bars are for."""
+        return self._trained(spelling, "timed", _CONTROL, self.scale.seconds, None)
+
+    def _of_steps(self, spelling: str, method: str) -> dict[int, PartResult]:
+        """Seed -> a training of so many steps, in which time plays no part."""
+        return self._trained(spelling, method, method, 36_000.0, self.scale.steps)
+
+    def _trained(
+        self, spelling: str, title: str, method: str, seconds: float, steps: int | None
+    ) -> dict[int, PartResult]:
+        found: dict[int, PartResult] = {}
+        for seed in range(self.scale.seeds):
+
+            def train(seed: int = seed) -> PartResult:
+                return self._train(spelling, method, self.lab.data.plan(seconds, seed, steps))
+
+            part = self.parts.get(f"{self.model}/{spelling}/{title}-{seed}", train)
+            if part is not None:
+                found[seed] = part
+        return found
+
+    def _train(self, spelling: str, method: str, plan: TrainingPlan) -> PartResult:
+        """One training, and what its file loses."""
+        lab = self.lab
+        levels = {} if spelling == DENSE else lab.levels(Level.parse(spelling))
+        if spelling not in self._solved:
+            weights = lab.one_shot(levels) if levels else {}
+            self._solved[spelling] = weights, lab.dense - lab.score(levels, weights)
+        weights, before = self._solved[spelling]
+        trained = lab.train(levels, weights, method, plan)
+        figures = {
+            "drop": lab.dense - trained.score, "before": before, "dense": lab.dense,
+            "steps": trained.outcome.steps,
+        }  # fmt: skip
+        return PartResult(
+            figures={name: (float(value),) for name, value in figures.items()},
+            note=trained.outcome.arithmetic,
+        )
 
 
 def chosen_scale(quick: bool, asked: Sequence[str]) -> Scale:
@@ -138,41 +208,19 @@ def chosen_scale(quick: bool, asked: Sequence[str]) -> Scale:
     return replace(scale, models=models, compared=compared, steps=steps)
 
 
-def _model_rows(request: Request, scale: Scale, environment: str, model: str) -> Iterator[Row]:
-    request.say(f"{model}: data and calibration")
-    directory = request.directory / model
-    lab = RecoveryLab(request.assets, model, scale.rows, scale.validation, directory)
-    control: tuple[Trained, ...] = ()
-    if not scale.compared:
-        request.say(f"{model}: dense control")
-        control = tuple(lab.train({}, {}, _CONTROL, plan) for plan in timed_plans(scale))
-    bout = Bout(model, lab, scale, environment, control)
-    for spelling in () if scale.compared else BARS:
-        make = partial(_one, bout, spelling)
-        yield from guarded_rows(request, environment, f"{model}: {spelling}", make)
-    if scale.steps:
-        for spelling in _COMPARED:
-            what = f"{model}: methods at {spelling}"
-            yield from guarded_rows(request, environment, what, partial(bout.compared, spelling))
+def _model_rows(bout: Bout) -> Iterator[Row]:
+    if not bout.scale.compared:
+        for spelling, bars in BARS.items():
+            if bout.model in bars or bout.model not in LAB_DATA:
+                yield from bout.level_rows(spelling)
+    if bout.scale.compared or (bout.scale.steps and bout.model in _COMPARED_ON):
+        for spelling in _COMPARED_AT:
+            yield from bout.compared_rows(spelling)
 
 
-def _one(bout: Bout, spelling: str) -> list[Row]:
-    return [bout.level_row(spelling)]
-
-
-def timed_plans(scale: Scale) -> list[TrainingPlan]:
-    """The trainings that are held against bars, a seed each."""
-    return [
-        TrainingPlan(seconds=scale.seconds, batch_size=64, seed=seed, augment=("flip", "shift"))
-        for seed in range(scale.seeds)
-    ]
-
-
-def steps_plan(scale: Scale, seed: int) -> TrainingPlan:
-    """A training in which methods are compared: time plays no part."""
-    return TrainingPlan(
-        seconds=36_000.0, steps=scale.steps, batch_size=64, seed=seed, augment=("flip", "shift")
-    )
+def _drops(found: Mapping[int, PartResult]) -> dict[int, float]:
+    """Seed -> points that were lost."""
+    return {seed: part.figures["drop"][0] for seed, part in found.items()}
 
 
 def interval_text(values: Sequence[float]) -> str:

@@ -1,8 +1,8 @@
-"""Trainings of one model for the `methods` benchmark: from levels to the accuracy of a file."""
+"""Trainings of one model for the `methods` benchmark: from levels to the score of a file."""
 
 from __future__ import annotations
 
-import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,24 +13,21 @@ import torch
 from torch import Tensor
 
 from autosparse.calibration import ActivationRanges, RangeObserver, StatisticsObserver
-from autosparse.datasets import Dataset
 from autosparse.evaluation import LoweringRequest
+from autosparse.evaluation.quality import run_dataset
 from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
-from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery import RECOVERIES, StatisticsCorrection
 from autosparse.recovery.averaging import Subject, train
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.training import Outcome
 from backends.onnxruntime_backend import OnnxRuntimeBackend
-from benchmarks.cifar_models import Images, normalized, read_images
-from benchmarks.model_files import UnavailableError
+from benchmarks.lab_data import LabData
 
-_JPEG = "cifar10_train_jpeg.npz"
-_CALIBRATION, _BATCH = 256, 250
-# The first layer and the classifier are small, and cost more accuracy than time.
+_CALIBRATED_AT_ONCE, _CORRECTED = 64, 128
+# The first layer of a network for images is small, and costs more accuracy than time.
 _FEWEST_INPUTS = 4
 Weights = Mapping[str, CompressedWeight]
 
@@ -39,38 +36,24 @@ Weights = Mapping[str, CompressedWeight]
 class Trained:
     """What one training came to."""
 
-    accuracy: float
-    """Of the lowered file."""
+    score: float
+    """Of the lowered file, in points."""
     outcome: Outcome
 
 
 class RecoveryLab:
-    """One model with its data.
+    """One model with its data, calibrated.
 
     Args:
-        assets: folder that holds `models/` and `data/`.
-        model: `resnet20` or `resnet56`.
-        rows: training images at most.
-        validation: validation images at most.
+        data: the model, and its rows.
         directory: for lowered files.
-
-    Raises:
-        UnavailableError: a file is not there.
     """
 
-    def __init__(
-        self, assets: Path, model: str, rows: int, validation: int, directory: Path
-    ) -> None:
-        path = assets / "models" / f"{model}.onnx"
-        if not path.is_file():
-            raise UnavailableError(f"there is no models/{path.name} in the folder of the assets")
-        self.graph: ModelGraph = load_model(path)
-        self._input = self.graph.inputs[0].name
-        self._train = training_images(assets, rows)
-        self._valid = read_images(assets / "data" / "cifar10_valid.npz", slice(0, validation))
+    def __init__(self, data: LabData, directory: Path) -> None:
+        self.data, self.graph = data, data.graph
         self._directory, self._backend = directory, OnnxRuntimeBackend()
         self._calibrate()
-        self.dense = self.accuracy({}, {})
+        self.dense = self.score({}, {})
 
     def levels(self, level: Level) -> dict[str, Level]:
         """The level at every layer that it is meant for."""
@@ -78,7 +61,7 @@ class RecoveryLab:
         return {
             layer.name: level
             for layer in self.graph.layers
-            if layer.operator == "Conv"
+            if layer.operator in self.data.operators
             and layer.input_channels >= _FEWEST_INPUTS
             and not method.why_not(layer, level)
         }
@@ -102,31 +85,28 @@ class RecoveryLab:
         grids = self._backend.rounded_activations(self.graph, chosen, self._ranges)
         recovery = RECOVERIES.load(method)
         subject = Subject(self.graph, chosen, weights, recovery, tuple(grids))
-        rows = Dataset({self._input: self._train.images}, self._train.labels)
-        outcome = train(subject, rows, plan)
-        return Trained(self.accuracy(levels, outcome.weights), outcome)
+        outcome = train(subject, self.data.train, plan)
+        return Trained(self.score(levels, outcome.weights), outcome)
 
-    def accuracy(self, levels: Mapping[str, Level], weights: Weights) -> float:
-        """Share of validation images that the lowered file gets right."""
+    def score(self, levels: Mapping[str, Level], weights: Weights) -> float:
+        """The metric of the lowered file on the rows that judge, in points."""
         recipe = Recipe(model_sha256=self.graph.sha256, levels=self._every(levels))
         request = LoweringRequest(self.graph, recipe, weights, self._ranges)
-        runner = self._backend.open(self._backend.lower(request, self._directory), threads=1)
-        right = 0
-        for start in range(0, len(self._valid.images), _BATCH):
-            rows = slice(start, start + _BATCH)
-            answers = next(iter(runner.run({self._input: self._valid.images[rows]}).values()))
-            right += int((answers.argmax(axis=1) == self._valid.labels[rows]).sum())
-        return right / len(self._valid.images)
+        model = self._backend.lower(request, self._directory)
+        runner = self._backend.open(model, threads=len(os.sched_getaffinity(0)))
+        judging = self.data.judging
+        answers = run_dataset(runner, judging, self.data.batch)
+        return 100 * self.data.metric.value(answers, answers, judging.labels)
 
     def _every(self, levels: Mapping[str, Level]) -> dict[str, Level]:
         return {la.name: levels.get(la.name, BASELINE) for la in self.graph.layers}
 
     def _calibrate(self) -> None:
-        """One pass over some training images: Hessians, ranges and moments."""
+        """One pass over some training rows: Hessians, ranges and moments."""
         names = tuple(layer.name for layer in self.graph.layers)
         self._statistics = StatisticsObserver(self.graph, self.graph.layers, hessians=names)
         ranges = RangeObserver("entropy")
-        rows = self._train.images[:_CALIBRATION]
+        rows = self.data.calibration
         ranged = set(self._backend.calibrated_tensors(self.graph))
 
         def observe(name: str, values: Tensor) -> None:
@@ -139,45 +119,15 @@ class RecoveryLab:
         observers = {
             name: partial(observe, name) for name in ranged | set(self._statistics.tensors)
         }
+        module = GraphModule.from_graph(self.graph)
+        count = len(next(iter(rows.values())))
         with torch.no_grad():
-            GraphModule.from_graph(self.graph)({self._input: torch.tensor(rows)}, observers)
+            for start in range(0, count, _CALIBRATED_AT_ONCE):
+                batch = slice(start, start + _CALIBRATED_AT_ONCE)
+                module({name: torch.tensor(own[batch]) for name, own in rows.items()}, observers)
         self._ranges: ActivationRanges = ranges.ranges()
-        self._correction = StatisticsCorrection(
-            self.graph, {self._input: rows[: _CALIBRATION // 2]}
-        )
-
-
-def training_images(assets: Path, rows: int) -> Images:
-    """Training images: all of them from their JPEG copies where they are asked for.
-
-    Raises:
-        UnavailableError: the file, or Pillow for JPEG, is not there.
-    """
-    small, large = (assets / "data" / name for name in ("cifar10_train.npz", _JPEG))
-    if not small.is_file():
-        raise UnavailableError(f"there is no data/{small.name} in the folder of the assets")
-    with np.load(small, allow_pickle=False) as file:
-        if rows <= len(file["labels"]):
-            return read_images(small, slice(0, rows))
-    if not large.is_file():
-        raise UnavailableError(f"there is no data/{large.name} in the folder of the assets")
-    return _decoded(large, rows)
-
-
-def _decoded(path: Path, rows: int) -> Images:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise UnavailableError("decoding the training images needs the package pillow") from error
-    with np.load(path, allow_pickle=False) as file:
-        jpeg, offsets, labels = file["jpeg"], file["offsets"], file["labels"][:rows]
-    pixels = np.stack(
-        [
-            np.asarray(Image.open(io.BytesIO(jpeg[offsets[i] : offsets[i + 1]].tobytes())))
-            for i in range(len(labels))
-        ]
-    )
-    return Images(normalized(pixels), labels)
+        corrected = {name: np.asarray(own[:_CORRECTED]) for name, own in rows.items()}
+        self._correction = StatisticsCorrection(self.graph, corrected)
 
 
 def _method(level: Level) -> str:

