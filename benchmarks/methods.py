@@ -7,7 +7,6 @@ a part of the run.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -21,6 +20,7 @@ from autosparse.recovery import RECOVERIES
 from autosparse.recovery.plan import TrainingPlan
 from benchmarks.benchmark import Request
 from benchmarks.guarded import guarded_rows
+from benchmarks.intervals import interval_text
 from benchmarks.lab_data import LabData, LabRequest, image_data
 from benchmarks.model_files import UnavailableError
 from benchmarks.parts import PartResult, Parts
@@ -47,8 +47,6 @@ _COMPARED_ON = ("resnet20", "resnet56")
 _COMPARED_AT = ("2:4:fp32", "unstructured@0.90:fp32")
 _CONTROL = "fine_tune"
 _QUICK_STEPS = 150
-# 97.5th percentile of Student's t, by degrees of freedom
-_T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78}
 
 
 @dataclass(frozen=True)
@@ -221,12 +219,3 @@ def _model_rows(bout: Bout) -> Iterator[Row]:
 def _drops(found: Mapping[int, PartResult]) -> dict[int, float]:
     """Seed -> points that were lost."""
     return {seed: part.figures["drop"][0] for seed, part in found.items()}
-
-
-def interval_text(values: Sequence[float]) -> str:
-    """Mean of some seeds with a 95 % interval by Student's t."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:.2f}, one seed"
-    half = _T[len(values) - 1] * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return f"{mean:.2f} ({mean - half:.2f} to {mean + half:.2f}), {len(values)} seeds"

@@ -27,6 +27,7 @@ from autosparse.recovery import StatisticsCorrection
 from benchmarks.benchmark import Request
 from benchmarks.cifar_models import Floats, Images, read_images
 from benchmarks.guarded import guarded_rows
+from benchmarks.intervals import interval_text
 from benchmarks.model_files import ModelRequest, Sizes, asset
 from benchmarks.rows import Row, ratio_of
 
@@ -117,17 +118,22 @@ def drop_rows(
     control, best = means[_CONTROL], min(means, key=lambda method: means[method])
     for method, values in drops.items():
         drop = means[method]
+        gain = interval_text([a - b for a, b in zip(drops[_CONTROL], values, strict=True)], "draw")
         row = Row(
             what=f"{model}, {level}, {method}", figure=drop, unit="points of top-1 lost",
             opponent=_CONTROL, opponent_figure=control, ratio=ratio_of(drop, control),
             environment=environment,
-            note="draws: " + ", ".join(f"{value:.2f}" for value in values),
+            note=_draws(values) if method == _CONTROL else f"{_draws(values)}; gain: {gain}",
         )  # fmt: skip
         if method == best:
             holds = drop <= BARS[level] and drop <= _OF_MAGNITUDES * control
             bar = f"at most {BARS[level]} and {_OF_MAGNITUDES} of magnitude's"
             row = row.model_copy(update={"bar": bar, "holds": holds})
         yield row
+
+
+def _draws(values: Sequence[float]) -> str:
+    return "draws: " + ", ".join(f"{value:.2f}" for value in values)
 
 
 @dataclass

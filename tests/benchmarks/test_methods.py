@@ -14,6 +14,7 @@ from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.training import Outcome
 from benchmarks import methods
 from benchmarks.benchmark import Request
+from benchmarks.intervals import interval_text
 from benchmarks.lab_data import LabData
 from benchmarks.methods import (
     BARS,
@@ -22,7 +23,6 @@ from benchmarks.methods import (
     QUICK,
     MethodsBenchmark,
     chosen_scale,
-    interval_text,
 )
 from benchmarks.recovery_lab import Trained, Weights
 from benchmarks.rows import Row
@@ -42,6 +42,7 @@ def test_an_interval_over_seeds_by_hand() -> None:
     """Mean 2, standard deviation 1: 4.30 / sqrt(3) to each side."""
     assert interval_text([1.0, 2.0, 3.0]) == "2.00 (-0.48 to 4.48), 3 seeds"
     assert interval_text([1.5]) == "1.50, one seed"
+    assert interval_text([1.0, 2.0, 3.0], "draw").endswith(", 3 draws")
 
 
 @pytest.mark.parametrize("quick", [True, False])

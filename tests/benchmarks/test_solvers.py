@@ -14,7 +14,8 @@ def test_only_the_best_method_is_held_against_the_bar() -> None:
     assert (magnitude.holds, wanda.holds, alps.holds) == (None, None, True)
     assert alps.figure == 1.5
     assert alps.ratio == 0.2
-    assert "1.00, 2.00" in alps.note
+    assert alps.note == "draws: 1.00, 2.00; gain: 6.00 (6.00 to 6.00), 2 draws"
+    assert "gain" not in magnitude.note
 
 
 def test_the_best_must_halve_what_magnitude_loses() -> None:
