@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "optimize": "workers.local:optimize",
     "resolve": "workers.resolve:resolve",
+    "replay": "workers.replay:replay",
     "verify": "workers.local:verify",
     "Client": "autosparse.client.client:Client",
     "AsyncClient": "autosparse.client.async_client:AsyncClient",

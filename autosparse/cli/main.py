@@ -32,6 +32,7 @@ COMMANDS = {
         "autosparse.cli.profile", "tell where a model's time goes, and where sparsity would pay"
     ),
     "resolve": Command("autosparse.cli.resolve", "answer another budget from what a job measured"),
+    "replay": Command("autosparse.cli.replay", "play a search again from its log, on no device"),
     "verify": Command("autosparse.cli.verify", "measure and evaluate a delivered bundle again"),
     "export": Command("autosparse.cli.export", "write a delivered model as .ort files for phones"),
     "agent": Command("autosparse.cli.agent", "measure on this device for jobs that run elsewhere"),

@@ -95,7 +95,7 @@ class Adoption:
                 if path.is_file() and path.name != "cells.jsonl":
                     shutil.copyfile(path, directory / path.name)
             for path in (self.source.table / "weights").glob("*.npz"):
-                _link(path, directory / "weights" / path.name)
+                link_or_copy(path, directory / "weights" / path.name)
         write_journal(directory / "cells.jsonl", cells)
         return len(cells)
 
@@ -170,8 +170,12 @@ def _reread(path: Path, percentile: Percentile) -> None:
     write_journal(path, kept)
 
 
-def _link(path: Path, link: Path) -> None:
-    """The same file under another name; a copy where the file system has no such links."""
+def link_or_copy(path: Path, link: Path) -> None:
+    """The same file under another name; a copy where the file system has no such links.
+
+    Raises:
+        OSError: the disk is full.
+    """
     link.unlink(missing_ok=True)
     try:
         link.hardlink_to(path)

@@ -77,11 +77,7 @@ def answer(
         notes: what the report must tell beside what happens here.
     """
     notes = (*notes, *notes_on_few_rows(job, baseline))
-    parity = check_parity(job)
-    choices = job_choices(job.graph, job.config, job.engines.backend, job.target)
-    choices = without_losers(job, choices)
-    # nobody holds what the pass tells longer than the table is being built: it is large
-    bench = build_bench(job, baseline, choices, calibrate(job, choices), parity)
+    bench, parity = equipped(job, baseline)
     bench = replace(bench, notes=(*notes, *bench.notes, *_essential(bench, parity)))
     search = Search(bench, resolve_space(bench), Ledger(job.workspace.study))
     starts = run_starts(bench, search)
@@ -91,6 +87,18 @@ def answer(
     found = conclude(bench, search, starts, recovered)
     manifest = deliver(bench, found)
     return Result(found.verdict, str(job.workspace.bundle), manifest)
+
+
+def equipped(job: Job, baseline: Baseline) -> tuple[Bench, Parity]:
+    """Everything that trials share, and whether torch computes what the runtime does.
+
+    What the job's files hold of the level table is not made again.
+    """
+    parity = check_parity(job)
+    choices = job_choices(job.graph, job.config, job.engines.backend, job.target)
+    choices = without_losers(job, choices)
+    # nobody holds what the pass tells longer than the table is being built: it is large
+    return build_bench(job, baseline, choices, calibrate(job, choices), parity), parity
 
 
 def _essential(bench: Bench, parity: Parity) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from autosparse.errors import CandidateError
 from autosparse.evaluation.gate import rank
@@ -25,12 +26,23 @@ _ROUNDS_PER_START = 4
 # Rounds of proposals in a row that bring nothing worth measuring: the search has converged.
 _FRUITLESS_ROUNDS = 4
 
+Measure = Callable[[Bench, Recipe, str], TrialRecord]
+
 
 class Search:
-    """The state of one search; made anew from the job's files when a job is resumed."""
+    """The state of one search; made anew from the job's files when a job is resumed.
 
-    def __init__(self, bench: Bench, space: RecipeSpace, ledger: Ledger) -> None:
-        self._bench = bench
+    Args:
+        bench: what all trials share.
+        space: what may be chosen.
+        ledger: trials of earlier runs; further ones are added.
+        measure: runs one trial, and raises a CandidateError where it fails.
+    """
+
+    def __init__(
+        self, bench: Bench, space: RecipeSpace, ledger: Ledger, measure: Measure = run_trial
+    ) -> None:
+        self._bench, self._measure = bench, measure
         self.space = space
         self._ledger = ledger
         # evidence from another machine or runtime is history, not evidence
@@ -99,7 +111,7 @@ class Search:
         if recipe.id in self._race.failed:
             return None
         try:
-            record = run_trial(self._bench, recipe, proposed_by)
+            record = self._measure(self._bench, recipe, proposed_by)
         except CandidateError as error:
             self._race.fail(recipe, error)
             self._bench.job.engines.progress.note(f"{recipe.id} failed: {error}")

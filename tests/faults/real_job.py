@@ -76,6 +76,14 @@ class RealJob:
             timeout=_SECONDS, preexec_fn=before, env=_environment(),
         )  # fmt: skip
 
+    def replay(self) -> subprocess.CompletedProcess[str]:
+        """Play the search again from its log."""
+        script = str(Path(sys.executable).with_name("autosparse"))
+        return subprocess.run(
+            [script, "replay", str(self.output)], cwd=self.root, text=True, capture_output=True,
+            check=False, timeout=_SECONDS, env=_environment(),
+        )  # fmt: skip
+
     def verify(self) -> subprocess.CompletedProcess[str]:
         """Measure and evaluate the delivered bundle again."""
         script = str(Path(sys.executable).with_name("autosparse"))

@@ -105,6 +105,8 @@ def test_a_finished_job_measures_no_trial_again(tmp_path: Path) -> None:
     workspace = Workspace(job.output)
     assert job.run().returncode == 0
     before = trials(workspace)
+    replayed = job.replay()
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     assert tear_logs(workspace)
     done = job.run("--resume")
     assert done.returncode == 0, done.stderr
