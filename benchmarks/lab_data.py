@@ -24,6 +24,7 @@ _CALIBRATION = 256
 class LabData:
     """One model with its rows, and how it is trained and judged."""
 
+    onnx: Path
     graph: ModelGraph
     train: Dataset
     calibration: Mapping[str, Array]
@@ -75,6 +76,7 @@ def image_data(request: LabRequest) -> LabData:
     train = _training_images(request.assets, request.rows)
     valid = read_images(request.assets / "data" / "cifar10_valid.npz", slice(0, request.judging))
     return LabData(
+        onnx=path,
         graph=graph,
         train=Dataset({name: train.images}, train.labels),
         calibration={name: train.images[:_CALIBRATION]},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +65,25 @@ class UnavailableError(Exception):
     """Raised by a builder: a file or package that this model needs is not here."""
 
 
+Made = TypeVar("Made")
+
 ModelBuilder = Callable[[ModelRequest], ModelFiles]
+
+
+def made_once(directory: Path, make: Callable[[Path], Made]) -> Made:
+    """What `make` makes in an empty directory; where it did so before, that very thing.
+
+    A job that is resumed takes no other files, and an export need not come out alike.
+    """
+    kept = directory / "made.pickle"
+    if kept.is_file():
+        stored: Made = pickle.loads(kept.read_bytes())
+        return stored
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    found = make(directory)
+    kept.write_bytes(pickle.dumps(found))
+    return found
 
 
 def asset(request: ModelRequest, name: str) -> Path:

@@ -7,7 +7,6 @@ and so is what the base job gets done in half an hour; one that was killed is re
 
 from __future__ import annotations
 
-import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.workspace import Workspace
 from benchmarks.curves import write_curves
 from benchmarks.job_models import FULL, MODELS, QUICK, Scale
-from benchmarks.model_files import ModelFiles, ModelRequest, UnavailableError
+from benchmarks.model_files import ModelFiles, ModelRequest, UnavailableError, made_once
 from benchmarks.parts import PartResult, Parts
 from benchmarks.product_jobs import (
     BASE,
@@ -182,19 +181,14 @@ def model_rows(parts: Parts, name: str, seeds: int) -> Iterator[Row]:
 
 
 def _files(parts: Parts, name: str, scale: Scale) -> ModelFiles:
-    """The model and its data: made once, since a job takes no other files when it is resumed."""
-    directory = parts.request.directory / name / "given"
-    made = directory / "files.pickle"
-    if made.is_file():
-        stored: ModelFiles = pickle.loads(made.read_bytes())
-        return stored
-    parts.request.say(f"{name}: model and data")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    sizes = scale.sizes or MODELS[name].sizes
-    files = MODELS[name].build(ModelRequest(parts.request.assets, directory, sizes))
-    made.write_bytes(pickle.dumps(files))
-    return files
+    request = parts.request
+
+    def build(directory: Path) -> ModelFiles:
+        request.say(f"{name}: model and data")
+        sizes = scale.sizes or MODELS[name].sizes
+        return MODELS[name].build(ModelRequest(request.assets, directory, sizes))
+
+    return made_once(request.directory / name / "given", build)
 
 
 def duel_rows(

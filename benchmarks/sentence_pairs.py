@@ -33,6 +33,7 @@ def sentence_data(request: LabRequest) -> LabData:
     first, second = ([pair[side] for pair in judging] for side in (0, 1))
     path = embedder.export(request.directory / "given" / f"{request.model}.onnx", rows)
     return LabData(
+        onnx=path,
         graph=load_model(path),
         train=Dataset(rows),
         calibration={name: own[:_CALIBRATION] for name, own in rows.items()},
