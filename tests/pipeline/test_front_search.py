@@ -43,6 +43,7 @@ def test_what_is_measured_lies_along_all_budgets(world: World) -> None:
     assert best_found(world, trials, 0.8) < 1.1
 
 
+@pytest.mark.slow
 def test_with_one_objective_all_trials_are_for_the_contracts_bound(world: World) -> None:
     trials = measured(world, "auto")
     assert best_found(world, trials, 0.8) < 1.1
