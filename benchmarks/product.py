@@ -21,8 +21,8 @@ from autosparse.artifacts.manifest import Manifest, read_manifest
 from autosparse.datasets import Augmentation, Dataset
 from autosparse.datasets.dataset import LABELS, PAIR_SUFFIX, SCORES
 from autosparse.evaluation import LoweredModel, Measurement, Target, Verdict, read_environment
+from autosparse.evaluation.answers import run_dataset
 from autosparse.evaluation.metrics import BUILT_IN
-from autosparse.evaluation.quality import run_dataset
 from autosparse.pipeline.progress import Silent
 from autosparse.pipeline.stopwatch import Stopwatch
 from autosparse.pipeline.verification import VERIFY_TIMING

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from autosparse.calibration import ActivationRanges, RangeObserver, StatisticsObserver
 from autosparse.evaluation import LoweringRequest
-from autosparse.evaluation.quality import run_dataset
+from autosparse.evaluation.answers import run_dataset
 from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS

@@ -26,22 +26,17 @@ from autosparse.evaluation.metrics import (
 from autosparse.evaluation.quality import row_scores
 from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
-from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.config import JobConfig, TargetedModel
 from autosparse.pipeline.label_check import check_labels
 from autosparse.pipeline.layer_groups import Groups, layer_groups
 from autosparse.pipeline.pool import InProcess, Pool
 from autosparse.pipeline.progress import Progress
+from autosparse.pipeline.rows_at_once import MOST_ROWS_AT_ONCE, rows_at_once
 from autosparse.pipeline.stopwatch import Stopwatch
 from autosparse.pipeline.workshop import Workshop
 from autosparse.pipeline.workspace import Workspace, remember_inputs
 from autosparse.search.strategies import STRATEGIES
 from search_spaces import load_space, own_space
-
-# Rows per inference when quality, not latency, is asked for: as many as keep the largest
-# activation of a layer small, for a runtime holds several of them at once.
-_MOST_ROWS_AT_ONCE = 32
-_ACTIVATION_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class Job:
     engines: Engines
     groups: Groups = ()
     """Layers that share one level."""
-    rows_at_once: int = _MOST_ROWS_AT_ONCE
+    rows_at_once: int = MOST_ROWS_AT_ONCE
     """Rows per inference where latency is not asked for and the model leaves their number free."""
     started: float = 0.0
     """When intake was complete, by the clock of the engines; a resumed job begins to count anew."""
@@ -232,15 +227,9 @@ def prepare_job(
         config=config, graph=graph, target=target, metric=metric, calibration=calibration,
         selecting=selecting, gating=gating, test=test, workspace=workspace, engines=engines,
         groups=layer_groups(graph, space, config.group),
-        rows_at_once=_rows_at_once(graph, target), started=engines.clock(),
+        rows_at_once=rows_at_once(graph, target.batch_size, (calibration, validation, test)),
+        started=engines.clock(),
     )  # fmt: skip
-
-
-def _rows_at_once(graph: ModelGraph, target: Target) -> int:
-    costs = layer_costs(graph, target.input_shapes).values()
-    largest = max((cost.output_elements or 0 for cost in costs), default=0)
-    row_bytes = max(largest // max(target.batch_size, 1) * np.dtype(np.float32).itemsize, 1)
-    return min(max(_ACTIVATION_BYTES // row_bytes, 1), _MOST_ROWS_AT_ONCE)
 
 
 def first_rows(data: Dataset, count: int) -> Dataset:
