@@ -33,7 +33,7 @@ _ROWS = 128
 # Fewer rows tell too little of a channel's spread.
 _FEWEST_ROWS = 16
 # One tensor's share; a dozen of that size may be alive at a time.
-_LARGEST_BYTES = 24 << 20
+_LARGEST_BYTES = 16 << 20
 # What lowers the divergence by less than this is not worth a pass for every recipe.
 _WORTHWHILE = 0.02
 
@@ -95,6 +95,7 @@ class CorrectionTest:
         """
         uniform = self._uniform_levels()
         method = _prepare(self.job) if uniform else None
+        return_freed_memory()
         if method is None:
             return None
         journal = Journal(path, CorrectionEffect)
@@ -107,7 +108,6 @@ class CorrectionTest:
                 journal.append(effect)
                 known[kind] = effect
             self.job.engines.progress.note(_told(known[kind]))
-        return_freed_memory()
         helped = frozenset(kind for kind, effect in known.items() if effect.helps)
         return Correction(method, helped) if helped else None
 
@@ -135,6 +135,8 @@ class CorrectionTest:
         except CandidateError as error:
             self.job.engines.progress.note(f"correction of {kind} is not tried: {error}")
             return None
+        finally:
+            return_freed_memory()  # of a pass through torch: the next file is opened beside it
         return CorrectionEffect(kind=kind, plain=plain, corrected=corrected)
 
     def _divergence(
