@@ -112,7 +112,7 @@ export async function showJob(place, signal, id) {
 
   renderHead(page, seen, again);
   renderAsked(page, job);
-  await refresh();
+  await tried(refresh, signal);
   again();
 }
 
