@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autosparse.artifacts.front_chart import FRAMES, Axes, Bounds, Point, front_axes
 from autosparse.artifacts.report_data import CandidatePoint
 
-MOST_MARKS = 400
+MOST_MARKS = 600
 """Marks of one rung: more would only cover each other, and swell the file."""
 
 _FINEST = 3.0
@@ -40,7 +41,8 @@ def candidate_axes(points: Sequence[Point], budget: float) -> Axes:
     axes = front_axes(points, Bounds(budget=budget, allowed=0.0))
     positive = sorted(p.drop for p in points if p.drop > 0.0) or [1.0]
     top = positive[-1] * _ROOM
-    linear_up_to = max(positive[int(_LOW * (len(positive) - 1))], top / _DEEPEST)
+    lowest = max(positive[int(_LOW * (len(positive) - 1))], top / _DEEPEST)
+    linear_up_to = 10.0 ** math.floor(math.log10(lowest))
     return replace(
         axes, top=top, bottom=-_LINEAR_PART * linear_up_to, y_kind="symlog",
         linear_up_to=linear_up_to,
@@ -50,7 +52,10 @@ def candidate_axes(points: Sequence[Point], budget: float) -> Axes:
 def thinned(
     candidates: Sequence[CandidatePoint], axes: Axes, most: int = MOST_MARKS
 ) -> tuple[Drawn, ...]:
-    """One candidate for each place of the plot: of those that would cover it, the best.
+    """One candidate for each place of the plot.
+
+    Of those that would cover it, the best one on the front of them all; where none is, any, so that
+    the marks lie as the candidates do.
 
     Places are squares of the wide drawing, as small as keeps their number within bounds.
 
@@ -59,6 +64,12 @@ def thinned(
         axes: of the plot.
         most: how many may be drawn.
     """
+    front = _front(candidates)
+
+    def worth(candidate: CandidatePoint) -> tuple[bool, float, str]:
+        leads = candidate.recipe_id in front
+        return not leads, candidate.divergence if leads else 0.0, candidate.recipe_id
+
     x, y = axes.x_scale(FRAMES[0]), axes.y_scale(FRAMES[0])
     spots = [(x(c.predicted_ratio), y(c.divergence)) for c in candidates]
     side = _FINEST
@@ -67,9 +78,14 @@ def thinned(
         for candidate, (across, down) in zip(candidates, spots, strict=True):
             places.setdefault((int(across // side), int(down // side)), []).append(candidate)
         if len(places) <= most:
-            return tuple(Drawn(min(alike, key=_worth), len(alike)) for alike in places.values())
+            return tuple(Drawn(min(alike, key=worth), len(alike)) for alike in places.values())
         side *= _COARSER
 
 
-def _worth(candidate: CandidatePoint) -> tuple[float, float, str]:
-    return candidate.divergence, candidate.predicted_ratio, candidate.recipe_id
+def _front(candidates: Sequence[CandidatePoint]) -> frozenset[str]:
+    """Recipes that no other one beats in both latency and divergence."""
+    front: list[CandidatePoint] = []
+    for candidate in sorted(candidates, key=lambda c: (c.predicted_ratio, c.divergence)):
+        if not front or candidate.divergence < front[-1].divergence:
+            front.append(candidate)
+    return frozenset(candidate.recipe_id for candidate in front)

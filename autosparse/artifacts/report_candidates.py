@@ -145,8 +145,8 @@ def _notes(
     if len(drawn) < len(finite):
         notes.append(
             f"{count(len(drawn))} marks stand for {plural(len(finite), 'candidate')}: where marks "
-            "of a rung would cover each other, the one with the least divergence is drawn, and "
-            "tells how many lie there."
+            "of a rung would cover each other one is drawn, the best of those that nothing beats "
+            "before any other, and tells how many lie there."
         )
     if len(finite) < len(candidates):
         without = plural(len(candidates) - len(finite), "candidate")

@@ -68,7 +68,7 @@ class LayerView:
     divergence: Number
     sparsity: Number
     parameters: Number
-    weight_bytes: Number
+    weight_bytes: str
     """Of the dense weight, as float32."""
     macs: Number
     """Multiply-accumulates of one inference of the dense layer."""
@@ -200,7 +200,7 @@ def _row(row: LayerRow, spell: Speller, longest_saved: float) -> LayerView:
         divergence=Number(_divergence(row.divergence), row.divergence),
         sparsity=Number(share(row.sparsity), row.sparsity),
         parameters=Number(count(row.parameters), float(row.parameters)),
-        weight_bytes=Number(megabytes(row.weight_bytes), float(row.weight_bytes)),
+        weight_bytes=megabytes(row.weight_bytes),
         macs=Number(UNKNOWN if row.macs is None else count(row.macs), row.macs),
         alternatives=tuple(_alternative(a, row, spell) for a in row.alternatives),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autosparse.errors import MeasurementError
+from autosparse.errors import MeasurementError, ModelError
 from autosparse.evaluation.answers import run_dataset
 from autosparse.evaluation.backend import Array
 from autosparse.model_graph import ModelGraph
@@ -64,7 +64,8 @@ def _compare(job: Job) -> Parity:
     expected = run_dataset(runner, rows, batch).values
     try:
         found = run_dataset(_TorchRunner(job.graph), rows, batch).values
-    except (RuntimeError, MemoryError, MeasurementError) as error:  # also: too few rows come out
+    except (RuntimeError, MemoryError, ModelError, MeasurementError) as error:
+        # a node fails or asks for what it cannot have, memory is short, or rows do not come out
         return Parity(None, f"{_NO_GRADIENTS}: the torch executor fails: {_told(error)}")
     return _judge(relative_error(found, expected))
 

@@ -227,7 +227,7 @@ def _run(
     ]
     try:
         result = step.kernel(*_place(arguments, step.host_inputs))
-    except MemoryError:
+    except (MemoryError, AutoSparseError):
         raise
     except Exception as error:  # torch raises what it likes
         lines = (line for line in str(error).splitlines() if line.strip())
