@@ -126,7 +126,7 @@ class TwoHeads(torch.nn.Module):
     "ignore:The feature will be removed:DeprecationWarning",
     "ignore::torch.jit.TracerWarning",
 )
-@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize("dynamo", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_layers_of_an_exported_attention_have_costs(
     tmp_path: Path, dynamo: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
