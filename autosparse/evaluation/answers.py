@@ -2,12 +2,13 @@
 
 A language model's answers to some hundreds of rows take more memory than most machines have. So
 whoever judges answers sees one batch after the other. Only the dense model's are kept, since every
-candidate is held against them: a few in memory, many in files that are mapped.
+candidate is held against them: a few in memory, many in files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,11 +53,11 @@ def _run(runner: Runner, batch: Mapping[str, Array], rows: int, real: int) -> di
     return {name: values[:real] for name, values in answers.items()}
 
 
-def in_batches(outputs: Outputs, rows: int, size: int) -> Iterator[Batch]:
+def in_batches(answers: Answers, rows: int, size: int) -> Iterator[Batch]:
     """Answers that are there already, as if they came."""
     for start in range(0, rows, size):
         chosen = slice(start, min(start + size, rows))
-        yield chosen, outputs.rows(chosen)
+        yield chosen, answers.rows(chosen)
 
 
 def run_dataset(runner: Runner, data: Dataset, batch_size: int) -> Outputs:
@@ -73,17 +74,17 @@ def gathered(answers: Iterable[Batch], rows: int) -> Outputs:
     keeper = Keeper(rows)
     for _ in keeper.passing(answers):
         pass
-    return keeper.kept.opened()
+    return keeper.kept.loaded()
 
 
 class Answers(Protocol):
     """All answers to the rows of a data set, wherever they lie."""
 
-    def opened(self) -> Outputs:
-        """To look at; what lies in files is read when it is looked at."""
+    def rows(self, chosen: slice) -> Outputs:
+        """The answers to consecutive rows."""
 
     def loaded(self) -> Outputs:
-        """In memory, for a machine that does not see the files."""
+        """All of them in memory, for a machine that does not see the files."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,15 @@ class StoredArray:
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
 
-    def mapped(self) -> Array:
-        """The file's bytes; the system reads what is looked at, and may forget it again."""
-        if 0 in self.shape:
-            return np.empty(self.shape, self.dtype)
-        return np.memmap(self.path, dtype=self.dtype, mode="r", shape=self.shape)
-
-    def loaded(self) -> Array:
-        """A copy in memory."""
-        return np.array(self.mapped())
+    def rows(self, chosen: slice) -> Array:
+        """Some rows, read anew: a map of the file would keep what was looked at."""
+        start, stop, _ = chosen.indices(self.shape[0])
+        shape = (stop - start, *self.shape[1:])
+        items = math.prod(self.shape[1:])
+        found = np.fromfile(
+            self.path, self.dtype, math.prod(shape), offset=start * items * self.dtype.itemsize
+        )
+        return found.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -112,20 +113,18 @@ class StoredOutputs:
     values: Mapping[str, StoredArray]
     pair_values: Mapping[str, StoredArray] | None
 
-    def opened(self) -> Outputs:
-        """See `Answers.opened`."""
-        return self._read(StoredArray.mapped)
+    def rows(self, chosen: slice) -> Outputs:
+        """See `Answers.rows`."""
 
-    def loaded(self) -> Outputs:
-        """See `Answers.loaded`."""
-        return self._read(StoredArray.loaded)
-
-    def _read(self, read: Callable[[StoredArray], Array]) -> Outputs:
         def half(arrays: Mapping[str, StoredArray]) -> dict[str, Array]:
-            return {name: read(array) for name, array in arrays.items()}
+            return {name: array.rows(chosen) for name, array in arrays.items()}
 
         pairs = None if self.pair_values is None else half(self.pair_values)
         return Outputs(half(self.values), pairs)
+
+    def loaded(self) -> Outputs:
+        """See `Answers.loaded`."""
+        return self.rows(slice(None))
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class _InMemory:
 
 
 class _InFile:
-    """One output's rows, appended to a file: a full disk is told, which a map would crash on."""
+    """One output's rows, appended to a file: a full disk is told so."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
         self.shape = shape

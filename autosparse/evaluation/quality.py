@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
-from autosparse.evaluation.answers import Batch, Keeper
+from autosparse.evaluation.answers import Answers, Batch, Keeper
 from autosparse.evaluation.measurement import Interval
-from autosparse.evaluation.metrics import Floats, Metric, Outputs
+from autosparse.evaluation.metrics import Floats, Metric
 from autosparse.evaluation.paired_rows import counts_rows, score_interval
 from autosparse.evaluation.scores import Array
 
@@ -41,7 +41,7 @@ class Quality(BaseModel):
 
 
 def row_scores(
-    answers: Iterable[Batch], metrics: Sequence[Metric], data: Dataset, dense: Outputs | None = None
+    answers: Iterable[Batch], metrics: Sequence[Metric], data: Dataset, dense: Answers | None = None
 ) -> list[Floats]:
     """Judge answers as they come, and keep a number for each row.
 
@@ -69,8 +69,9 @@ def row_scores(
             found[rows] = score(outputs, theirs, labels)
     scores = dict(apart)
     if keeper is not None:
-        whole = keeper.kept.opened()
-        scores.update({score: score(whole, dense or whole, data.labels) for score in together})
+        # the user's function is not given the dense model's
+        whole = keeper.kept.loaded()
+        scores.update({score: score(whole, whole, data.labels) for score in together})
     return [scores[metric.score] for metric in metrics]
 
 

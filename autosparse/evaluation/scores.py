@@ -44,12 +44,8 @@ class Outputs:
             None if pairs is None else {name: values[chosen] for name, values in pairs.items()},
         )
 
-    def opened(self) -> Outputs:
-        """Themselves: see `autosparse.evaluation.answers.Answers`."""
-        return self
-
     def loaded(self) -> Outputs:
-        """Themselves: they are in memory."""
+        """Themselves: see `autosparse.evaluation.answers.Answers`."""
         return self
 
 

@@ -27,7 +27,7 @@ def check_answers(job: Job, selecting: Answers) -> None:
         MeasurementError: the runtime fails on a row.
     """
     first, second = halves(len(job.selecting) + len(job.gating), job.config.seed)
-    known = in_batches(selecting.opened(), len(job.selecting), job.evaluation_batch)
+    known = in_batches(selecting, len(job.selecting), job.evaluation_batch)
     _check(job, job.selecting, known, "validation", first)
     answers = job.workshop.answers
     _check(job, job.gating, answers(job.original, job.gating), "validation", second)
@@ -50,7 +50,7 @@ def _check(
     keeper = Keeper(len(data))
     (scores,) = row_scores(keeper.passing(answers), (divergence,), data)
     _refuse_broken(divergence, scores, role, numbers)
-    whole = keeper.kept.opened()
+    whole = keeper.kept.loaded()
     _refuse_broken(metric, metric.score(whole, whole, data.labels), role, numbers)
 
 

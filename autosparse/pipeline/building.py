@@ -112,5 +112,5 @@ class AloneAtLevel:
         """Lower, run, compare."""
         levels, weights = {self.layer: self.level}, {self.layer: self.weight}
         model = lower_layers(kit.workshop, levels, weights, kit.ranges, kit.knobs)
-        divergence = kit.workshop.divergence(model, kit.few, kit.few_outputs.opened())
+        divergence = kit.workshop.divergence(model, kit.few, kit.few_outputs)
         return Alone(divergence, FileSizes.of(model))

@@ -143,7 +143,7 @@ class CorrectionTest:
         self, levels: Mapping[str, Level], weights: Mapping[str, CompressedWeight]
     ) -> float:
         model = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
-        return self.job.divergence(model, self.few, self.few_outputs.opened())
+        return self.job.divergence(model, self.few, self.few_outputs)
 
 
 def _prepare(job: Job) -> StatisticsCorrection | None:

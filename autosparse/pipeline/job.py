@@ -151,7 +151,7 @@ class Job:
         """Where the weights of recovered recipes lie."""
         return self.workspace.recovered
 
-    def divergence(self, model: LoweredModel, data: Dataset, dense: Outputs) -> float:
+    def divergence(self, model: LoweredModel, data: Dataset, dense: Answers) -> float:
         """How far a file's answers are from the dense model's; needs no labels."""
         return self.workshop.divergence(model, data, dense)
 
@@ -179,7 +179,7 @@ class Job:
             data: the rows.
             answers: its answers to them, as `kept` has them.
         """
-        known = in_batches(answers.opened(), len(data), self.evaluation_batch)
+        known = in_batches(answers, len(data), self.evaluation_batch)
         (scores,) = row_scores(known, (self.metric,), data)
         return Reference(answers, scores)
 

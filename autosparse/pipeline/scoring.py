@@ -84,7 +84,7 @@ class FewRows:
         try:
             model = kit.lower(self.recipe, "sampled")
             size = lowered_bytes(model)
-            divergence = kit.workshop.divergence(model, kit.few, kit.few_outputs.opened())
+            divergence = kit.workshop.divergence(model, kit.few, kit.few_outputs)
         finally:
             shutil.rmtree(kit.workshop.files / "sampled", ignore_errors=True)
         return Sampled(divergence, size)
@@ -119,7 +119,7 @@ class AllRows:
         own = kit if self.keep_in is None else kit.at(self.keep_in)
         try:
             model = own.lower(self.recipe, self.recipe.id)
-            dense = own.reference.answers.opened()
+            dense = own.reference.answers
             metrics = (own.metric, own.workshop.divergence_metric)
             mine, rows = own.workshop.scores(model, own.selecting, metrics, dense)
         finally:

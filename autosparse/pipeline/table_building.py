@@ -265,7 +265,7 @@ def choose_ranges(
     for name, ranges in candidates.items():
         try:
             model = lower_layers(job, levels, weights, ranges)
-            errors[name] = job.divergence(model, few, dense.opened())
+            errors[name] = job.divergence(model, few, dense)
         except CandidateError as error:
             job.engines.progress.note(f"INT8 with {name} ranges does not run: {error}")
     if not errors:

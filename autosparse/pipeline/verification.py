@@ -150,7 +150,7 @@ def _judged(
     answers = job.workshop.answers(model, data)
     mine, rows = row_scores(
         answers if keeper is None else keeper.passing(answers),
-        (job.metric, job.workshop.divergence_metric), data, dense.answers.opened(),
+        (job.metric, job.workshop.divergence_metric), data, dense.answers,
     )  # fmt: skip
     quality = compare_quality(job.metric, mine, dense.scores, labels)
     both = None if keeper is None else BothAnswers(keeper.kept, dense.answers)

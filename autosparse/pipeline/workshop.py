@@ -10,8 +10,8 @@ from typing import Protocol
 
 from autosparse.datasets import Dataset
 from autosparse.evaluation import Backend, LoweredModel
-from autosparse.evaluation.answers import Batch, answered
-from autosparse.evaluation.metrics import Floats, Metric, Outputs, default_metric
+from autosparse.evaluation.answers import Answers, Batch, answered
+from autosparse.evaluation.metrics import Floats, Metric, default_metric
 from autosparse.evaluation.quality import row_scores
 from autosparse.heap import return_freed_memory
 from autosparse.model_graph import ModelGraph
@@ -78,7 +78,7 @@ class Workshop:
         return_freed_memory()
 
     def scores(
-        self, model: LoweredModel, data: Dataset, metrics: Sequence[Metric], dense: Outputs
+        self, model: LoweredModel, data: Dataset, metrics: Sequence[Metric], dense: Answers
     ) -> list[Floats]:
         """A file's scores by each metric, (rows,); none of its answers is kept.
 
@@ -90,7 +90,7 @@ class Workshop:
         """
         return row_scores(self.answers(model, data), metrics, data, dense)
 
-    def divergence(self, model: LoweredModel, data: Dataset, dense: Outputs) -> float:
+    def divergence(self, model: LoweredModel, data: Dataset, dense: Answers) -> float:
         """How far a file's answers are from the dense model's; needs no labels."""
         (rows,) = self.scores(model, data, (self.divergence_metric,), dense)
         return float(rows.mean())

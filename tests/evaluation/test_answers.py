@@ -68,7 +68,7 @@ def test_batch_by_batch_scores_are_the_same_to_the_bit(
     keeper = Keeper(ROWS, tmp_path)
     (own,) = row_scores(keeper.passing(answered(dense, data, batch)), (metric,), data)
     assert isinstance(keeper.kept, StoredOutputs)
-    (found,) = row_scores(answered(mine, data, batch), (metric,), data, keeper.kept.opened())
+    (found,) = row_scores(answered(mine, data, batch), (metric,), data, keeper.kept)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(own, metric.score(theirs, theirs, data.labels))
 
@@ -140,10 +140,14 @@ def test_what_is_kept_is_what_passed(
     keeper = Keeper(ROWS, tmp_path)
     passed = gathered(keeper.passing(answered(Wide(0.3), data, 4)), ROWS)
     assert bool(list(tmp_path.iterdir())) == (most == 0)
+    few = keeper.kept.rows(slice(3, 7)).values
+    for name, values in passed.values.items():
+        np.testing.assert_array_equal(few[name], values[3:7])
+        assert not isinstance(few[name], np.memmap)  # what was read is gone with its batch
     travelled = pickle.loads(pickle.dumps(keeper.kept))  # as to a worker that sees the files
-    for kept in (keeper.kept.opened(), travelled.opened(), keeper.kept.loaded()):
+    for kept in (travelled.loaded(), keeper.kept.loaded()):
         assert (kept.pair_values is not None) == paired
-        again = gathered(in_batches(kept, ROWS, 5), ROWS)
+        again = gathered(in_batches(keeper.kept, ROWS, 5), ROWS)
         for side, other in ((again, passed), (kept, passed)):
             for name, values in other.values.items():
                 np.testing.assert_array_equal(side.values[name], values)
