@@ -44,6 +44,8 @@ struct Aligned {
 
 int main(int count, char** arguments) {
   const std::string bundle = count > 1 ? arguments[1] : "bundle";
+  setenv("TVM_NUM_THREADS", std::to_string(AUTOSPARSE_THREADS).c_str(), 0);  // of the pool
+  setenv("TVM_BIND_THREADS", "0", 0);  // the system places them
   if (!dlopen("libtvm_runtime.so", RTLD_NOW | RTLD_GLOBAL)) {
     std::fprintf(stderr, "%s\n", dlerror());
     return 1;
@@ -94,6 +96,7 @@ def python_example(manifest: Manifest) -> str:
             "",
             "import ctypes",
             "import importlib.util",
+            "import os",
             "import sys",
             "from pathlib import Path",
             "",
@@ -101,6 +104,8 @@ def python_example(manifest: Manifest) -> str:
             "import tvm_ffi",
             "",
             f"THREADS = {manifest.target.threads}  # as measured",
+            'os.environ.setdefault("TVM_NUM_THREADS", str(THREADS))  # of the pool',
+            'os.environ.setdefault("TVM_BIND_THREADS", "0")  # the system places them',
             "",
             "",
             "def aligned(array):",

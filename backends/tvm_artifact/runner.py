@@ -1,7 +1,7 @@
 """Open and run an artifact with TVM's small runtime alone: no compiler, no ONNX Runtime, no torch.
 
-The runtime's thread pool is the process's own: whoever opens an artifact with another number of
-threads changes it for all that are open.
+The runtime's thread pool is the process's own; each artifact takes as many of its threads as it was
+opened with.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class ArtifactRunner:
         Args:
             library: the compiled code.
             parameters: its weights.
-            threads: of TVM's pool, from now on and for every open artifact.
+            threads: that layers are computed with, as far as TVM's pool has them. Its size is the
+                machine's, unless TVM_NUM_THREADS says otherwise when the first artifact is opened.
 
         Raises:
             MeasurementError: a file is missing, damaged, or made for another machine.
@@ -72,7 +73,7 @@ class ArtifactRunner:
             raise MeasurementError(
                 f"TVM cannot open {library.name}: {first_line(error)}"
             ) from error
-        if threads > 1:
+        if threads > 1 and ffi.get_global_func("runtime.NumThreads")() < threads:
             ffi.get_global_func("runtime.config_threadpool")(_ONE_THREAD_EACH, threads)
         self._ffi = ffi
 
@@ -201,6 +202,8 @@ def _runtime() -> Any:
     if found is None or not found.submodule_search_locations:
         raise MeasurementError("Apache TVM is not installed (pip install 'autosparse[kernels]')")
     os.environ.setdefault("TVM_BIND_THREADS", "0")  # whoever started us chose the cores
+    # else the pool has half of the processors on x86, or what OMP_NUM_THREADS says of others
+    os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count() or 1))
     with keeping_torch_out():
         ffi = importlib.import_module("tvm_ffi")
     folder = Path(next(iter(found.submodule_search_locations)))

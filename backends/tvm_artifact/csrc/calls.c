@@ -32,6 +32,9 @@ typedef struct { /* as the runtime lays it out */
   int32_t tasks;
 } ParallelGroup;
 
+/* The function that tells how many there are. */
+static const char POOL_SIZE[] = "runtime.NumThreads";
+
 typedef int (*ParallelLaunch)(int (*)(int, ParallelGroup *, void *), void *, int);
 /* Filled in by whoever loads the library. */
 AS_PUBLIC ParallelLaunch __TVMBackendParallelLaunch;
@@ -43,18 +46,30 @@ static int share(int task, ParallelGroup *group, void *given) {
   return 0;
 }
 
-/* The context is how many threads are wanted: 1 leaves the pool alone, 0 takes all it has. */
+enum { WHOLE_POOL = 0 };
+
+/* As many tasks as threads are wanted, and no more than the pool has, which refuses to launch them
+ * otherwise: it is smaller than the machine where somebody said so. */
+static int tasks_for(const Parameters *parameters) {
+  TVMFFIAny threads = {.type_index = kTVMFFINone};
+  if (parameters->threads <= 1) return parameters->threads; /* 0 asks for all it has */
+  if (!parameters->pool_size || TVMFFIFunctionCall(parameters->pool_size, NULL, 0, &threads) ||
+      threads.type_index != kTVMFFIInt)
+    return WHOLE_POOL;
+  return threads.v_int64 < parameters->threads ? (int)threads.v_int64 : parameters->threads;
+}
+
 static void run_in_pool(void *context, void (*task)(void *, size_t), size_t count, void *data) {
   Work work = {task, data, count};
-  const int threads = *(const int *)context;
-  if (threads != 1 && count > 1 && __TVMBackendParallelLaunch &&
+  const int threads = count > 1 ? tasks_for(context) : 1; /* 1 leaves the pool alone */
+  if (threads != 1 && __TVMBackendParallelLaunch &&
       !__TVMBackendParallelLaunch(share, &work, threads))
     return;
   for (size_t i = 0; i < count; i++) task(data, i);
 }
 
 static AsParallel threads_of(const Parameters *parameters) {
-  return (AsParallel){(void *)&parameters->threads, run_in_pool};
+  return (AsParallel){(void *)parameters, run_in_pool};
 }
 
 static const DLTensor *tensor_of(const TVMFFIAny *argument) {
@@ -290,6 +305,8 @@ FUNCTION(autosparse_quantize, A_QUANTIZE, 0)
 FUNCTION(autosparse_add_uint8, A_SUM, 0)
 
 static void release(void *self) {
+  Parameters *parameters = self;
+  if (parameters->pool_size) TVMFFIObjectDecRef(parameters->pool_size);
   as_parameters_release(self);
   free(self);
 }
@@ -324,6 +341,8 @@ EXPORTED(autosparse_load)(void *self, const TVMFFIAny *arguments, int32_t count,
   if (!made) return refuse("out of memory");
   const char *problem = as_parameters_open(path, made);
   made->threads = asked ? (int)arguments[1].v_int64 : 0;
+  const TVMFFIByteArray pool_size = {POOL_SIZE, sizeof POOL_SIZE - 1};
+  if (TVMFFIFunctionGetGlobal(&pool_size, &made->pool_size)) made->pool_size = NULL;
   TVMFFIObjectHandle function;
   if (!problem && !TVMFFIFunctionCreate(made, use_parameters, release, &function)) {
     result->type_index = kTVMFFIFunction;

@@ -40,7 +40,8 @@ typedef struct {
 typedef struct {
   const char *map;
   size_t bytes;
-  int threads; /* that layers are computed with */
+  int threads;     /* that layers are computed with; 0 for all of the pool */
+  void *pool_size; /* the runtime's function that tells how many it has, or NULL */
   int64_t layer_count, tensor_count;
   AsLayer **layers;
   DLTensor *tensors; /* they point into the map */
