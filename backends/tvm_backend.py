@@ -36,6 +36,8 @@ from backends.tvm_artifact.parameter_file import write_parameters
 from backends.tvm_artifact.runner import ArtifactRunner, described
 
 PARAMETERS_NAME = "model.params"
+_OF_DEVICES = "kernels"
+"""Directory of libraries for other architectures, as in bundles for ONNX Runtime."""
 _ONNX = ".onnx"
 _WARMUP_RUNS = 5
 
@@ -54,7 +56,7 @@ class TvmBackend:
         """fp32 and INT8, dense or sparse, of what the kernels know."""
         if level.precision not in (Precision.FP32, Precision.INT8):
             return Capability.no(f"{layer.name}: TVM has no {level} {layer.operator} of ours")
-        missing = why_no_kernels() or _why_not_for(target.architecture)
+        missing = why_no_kernels(target.architecture)
         if missing:
             return Capability.no(f"{layer.name}: {missing}")
         if level.precision is Precision.INT8:
@@ -86,12 +88,10 @@ class TvmBackend:
         return self._onnxruntime.probe(graph, tensors, threads)
 
     def lower(self, request: LoweringRequest, directory: Path) -> LoweredModel:
-        """Write `model.so` and `model.params`."""
-        other_machine = _why_not_for(request.architecture)
-        if other_machine:
-            raise CompileError(
-                other_machine, hint="build there, or take --backend onnxruntime for that device"
-            )
+        """Write `model.so` and `model.params`, and a device's `kernels/ARCHITECTURE/model.so`."""
+        missing = why_no_kernels(request.architecture)
+        if missing:
+            raise CompileError(missing)
         graph = artifact_graph(request)
         sizes = _fixed_sizes(request)
         built = build_library(graph.model, sizes)
@@ -107,9 +107,16 @@ class TvmBackend:
         put_library(built.path, directory / LIBRARY_NAME)
         write_parameters(
             directory / PARAMETERS_NAME, graph.layers, graph.constants,
-            description.model_dump_json().encode(), built.code, built.instruction_set,
+            description.model_dump_json().encode(), built.code,
         )  # fmt: skip
-        return LoweredModel(directory, PARAMETERS_NAME, library=LIBRARY_NAME)
+        for old in (directory / _OF_DEVICES).glob(f"*/{LIBRARY_NAME}"):
+            old.unlink()
+        device = ""
+        if request.architecture not in ("", platform.machine()):
+            device = f"{_OF_DEVICES}/{request.architecture}/{LIBRARY_NAME}"
+            theirs = build_library(graph.model, sizes, request.architecture)
+            put_library(theirs.path, directory / device)
+        return LoweredModel(directory, PARAMETERS_NAME, library=LIBRARY_NAME, device_library=device)
 
     def open(self, model: LoweredModel, *, threads: int) -> Runner:
         """Open an artifact, or the model as it came."""
@@ -176,13 +183,6 @@ class _CallTimes:
 def _open(model: LoweredModel, threads: int) -> ArtifactRunner:
     library = model.library_path or model.directory / LIBRARY_NAME
     return ArtifactRunner(library, model.path, threads=threads)
-
-
-def _why_not_for(architecture: str) -> str:
-    """Why no artifact is made for a device; empty where one is."""
-    if architecture in ("", platform.machine()):
-        return ""
-    return f"artifacts for TVM are made for {platform.machine()} here, not for {architecture}"
 
 
 def _fixed_sizes(request: LoweringRequest) -> dict[str, int]:

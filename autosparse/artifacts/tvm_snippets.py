@@ -120,7 +120,7 @@ def python_example(manifest: Manifest) -> str:
             'bundle = Path(sys.argv[1] if len(sys.argv) > 1 else "bundle").resolve()',
             'tvm = Path(next(iter(importlib.util.find_spec("tvm").submodule_search_locations)))',
             'ctypes.CDLL(str(tvm / "lib" / "libtvm_runtime.so"), ctypes.RTLD_GLOBAL)',
-            'library = tvm_ffi.load_module(str(bundle / "model.so"))',
+            f'library = tvm_ffi.load_module(str(bundle / "{_library(manifest)}"))',
             'load = library.get_function("autosparse_load", True)',
             'parameters = load(str(bundle / "model.params"), THREADS)',
             'machine = library["vm_load_executable"]()',
@@ -156,6 +156,12 @@ def cpp_example(manifest: Manifest) -> str:
     )
 
 
+def _library(manifest: Manifest) -> str:
+    """That of the device that was measured, which may be of another architecture than this one."""
+    of_device = f"kernels/{manifest.target.architecture}/model.so"
+    return of_device if of_device in manifest.files else "model.so"
+
+
 def _entry(manifest: Manifest) -> str:
     """The function for the sizes that were measured."""
     return "main_fixed" if has_named_sizes(manifest) else "main"
@@ -165,14 +171,15 @@ def _header(manifest: Manifest) -> str:
     """Names, types and shapes, for programs in C and C++."""
     tensors, outputs = input_tensors(manifest), output_names(manifest)
     lines = [
-        "/* What model.so takes and gives. Open model.params with its function autosparse_load",
-        " * (path, threads); main takes what that returned, then the inputs in this order. */",
+        f"/* What {_library(manifest)} takes and gives. Open model.params with its function",
+        " * autosparse_load(path, threads); main takes what that returned, then the inputs in this",
+        " * order. */",
         "#ifndef AUTOSPARSE_MODEL_H",
         "#define AUTOSPARSE_MODEL_H",
         "",
         "#include <stdint.h>",
         "",
-        '#define AUTOSPARSE_LIBRARY "model.so"',
+        f'#define AUTOSPARSE_LIBRARY "{_library(manifest)}"',
         '#define AUTOSPARSE_PARAMETERS "model.params"',
         f"#define AUTOSPARSE_THREADS {manifest.target.threads} /* as measured */",
         f"#define AUTOSPARSE_INPUTS {len(tensors)}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import onnx
 
 from autosparse.evaluation.backend import LoweredModel
@@ -17,8 +19,11 @@ def needed_files(model: LoweredModel) -> list[str]:
     root = model.directory.resolve()
     if not model.entry.endswith(".onnx"):
         # an artifact of another kind: its directory holds what was lowered with it, and no more
-        inside = sorted(path for path in root.rglob("*") if path.is_file())
-        return [path.relative_to(root).as_posix() for path in inside]
+        # but its libraries for other machines, which have the same name elsewhere
+        inside = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file()]
+        names = [path.as_posix() for path in inside]
+        library = PurePosixPath(model.library)
+        return [n for n in names if n == model.library or PurePosixPath(n).name != library.name]
     proto = onnx.load(str(model.path), load_external_data=False)
     data = [str(path.relative_to(root)) for path in check_external_data(proto, model.directory)]
     return [model.entry, *data, *([model.library] if model.library else [])]

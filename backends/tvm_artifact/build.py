@@ -1,4 +1,8 @@
-"""The library of an artifact: the compiled graph and all kernels; built once for each graph."""
+"""The library of an artifact: the compiled graph and all kernels; built once for each graph.
+
+Libraries of one graph for several architectures share its digest, and so one file of parameters;
+each of them knows itself which instructions it needs.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ from backends.kernels.library import (
     run_module,
     shared_flags,
 )
+from backends.kernels.targets import instruction_sets
 
 _SOURCES = Path(__file__).parent
 _C_SOURCES = _SOURCES / "csrc"
@@ -31,6 +36,7 @@ _COMPILED_BY = ("compile_artifact.py", "relax_import.py")
 LIBRARY_NAME = "model.so"
 ARTIFACTS = "artifacts"
 """Where they lie in the cache."""
+_INSIDE_TVM = ("-DAS_INSIDE_TVM",)
 
 
 @dataclass(frozen=True)
@@ -39,27 +45,36 @@ class BuiltLibrary:
 
     path: Path
     code: str
-    """Digest of everything that it is made from, 64 characters."""
+    """Digest of what it computes, 64 characters: that of every architecture's library."""
     instruction_set: str
+    """What the graph's own code needs; kernels are there for others, too."""
 
 
-def build_library(model: ir.Model, sizes: Mapping[str, int]) -> BuiltLibrary:
-    """The library of a graph that `artifact_graph` made, for this machine.
+def build_library(
+    model: ir.Model, sizes: Mapping[str, int], architecture: str = platform.machine()
+) -> BuiltLibrary:
+    """The library of a graph that `artifact_graph` made.
 
     Args:
         model: the graph, without weights.
         sizes: name of a free dimension -> its size in a second entry; empty for none.
+        architecture: of the machine that it is for (`x86_64`, `aarch64`). Where it is not this
+            one's, the graph's own code takes no more than every such machine has.
 
     Raises:
         CompileError: TVM or the C compiler is missing, or refuses the graph.
     """
     require_tvm()
-    compiler = CCompiler.find()
-    instruction_set = best_instruction_set()
+    if architecture == platform.machine():
+        compiler, instruction_set = CCompiler.find(), best_instruction_set()
+    else:
+        compiler = CCompiler.crossing(architecture)
+        instruction_set = instruction_sets(architecture)[0].name
     graph = ir.to_proto(model).SerializeToString(deterministic=True)
-    details = (sorted(sizes.items()), instruction_set, _version(compiler))
+    details = (sorted(sizes.items()), _version())
     code = hashlib.sha256(graph + repr(details).encode()).hexdigest()
-    built = cache_directory() / ARTIFACTS / code / LIBRARY_NAME
+    place = f"{code[:40]}-{instruction_set}-{digest_of([], compiler.command)}"
+    built = cache_directory() / ARTIFACTS / place / LIBRARY_NAME
 
     def build(directory: Path) -> Path:
         source = directory / "graph.onnx"
@@ -71,10 +86,14 @@ def build_library(model: ir.Model, sizes: Mapping[str, int]) -> BuiltLibrary:
             "the model's graph",
         )
         identity = directory / "identity.c"
-        identity.write_text(f'const char as_artifact_code[] = "{code}";\n', encoding="utf-8")
-        parts = [_core(compiler), identity, *sorted(directory.glob("graph_*"))]
+        identity.write_text(
+            f'const char as_artifact_identity[] = "{code}{instruction_set}";\n', encoding="utf-8"
+        )
+        objects = sorted(directory.glob("graph_*"))
+        core = _core_parts(directory, architecture, compiler)
         library = directory / LIBRARY_NAME
-        compile_and_link(parts, library, compiler, shared_flags(_C_SOURCES / "exports.map"))
+        flags = (*shared_flags(_C_SOURCES / "exports.map"), *_INSIDE_TVM)
+        compile_and_link([*core, identity, *objects], library, compiler, flags)
         return library
 
     return BuiltLibrary(built_once(built, build, "the compiled model"), code, instruction_set)
@@ -87,23 +106,35 @@ def best_instruction_set() -> str:
 
 
 @cache
-def _version(compiler: CCompiler) -> str:
+def _version() -> str:
     """Digest of everything but the graph; asked for with every recipe."""
     sources = [_SOURCES / name for name in _COMPILED_BY]
     kernels = kernel_library().parent.name  # a digest itself
-    return digest_of([*sources, *sorted(_C_SOURCES.iterdir())], kernels, compiler.command)
+    return digest_of([*sources, *sorted(_C_SOURCES.iterdir())], kernels)
 
 
-def _core(compiler: CCompiler) -> Path:
-    """The kernels and what opens parameters, as one object file."""
+def _core_parts(directory: Path, architecture: str, compiler: CCompiler) -> list[Path]:
+    """The kernels and what opens parameters: sources and object files, as few as can be."""
+    if not compiler.is_zig:
+        return [_joined_core(architecture, compiler)]
+    # zig keeps what it compiled by itself, and cannot join it: it finds no headers then
+    return _separate_core(directory, architecture, compiler)
+
+
+def _joined_core(architecture: str, compiler: CCompiler) -> Path:
+    """All of it in one object file, made once."""
 
     def build(directory: Path) -> Path:
         made = directory / "core.o"
-        parts = kernel_parts(directory, platform.machine(), compiler)
-        ours = [path for path in parts if not path.name.startswith("ort_")]
-        flags = ("-r", "-nostdlib", "-DAS_INSIDE_TVM")
-        compile_and_link([*ours, *sorted(_C_SOURCES.glob("*.c"))], made, compiler, flags)
+        parts = _separate_core(directory, architecture, compiler)
+        compile_and_link(parts, made, compiler, ("-r", "-nostdlib", *_INSIDE_TVM))
         return made
 
-    name = f"artifact-{_version(compiler)}.o"
+    name = f"artifact-{architecture}-{digest_of([], _version(), compiler.command)}.o"
     return built_once(cache_directory() / "objects" / name, build, "the kernels")
+
+
+def _separate_core(directory: Path, architecture: str, compiler: CCompiler) -> list[Path]:
+    parts = kernel_parts(directory, architecture, compiler)
+    ours = [path for path in parts if not path.name.startswith("ort_")]
+    return [*ours, *sorted(_C_SOURCES.glob("*.c"))]

@@ -42,9 +42,10 @@ class ArtifactDescription(BaseModel):
 
     schema_version: Literal[1] = 1
     architecture: str
-    """As `platform.machine()` spells it."""
+    """Of the machine that made it, as `platform.machine()` spells it; a library for another device
+    may lie beside its own."""
     instruction_set: str
-    """What the processor must have, for example `avx512-vnni`."""
+    """What the library of that machine needs, for example `avx512-vnni`."""
     inputs: tuple[ArtifactTensor, ...]
     outputs: tuple[ArtifactTensor, ...]
     layers: tuple[ArtifactLayer, ...]

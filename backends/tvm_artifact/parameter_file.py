@@ -20,7 +20,9 @@ from backends.kernels.sparse_layer import SparseLayer
 
 Array = npt.NDArray[Any]
 
-PARAMETERS_VERSION = 1
+PARAMETERS_VERSION = 2
+_READABLE = (1, PARAMETERS_VERSION)
+"""Versions that describe themselves alike; each is opened by the library that came with it."""
 _MAGIC = b"ASPARAMS"
 _ALIGNMENT = 64
 _PIECE = 1 << 20
@@ -35,7 +37,6 @@ _HEADER = np.dtype(
         ("magic", "S8"), ("version", "<u4"), ("layers", "<u4"), ("tensors", "<u4"),
         ("reserved", "<u4"), ("bytes", "<u8"), ("sum", "<u8"), ("weighted_sum", "<u8"),
         ("description", "<u8"), ("description_bytes", "<u8"), ("code", "S64"),
-        ("instructions", "S32"),
     ]
 )  # fmt: skip
 _LAYER = np.dtype(
@@ -99,7 +100,6 @@ def write_parameters(
     tensors: Sequence[Array],
     description: bytes,
     code: str,
-    instruction_set: str,
 ) -> None:
     """Write the file.
 
@@ -108,8 +108,7 @@ def write_parameters(
         layers: in the order in which the library's code counts them.
         tensors: the larger constants, of at most 8 dimensions, likewise.
         description: what the model's runner must know; see `description.py`.
-        code: digest of the library's code, 64 characters.
-        instruction_set: what the library was compiled for.
+        code: digest that the libraries of these parameters have, 64 characters.
     """
     records = len(layers) * _LAYER.itemsize + len(tensors) * _TENSOR.itemsize
     arrays = _Arrays(_HEADER.itemsize + records)
@@ -128,11 +127,12 @@ def write_parameters(
     header["layers"], header["tensors"] = len(layers), len(tensors)
     header["description"] = arrays.add(np.frombuffer(description, np.uint8))
     header["description_bytes"] = len(description)
-    header["code"], header["instructions"] = code.encode(), instruction_set.encode()
+    header["code"] = code.encode()
     header["bytes"] = -(-arrays.at // _ALIGNMENT) * _ALIGNMENT
     content = np.zeros(int(header["bytes"]), np.uint8)
     arrays.write_to(content, layer_records.tobytes() + tensor_records.tobytes())
-    header["sum"], header["weighted_sum"] = _sums(content[_HEADER.itemsize :].view("<u8"))
+    content[: _HEADER.itemsize] = np.frombuffer(header.tobytes(), np.uint8)
+    header["sum"], header["weighted_sum"] = _sums(content.view("<u8"))
     content[: _HEADER.itemsize] = np.frombuffer(header.tobytes(), np.uint8)
     with path.open("wb") as file:
         file.write(content.data)
@@ -149,17 +149,19 @@ def read_description(path: Path) -> bytes:
         if len(begin) < _HEADER.itemsize or not begin.startswith(_MAGIC):
             raise MeasurementError(f"{path.name} is no file of parameters that AutoSparse wrote")
         header = np.frombuffer(begin, _HEADER)[0]
-        if header["version"] != PARAMETERS_VERSION:
+        if header["version"] not in _READABLE:
             raise MeasurementError(
                 f"{path.name} is of version {header['version']}, and this AutoSparse reads "
-                f"{PARAMETERS_VERSION}",
+                f"{' and '.join(map(str, _READABLE))}",
                 hint="use the AutoSparse that wrote it, or lower the recipe again",
             )
-        file.seek(int(header["description"]))
-        description = file.read(int(header["description_bytes"]))
-    if path.stat().st_size != header["bytes"] or len(description) != header["description_bytes"]:
-        raise MeasurementError(f"{path.name} is not whole", hint="copy it again")
-    return description
+        size, at, count = (
+            int(header[field]) for field in ("bytes", "description", "description_bytes")
+        )
+        if path.stat().st_size != size or at + count > size:
+            raise MeasurementError(f"{path.name} is not whole", hint="copy it again")
+        file.seek(at)
+        return file.read(count)
 
 
 def _sums(words: npt.NDArray[np.uint64]) -> tuple[np.uint64, np.uint64]:

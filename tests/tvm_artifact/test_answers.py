@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from backends.tvm_backend import TvmBackend
 from tests.lowering import Subject, request, subject
 from tests.models import Array, Floats, Net, images
 
-AT_HOME = platform.machine()
 SPARSE, INT8 = Level.parse("unstructured@0.9:fp32"), Level.parse("dense:int8")
 BLOCKS = Level.parse("block1x4@0.75:int8")
 
@@ -182,17 +180,6 @@ def test_convolutions_that_are_no_images_are_left_to_tvm(tmp_path: Path) -> None
     assert len(graph.constants) == 1
     with pytest.raises(CompileError, match="filter"):
         artifact_graph(request(what, {"filter": SPARSE}))
-
-
-def test_another_architecture_is_refused(residual: Subject, tmp_path: Path) -> None:
-    layer = residual.graph.layer("stem")
-    device = Target(backend="tvm", architecture="aarch64" if AT_HOME != "aarch64" else "x86_64")
-    found = TvmBackend().capability(layer, BASELINE, device)
-    assert not found.runs
-    assert device.architecture in found.reason
-    asked = replace(request(residual, {}), architecture=device.architecture)
-    with pytest.raises(CompileError, match=device.architecture):
-        TvmBackend().lower(asked, tmp_path)
 
 
 def test_a_candidate_at_the_path_of_one_that_is_open_is_itself(

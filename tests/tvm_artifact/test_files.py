@@ -15,7 +15,8 @@ from autosparse.artifacts.bundle import delivered_model
 from autosparse.artifacts.tvm_snippets import CPP_FILE, HEADER_FILE, PYTHON_FILE, tvm_files
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings
-from autosparse.levels import BASELINE, Recipe
+from autosparse.levels import BASELINE, Level, Recipe
+from backends.tvm_artifact.runner import described
 from backends.tvm_backend import PARAMETERS_NAME, TvmBackend
 from tests.artifacts.report_example import manifest
 from tests.lowering import Subject, request
@@ -25,8 +26,9 @@ from workers.parcel import Parcel
 
 ELF_MACHINE = 18
 AARCH64 = 183
-INSTRUCTIONS = slice(128, 160)
-"""Of the header of the parameters."""
+HEADER_BYTES, CODE = 128, slice(64, 128)
+"""Of the parameters."""
+INT8 = Level.parse("dense:int8")
 Damage = Callable[[Path], None]
 
 
@@ -58,14 +60,6 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-64])
 
 
-def another_code(path: Path) -> None:
-    overwrite(path, slice(64, 65), b"z")
-
-
-def other_instructions(path: Path) -> None:
-    overwrite(path, INSTRUCTIONS, b"avx99".ljust(32, b"\0"))
-
-
 def nonsense(path: Path) -> None:
     path.write_bytes(b"nonsense" * 40)
 
@@ -75,8 +69,6 @@ def nonsense(path: Path) -> None:
     [
         (other_weights, "is damaged"),
         (cut, "is not whole"),
-        (another_code, "belongs to another library"),
-        (other_instructions, "compiled for avx99"),
         (nonsense, "no file of parameters"),
         (Path.unlink, "cannot be read"),
     ],
@@ -85,6 +77,35 @@ def nonsense(path: Path) -> None:
 def test_parameters_that_do_not_fit(copy: LoweredModel, damage: Damage, said: str) -> None:
     damage(copy.path)
     with pytest.raises(MeasurementError, match=said):
+        TvmBackend().open(copy, threads=1)
+
+
+def test_no_byte_of_the_header_may_change(copy: LoweredModel) -> None:
+    whole = copy.path.read_bytes()
+    for at in range(HEADER_BYTES):
+        overwrite(copy.path, slice(at, at + 1), bytes([whole[at] ^ 0xFF]))
+        with pytest.raises(MeasurementError):
+            TvmBackend().open(copy, threads=1)
+        overwrite(copy.path, slice(at, at + 1), whole[at : at + 1])
+    assert TvmBackend().open(copy, threads=1).run({"image": images(1)})["logits"].size == 10
+
+
+def test_parameters_of_another_graph(copy: LoweredModel, residual: Subject, tmp_path: Path) -> None:
+    integer = {la.name: INT8 for la in residual.graph.layers if la.name != "stem"}
+    other = TvmBackend().lower(request(residual, integer), tmp_path / "other")
+    shutil.copy(other.path, copy.path)
+    with pytest.raises(MeasurementError, match="belongs to another library"):
+        TvmBackend().open(copy, threads=1)
+
+
+def test_a_processor_without_the_instructions_that_the_graph_needs(copy: LoweredModel) -> None:
+    assert copy.library_path is not None
+    code, content = copy.path.read_bytes()[CODE], copy.library_path.read_bytes()
+    begin = content.index(code) + len(code)
+    needed = described(copy.path).instruction_set.encode()
+    assert content[begin : begin + len(needed) + 1] == needed + b"\0"
+    overwrite(copy.library_path, slice(begin, begin + 3), b"xyz")
+    with pytest.raises(MeasurementError, match="compiled for xyz"):
         TvmBackend().open(copy, threads=1)
 
 

@@ -3,6 +3,7 @@
 #include "parameters.h"
 
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,22 +31,25 @@ static const char *map_file(const char *path, Parameters *made) {
   return NULL;
 }
 
+/* The words that hold the sums count as zero, and everything else is under them. */
 static int sums_agree(const Parameters *made, const ParameterHeader *header) {
-  const uint64_t *words = (const uint64_t *)(const void *)(made->map + sizeof *header);
-  const size_t count = (made->bytes - sizeof *header) / sizeof *words;
+  enum { SUM = offsetof(ParameterHeader, sum) / sizeof(uint64_t) };
+  const uint64_t *words = (const uint64_t *)(const void *)made->map;
+  const size_t count = made->bytes / sizeof *words;
   uint64_t sum = 0, weighted = 0;
   for (size_t i = 0; i < count; i++) {
     sum += words[i];
     weighted += words[i] * (uint64_t)(i + 1);
   }
+  sum -= header->sum + header->weighted_sum;
+  weighted -= header->sum * (SUM + 1) + header->weighted_sum * (SUM + 2);
   return sum == header->sum && weighted == header->weighted_sum;
 }
 
 /* The graph's own code is compiled for one instruction set, unlike the kernels. */
-static const char *check_processor(const ParameterHeader *header) {
+static const char *check_processor(void) {
   static _Thread_local char sentence[160];
-  char needed[NAME_CHARACTERS + 1] = {0};
-  memcpy(needed, header->instructions, NAME_CHARACTERS);
+  const char *needed = as_artifact_identity + CODE_CHARACTERS;
   if (as_has_instruction_set(needed)) return NULL;
   snprintf(sentence, sizeof sentence,
            "the model was compiled for %s, and the best that this processor has is %s", needed,
@@ -60,12 +64,13 @@ static const char *check_header(const Parameters *made) {
   if (header->version != PARAMETERS_VERSION)
     return "the file of parameters is of another version than the library";
   if (header->bytes != made->bytes || made->bytes % sizeof(uint64_t)) return DAMAGED;
+  if (!sums_agree(made, header)) return DAMAGED;
   const size_t records = header->layers * sizeof(LayerRecord) +
                          header->tensors * sizeof(TensorRecord) + sizeof *header;
-  if (records > made->bytes || !sums_agree(made, header)) return DAMAGED;
-  if (memcmp(header->code, as_artifact_code, CODE_CHARACTERS))
+  if (records > made->bytes) return DAMAGED;
+  if (memcmp(header->code, as_artifact_identity, CODE_CHARACTERS))
     return "the file of parameters belongs to another library: take both from one bundle";
-  return check_processor(header);
+  return check_processor();
 }
 
 /* The array of `count` elements at an offset; NULL where there is none. */

@@ -11,16 +11,15 @@
 
 #include "internal.h"
 
-enum { PARAMETERS_VERSION = 1, CODE_CHARACTERS = 64, NAME_CHARACTERS = 32, MOST_DIMENSIONS = 8 };
+enum { PARAMETERS_VERSION = 2, CODE_CHARACTERS = 64, MOST_DIMENSIONS = 8 };
 
 typedef struct {
   char magic[8]; /* "ASPARAMS" */
   uint32_t version, layers, tensors, reserved;
   uint64_t bytes;                    /* of the file */
-  uint64_t sum, weighted_sum;        /* of the words of 8 bytes behind the header; modulo 2^64 */
+  uint64_t sum, weighted_sum;        /* of all words of 8 bytes but these; modulo 2^64 */
   uint64_t description, description_bytes; /* JSON, for whoever runs the model */
-  char code[CODE_CHARACTERS];        /* digest of the library that the file belongs to */
-  char instructions[NAME_CHARACTERS]; /* set that the library needs, zero-terminated */
+  char code[CODE_CHARACTERS]; /* digest of what the libraries that the file belongs to compute */
 } ParameterHeader;
 
 typedef struct {
@@ -52,7 +51,8 @@ typedef struct {
 const char *as_parameters_open(const char *path, Parameters *parameters);
 void as_parameters_release(Parameters *parameters);
 
-/* Digest of this library's code: generated with it. */
-extern const char as_artifact_code[];
+/* The digest that the parameters of this library name, CODE_CHARACTERS of it, and behind it the set
+ * of instructions that the graph's own code needs: generated with the library. */
+extern const char as_artifact_identity[];
 
 #endif
