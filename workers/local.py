@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Target
+from autosparse.evaluation.target import ANY_BACKEND
 from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.pipeline.every_backend import run_on_every_backend
 from autosparse.pipeline.job import Engines, target_of
 from autosparse.pipeline.optimize import Result, run_job
 from autosparse.pipeline.progress import Progress, Silent
@@ -52,6 +56,34 @@ def engines_of(config: JobConfig, progress: Progress) -> Iterator[Engines]:
 
     with ray_engines(config, target, progress) as engines:
         yield engines
+
+
+def run(
+    config: JobConfig, progress: Progress, *, resume: bool = False, answer_now: Event | None = None
+) -> Result:
+    """Run a job, or one on each backend where the target leaves the backend open.
+
+    Args:
+        config: what is asked.
+        progress: told what happens.
+        resume: continue what is in the output directory.
+        answer_now: set where somebody does not want to wait any longer.
+
+    Raises:
+        UserInputError: something given is wrong; the message says what to do.
+    """
+    interrupted = answer_now or Event()
+
+    @contextmanager
+    def engines_on(own: JobConfig) -> Iterator[Engines]:
+        with engines_of(own, progress) as engines:
+            yield replace(engines, answer_now=interrupted)
+
+    if target_of(config).backend == ANY_BACKEND:
+        backends = BACKENDS.names()
+        return run_on_every_backend(config, backends, engines_on, progress, resume=resume)
+    with engines_on(config) as engines:
+        return run_job(config, engines, resume=resume)
 
 
 def optimize(
@@ -97,8 +129,7 @@ def optimize(
         request = ModuleRequest(model, example_inputs, dynamic_shapes)
         job_config = take_in_module(asked, request, progress, resume=resume)
         resume = True  # the directory is this job's by now
-    with engines_of(job_config, progress) as engines:
-        return run_job(job_config, engines, resume=resume)
+    return run(job_config, progress, resume=resume)
 
 
 def verify(

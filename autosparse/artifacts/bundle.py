@@ -68,13 +68,30 @@ def write_bundle(
         (partial / MANIFEST_NAME).write_text(
             complete.model_dump_json(indent=2) + "\n", encoding="utf-8"
         )
-        old = directory.with_name(directory.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        if directory.exists():
-            directory.rename(old)
-        partial.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
+        _put_in_place(partial, directory)
     return complete
+
+
+def copy_bundle(source: Path, directory: Path) -> None:
+    """Put a copy of a bundle in a place, whole; an older one there is replaced.
+
+    Raises:
+        StorageError: the disk is full or not writable; an older bundle is still there then.
+    """
+    partial = directory.with_name(directory.name + ".partial")
+    with stored_safely(directory), _removed_unless_renamed(partial):
+        shutil.rmtree(partial, ignore_errors=True)
+        _copy_files(source, partial)
+        _put_in_place(partial, directory)
+
+
+def _put_in_place(partial: Path, directory: Path) -> None:
+    old = directory.with_name(directory.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    partial.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _copy_files(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections import Counter
 from pathlib import Path
+from threading import Event
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.cli.flags import add_config_flags, given_fields
@@ -17,9 +18,10 @@ from autosparse.evaluation.simulation import SIMULATED
 from autosparse.pipeline.config import read_config
 from autosparse.pipeline.dry_run import DryRun, run_dry
 from autosparse.pipeline.job import target_of
-from autosparse.pipeline.optimize import Result, run_job
+from autosparse.pipeline.optimize import Result
 from autosparse.search.space import group_name
-from workers.local import engines_of, local_engines
+from workers.local import local_engines
+from workers.local import run as run_locally
 
 _NUMBERS = re.compile(r"\d+")
 
@@ -45,12 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
         with local_engines(target_of(config), progress) as engines:
             _print_dry_run(run_dry(config, engines.backend), as_json=arguments.json)
             return 0
-    with engines_of(config, progress) as engines:
-        try:
-            with answering_on_interrupt(engines.answer_now, progress):
-                result = run_job(config, engines, resume=arguments.resume)
-        finally:
-            progress.close()
+    answer_now = Event()
+    try:
+        with answering_on_interrupt(answer_now, progress):
+            result = run_locally(config, progress, resume=arguments.resume, answer_now=answer_now)
+    finally:
+        progress.close()
     if arguments.json:
         print_json({"bundle": result.bundle, **result.manifest.model_dump(mode="json")})
     else:

@@ -19,6 +19,8 @@ from autosparse.evaluation.environment import Environment
 from autosparse.model_graph import ModelGraph
 from autosparse.tensor_spec import TensorSpec
 
+ANY_BACKEND = "auto"
+"""In place of a backend: whichever of them gives the better answer."""
 _SHAPE = re.compile(r"([^=]+)=([1-9]\d{0,17}(?:,[1-9]\d{0,17})*)?")
 
 
@@ -34,7 +36,7 @@ class Target(BaseModel):
     device: Literal["cpu"] = "cpu"
     """Kind of device."""
     backend: str = "onnxruntime"
-    """Backend that runs the model there."""
+    """Backend that runs the model there; auto: the one with the better answer, of a job on each."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads that one inference may use."""
     batch_size: Annotated[int, Field(ge=1)] = 1

@@ -67,6 +67,8 @@ class JobConfig(TargetedModel):
 
     schema_version: Literal[1] = 1
     """Version of this document's schema."""
+    backend: str = "onnxruntime"
+    """Backend that runs the model; or auto: a job on each of them, and the better answer."""
     calibration: Path
     """npz with typical inputs, named like the model's; no labels needed."""
     validation: Path

@@ -24,6 +24,7 @@ from autosparse.evaluation.metrics import (
     metric_source,
 )
 from autosparse.evaluation.quality import row_scores
+from autosparse.evaluation.target import ANY_BACKEND
 from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.pipeline.config import JobConfig, TargetedModel
@@ -271,6 +272,8 @@ def settled(config: JobConfig) -> JobConfig:
 
 def _completed(target: Target, config: TargetedModel) -> Target:
     """The target with the shapes that only the configuration tells; nothing else may differ."""
+    if target.backend == ANY_BACKEND and "backend" in config.model_fields_set:
+        target = target.model_copy(update={"backend": config.backend})
     for name in ("backend", "threads", "batch_size"):
         asked, fixed = getattr(config, name), getattr(target, name)
         if name in config.model_fields_set and asked != fixed:

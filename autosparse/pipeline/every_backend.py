@@ -1,0 +1,141 @@
+"""`--backend auto`: a job on every backend, and the better answer is what is delivered.
+
+Each job is a whole one in a directory of its own, so that it can be resumed, resolved and looked
+at like any other; what they come to is held against each other by the gate's rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from autosparse.artifacts.bundle import copy_bundle
+from autosparse.errors import AutoSparseError, StorageError
+from autosparse.evaluation import Evidence, Verdict
+from autosparse.evaluation.gate import best_effort, rank
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.job import Engines
+from autosparse.pipeline.ledger import Ledger
+from autosparse.pipeline.optimize import Result, run_job
+from autosparse.pipeline.progress import Progress
+from autosparse.pipeline.workspace import Workspace
+
+EnginesOn = Callable[[JobConfig], AbstractContextManager[Engines]]
+"""What runs the job of one backend."""
+_MILDEST_FIRST = (
+    (Verdict.MET, Verdict.SIMULATED),
+    (Verdict.NOT_FOUND,),
+    (Verdict.LATENCY_INFEASIBLE,),
+)
+"""A budget is out of reach only where it is for every backend."""
+
+
+def run_on_every_backend(
+    config: JobConfig, backends: Sequence[str], engines_on: EnginesOn, progress: Progress,
+    *, resume: bool = False,
+) -> Result:  # fmt: skip
+    """Run a job on each backend, in OUTPUT_DIR/NAME, and put the better bundle in OUTPUT_DIR.
+
+    Each of them has an equal share of the time limit.
+
+    Args:
+        config: what is asked.
+        backends: their names; of equal answers, that of the one that is named first is taken.
+        engines_on: what runs the job of one of them.
+        progress: told what happens.
+        resume: continue the jobs in the output directory.
+
+    Raises:
+        AutoSparseError: no backend gave an answer; this is what the first one said.
+        StorageError: the output directory holds something else.
+    """
+    root = config.output_dir.absolute()
+    _check_room(root, resume=resume)
+    found: dict[str, Result] = {}
+    refused: list[AutoSparseError] = []
+    for name in backends:
+        fields = {
+            "backend": name, "output_dir": root / name,
+            "time_limit": config.time_limit / len(backends),
+        }  # fmt: skip
+        own = config.model_copy(update=fields)
+        progress.stage("backend", name)
+        try:
+            with engines_on(own) as engines:
+                found[name] = run_job(own, engines, resume=resume and own.output_dir.exists())
+        except AutoSparseError as error:
+            progress.note(f"no answer on {name}: {error}")
+            refused.append(error)
+    if not found:
+        with suppress(OSError):  # what is in there is somebody's
+            root.rmdir()
+        raise refused[0]
+    best = best_answer(list(found.values()))
+    name = next(name for name, result in found.items() if result is best)
+    progress.note(f"the answer is that of {name}: {_told(found)}")
+    copy_bundle(Path(best.bundle), root / "bundle")
+    return Result(best.verdict, str(root / "bundle"), best.manifest)
+
+
+def best_answer(results: Sequence[Result]) -> Result:
+    """Of what jobs on the same model and data came to, by the rule that ranks the files of one.
+
+    Latencies are those of the verifying runs, each against the model as it came; quality is that
+    on the rows that select, since the others judge.
+
+    Args:
+        results: at least one, of jobs that differ in their backend alone.
+    """
+    kinds = ([r for r in results if r.verdict in kind] for kind in _MILDEST_FIRST)
+    pool = next(kind for kind in kinds if kind)
+    contract = pool[0].manifest.contract
+    evidence = [_evidence(result) for result in pool]
+    ranked = rank(evidence, contract) if pool[0].verdict in _MILDEST_FIRST[0] else []
+    best = ranked[0] if ranked else best_effort(evidence, contract) or evidence[0]
+    return next(result for result, own in zip(pool, evidence, strict=True) if own is best)
+
+
+def _evidence(result: Result) -> Evidence:
+    """Of the delivered file: its trial, with the latency that was verified."""
+    manifest = result.manifest
+    workspace = Workspace(Path(result.bundle).parent)
+    trials = {trial.recipe.id: trial.evidence for trial in Ledger(workspace.study).records}
+    as_it_came = Evidence.of_baseline(manifest.recipe_id, manifest.contract)
+    seen = as_it_came if manifest.stands_in else trials.get(manifest.recipe_id, as_it_came)
+    latency = manifest.latency
+    return seen.model_copy(
+        update={
+            "latency_ratio": latency.ratio,
+            "latency_ratio_high": latency.ratio_interval.high,
+        }
+    )
+
+
+def _told(found: dict[str, Result]) -> str:
+    """Every backend's answer in a few words."""
+    return ", ".join(
+        f"{name} {result.verdict} at {result.manifest.latency.ratio:.1%} of the baseline's latency"
+        f" and a drop of {result.manifest.quality.drop:.3g}"
+        for name, result in found.items()
+    )
+
+
+def _check_room(root: Path, *, resume: bool) -> None:
+    """Whether jobs on several backends may lie there.
+
+    Raises:
+        StorageError: something else does.
+    """
+    if root.exists() and not root.is_dir():
+        raise StorageError(f"{root} is a file", hint="give another --output-dir")
+    if Workspace(root).inputs.exists():
+        raise StorageError(
+            f"the output directory {root} holds a job on one backend",
+            hint="name that backend to resume it, or give another --output-dir",
+        )
+    if not resume and root.exists() and any(root.iterdir()):
+        raise StorageError(
+            f"the output directory {root} is not empty",
+            hint="add --resume to continue the jobs there, or give another --output-dir",
+        )
