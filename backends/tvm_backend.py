@@ -90,11 +90,17 @@ class TvmBackend:
     def lower(self, request: LoweringRequest, directory: Path) -> LoweredModel:
         """Write `model.so` and `model.params`, and a device's `kernels/ARCHITECTURE/model.so`."""
         missing = why_no_kernels(request.architecture)
+        crosses = request.architecture not in ("", platform.machine())
         if missing:
             raise CompileError(missing)
+        if crosses and request.tuning_trials:
+            raise CompileError(
+                f"loops for {request.architecture} cannot be tried on {platform.machine()}",
+                hint="leave --tune away, or build on such a machine",
+            )
         graph = artifact_graph(request)
         sizes = _fixed_sizes(request)
-        built = build_library(graph.model, sizes)
+        built = build_library(graph.model, sizes, trials=request.tuning_trials)
         description = ArtifactDescription(
             architecture=platform.machine(),
             instruction_set=built.instruction_set,
@@ -112,7 +118,7 @@ class TvmBackend:
         for old in (directory / _OF_DEVICES).glob(f"*/{LIBRARY_NAME}"):
             old.unlink()
         device = ""
-        if request.architecture not in ("", platform.machine()):
+        if crosses:
             device = f"{_OF_DEVICES}/{request.architecture}/{LIBRARY_NAME}"
             theirs = build_library(graph.model, sizes, request.architecture)
             put_library(theirs.path, directory / device)

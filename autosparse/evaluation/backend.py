@@ -63,6 +63,8 @@ class LoweringRequest:
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Shapes of one inference on the target, where they are known: what a backend may prepare
     for. The files must run other sizes of free dimensions too."""
+    tuning_trials: int = 0
+    """For each loop nest that a backend compiles and has no kernel for; others pay no heed."""
 
 
 @dataclass(frozen=True)

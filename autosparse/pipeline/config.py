@@ -120,6 +120,9 @@ class JobConfig(TargetedModel):
     or separated by commas."""
     trials: Annotated[int, Field(ge=1)] = 40
     """Recipes to measure on the target, at most; those that anyone would try first count, too."""
+    tune: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Trials for each loop nest that no kernel of ours covers, of a backend that compiles (tvm).
+    What is found is kept for later jobs on this machine. 0: such loops run as TVM writes them."""
     time_limit: Annotated[float, Field(gt=0)] = 1800.0
     """Time for everything up to the verification: 90s, 30m, 2h. When it is up, the best so far is
     verified and delivered."""

@@ -134,7 +134,7 @@ class Job:
         """What lowers recipes and runs files, apart from the rest of the job."""
         return Workshop(
             self.graph, self.backend, self.workspace.scratches, self.evaluation_batch,
-            self.recovered, self.architecture, self.input_shapes,
+            self.recovered, self.architecture, self.input_shapes, self.tuning_trials,
         )  # fmt: skip
 
     @property
@@ -146,6 +146,11 @@ class Job:
     def input_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Of one inference on the target."""
         return self.target.input_shapes
+
+    @property
+    def tuning_trials(self) -> int:
+        """For each loop nest that a backend compiles and has no kernel for."""
+        return self.config.tune
 
     @property
     def recovered(self) -> Path:

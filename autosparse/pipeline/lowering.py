@@ -88,7 +88,13 @@ def lower_layers(
         knobs=knobs or Knobs(),
     )
     request = LoweringRequest(
-        place.graph, recipe, weights, ranges, place.architecture, place.input_shapes
+        place.graph,
+        recipe,
+        weights,
+        ranges,
+        place.architecture,
+        place.input_shapes,
+        place.tuning_trials,
     )
     return place.backend.lower(request, place.scratch(name))
 
@@ -118,7 +124,13 @@ def lower_recipe(
         else RecoveredWeights(place.recovered).load(recipe.recovered)
     )
     request = LoweringRequest(
-        place.graph, recipe, weights, ranges, place.architecture, place.input_shapes
+        place.graph,
+        recipe,
+        weights,
+        ranges,
+        place.architecture,
+        place.input_shapes,
+        place.tuning_trials,
     )
     return place.backend.lower(request, place.scratch(name))
 

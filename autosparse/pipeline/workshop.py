@@ -41,6 +41,10 @@ class Place(Protocol):
     def input_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Of one inference on the target."""
 
+    @property
+    def tuning_trials(self) -> int:
+        """For each loop nest that a backend compiles and has no kernel for."""
+
     def scratch(self, name: str) -> Path:
         """An empty directory for files that are made again when they are needed again."""
 
@@ -61,6 +65,8 @@ class Workshop:
     """Of the device that runs the files; empty for this machine's."""
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Of one inference on the target."""
+    tuning_trials: int = 0
+    """For each loop nest that a backend compiles and has no kernel for."""
 
     def at(self, files: Path) -> Workshop:
         """The same with scratch directories elsewhere: two processes must not share them."""

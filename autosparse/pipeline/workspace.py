@@ -18,7 +18,7 @@ from autosparse.pipeline.config import JobConfig
 _MUST_NOT_CHANGE = (
     "model", "calibration", "validation", "metric", "percentile", "backend", "threads",
     "batch_size", "input_shape", "space", "seed", "target", "exclude", "keep", "group",
-    "prepare", "table_limit",
+    "prepare", "table_limit", "tune",
 )  # fmt: skip
 # With a target file these come from there, and whether the file changed, its digest tells. Earlier
 # jobs stored what the flags said, which did not count.

@@ -256,13 +256,15 @@ def _compiled_kernels(target: InstructionSet) -> Path:
     return built_once(cache_directory() / "objects" / name, build, "the sparse kernels")
 
 
-def run_module(module: str, arguments: list[str], what: str) -> None:
-    """Run a module of ours that compiles, in a process of its own.
+def run_module(
+    module: str, arguments: list[str], what: str, seconds: float = _TIMEOUT_SECONDS
+) -> None:
+    """Run a module of ours that compiles, in a process of its own, for at most some seconds.
 
     Raises:
-        CompileError: it fails, or ends in a crash.
+        CompileError: it fails, takes longer, or ends in a crash.
     """
-    _run([sys.executable, "-m", module, *arguments], what, cwd=_PACKAGE.parent)
+    _run([sys.executable, "-m", module, *arguments], what, _PACKAGE.parent, seconds)
 
 
 def _compile_steps(target: InstructionSet, directory: Path, compiler: CCompiler) -> list[Path]:
@@ -306,10 +308,12 @@ def _include_flags() -> list[str]:
     return [f"-I{_C_SOURCES}", f"-I{Path(specification.origin).parent / 'include'}"]
 
 
-def _run(command: list[str], what: str, cwd: Path | None = None) -> None:
+def _run(
+    command: list[str], what: str, cwd: Path | None = None, seconds: float = _TIMEOUT_SECONDS
+) -> None:
     try:
         done = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False,
+            command, cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False,
             process_group=0,  # Ctrl-C at a terminal asks for an answer, and that needs the kernels
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from autosparse.evaluation import read_environment
 from backends.kernels.kernel_core import KernelLibrary
 from backends.kernels.library import (
     CCompiler,
@@ -32,11 +33,15 @@ from backends.kernels.targets import instruction_sets
 
 _SOURCES = Path(__file__).parent
 _C_SOURCES = _SOURCES / "csrc"
-_COMPILED_BY = ("compile_artifact.py", "relax_import.py")
+_COMPILED_BY = ("compile_artifact.py", "relax_import.py", "tuning.py")
 LIBRARY_NAME = "model.so"
 ARTIFACTS = "artifacts"
 """Where they lie in the cache."""
 _INSIDE_TVM = ("-DAS_INSIDE_TVM",)
+_TUNED = "tuned"
+"""Where databases of trials lie, one for each machine and instruction set."""
+_SECONDS, _SECONDS_A_TRIAL = 600.0, 60.0
+"""That compiling a graph may take, and each of its trials: many loop nests have that many."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ class BuiltLibrary:
 
 
 def build_library(
-    model: ir.Model, sizes: Mapping[str, int], architecture: str = platform.machine()
+    model: ir.Model,
+    sizes: Mapping[str, int],
+    architecture: str = platform.machine(),
+    trials: int = 0,
 ) -> BuiltLibrary:
     """The library of a graph that `artifact_graph` made.
 
@@ -60,6 +68,7 @@ def build_library(
         sizes: name of a free dimension -> its size in a second entry; empty for none.
         architecture: of the machine that it is for (`x86_64`, `aarch64`). Where it is not this
             one's, the graph's own code takes no more than every such machine has.
+        trials: for each loop nest that no kernel covers; only for this machine.
 
     Raises:
         CompileError: TVM or the C compiler is missing, or refuses the graph.
@@ -71,7 +80,7 @@ def build_library(
         compiler = CCompiler.crossing(architecture)
         instruction_set = instruction_sets(architecture)[0].name
     graph = ir.to_proto(model).SerializeToString(deterministic=True)
-    details = (sorted(sizes.items()), _version())
+    details = (sorted(sizes.items()), _version(), trials)
     code = hashlib.sha256(graph + repr(details).encode()).hexdigest()
     place = f"{code[:40]}-{instruction_set}-{digest_of([], compiler.command)}"
     built = cache_directory() / ARTIFACTS / place / LIBRARY_NAME
@@ -80,10 +89,12 @@ def build_library(
         source = directory / "graph.onnx"
         source.write_bytes(graph)
         given = [f"{name}={size}" for name, size in sorted(sizes.items())]
+        tuned = cache_directory() / _TUNED / f"{instruction_set}-{read_environment().id}"
         run_module(
             "backends.tvm_artifact.compile_artifact",
-            [str(source), instruction_set, str(directory), *given],
+            [str(source), instruction_set, str(directory), str(trials), str(tuned), *given],
             "the model's graph",
+            _SECONDS + _SECONDS_A_TRIAL * trials,
         )
         identity = directory / "identity.c"
         identity.write_text(

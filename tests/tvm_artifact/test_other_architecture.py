@@ -87,6 +87,12 @@ def test_what_no_kernel_is_built_for_is_refused(residual: Subject, tmp_path: Pat
         TvmBackend().lower(replace(request(residual, {}), architecture="riscv64"), tmp_path)
 
 
+def test_loops_for_a_device_cannot_be_tried_here(residual: Subject, tmp_path: Path) -> None:
+    asked = replace(request(residual, {}), architecture=THERE, tuning_trials=4)
+    with pytest.raises(CompileError, match=f"loops for {THERE} cannot be tried on {HERE}"):
+        TvmBackend().lower(asked, tmp_path)
+
+
 def example(names: tuple[str, ...]) -> dict[str, str]:
     """Files that load a bundle for the other architecture."""
     target = Target(
