@@ -112,16 +112,25 @@ class ArtifactRunner:
         return self._ffi.from_dlpack(array)
 
 
+_modules: dict[tuple[int, int], Any] = {}
+"""Device and number of a file -> what TVM made of the library; a file that is mapped keeps them."""
+
+
 def _loaded(ffi: Any, library: Path) -> Any:
-    """The library under a name of its own.
+    """The library under a name of its own, loaded once.
 
     The system's loader takes a name that it has seen for the file that it knows, and candidates
-    replace each other at one path.
+    replace each other at one path. A library is never unloaded, and TVM keeps what it made of one
+    for each time that it was loaded.
     """
-    with tempfile.TemporaryDirectory(prefix="autosparse-") as place:
-        link = Path(place) / library.name
-        link.symlink_to(library.absolute())
-        return ffi.load_module(str(link))
+    found = library.stat()
+    number = found.st_dev, found.st_ino
+    if number not in _modules:
+        with tempfile.TemporaryDirectory(prefix="autosparse-") as place:
+            link = Path(place) / library.name
+            link.symlink_to(library.absolute())
+            _modules[number] = ffi.load_module(str(link))
+    return _modules[number]
 
 
 def check_inputs(

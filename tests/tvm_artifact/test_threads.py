@@ -19,7 +19,7 @@ from tests.models import images
 ENOUGH_ROWS = 256
 """For layers that are worth more than one thread."""
 SCRIPT = """
-import ctypes, json, sys
+import ctypes, importlib, json, sys
 from pathlib import Path
 import numpy as np
 from backends.tvm_artifact.runner import ArtifactRunner
@@ -27,6 +27,7 @@ from backends.tvm_artifact.runner import ArtifactRunner
 LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 library, parameters, inputs = map(Path, sys.argv[1:4])
 told, answers = [], []
+runtime = importlib.import_module("tvm_ffi")
 for threads in map(int, sys.argv[4:]):
     runner = ArtifactRunner(library, parameters, threads=threads)
     pointer = ctypes.c_void_p.in_dll(ctypes.CDLL(str(library)), "__TVMBackendParallelLaunch")
@@ -40,7 +41,7 @@ for threads in map(int, sys.argv[4:]):
     pointer.value = ctypes.cast(kept, ctypes.c_void_p).value
     answers.append(runner.run({"image": np.load(inputs)})["logits"].copy())
     pointer.value = before
-    told.append(sorted(set(asked)))
+    told.append(sorted({*asked, -runtime.get_global_func("runtime.NumThreads")()}))
 assert all(np.array_equal(answer, answers[0]) for answer in answers), answers
 print(json.dumps(told))
 """
@@ -55,7 +56,10 @@ def artifact(residual: Subject, tmp_path_factory: pytest.TempPathFactory) -> Low
 def launched(
     artifact: LoweredModel, directory: Path, threads: tuple[int, ...], **variables: str
 ) -> list[list[int]]:
-    """Numbers of tasks that layers launched, for each number of threads; answers do not differ."""
+    """Numbers of tasks that layers launched, for each number of threads; answers do not differ.
+
+    The size of the pool is among them, as a negative number.
+    """
     np.save(directory / "images.npy", images(ENOUGH_ROWS))
     assert artifact.library_path is not None
     files = (artifact.library_path, artifact.path, directory / "images.npy")
@@ -76,7 +80,8 @@ def test_no_more_threads_are_asked_for_than_there_are(
 ) -> None:
     """TVM's runtime fails a launch of more tasks than its pool has threads."""
     found = launched(artifact, tmp_path, (1, 8, 2), TVM_NUM_THREADS="3")
-    assert found == [[], [3], [2]]
+    assert found[1:] == [[-3, 3], [-3, 2]]
+    assert len(found[0]) == 1  # one thread leaves the pool alone
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor")
@@ -84,4 +89,6 @@ def test_every_processor_may_be_used_whatever_other_libraries_are_told(
     artifact: LoweredModel, tmp_path: Path
 ) -> None:
     """TVM's own pool would have half of them on x86, or one thread here."""
-    assert launched(artifact, tmp_path, (2,), OMP_NUM_THREADS="1") == [[2]]
+    ((pool, asked),) = launched(artifact, tmp_path, (2,), OMP_NUM_THREADS="1")
+    assert asked == 2
+    assert pool <= -2
