@@ -104,6 +104,7 @@ class KernelLibrary:
         self._library.as_add.argtypes = [POINTER(_Sum), POINTER(_Parallel)]
         self._library.as_add.restype = None
         self._library.as_instruction_set.restype = c_char_p
+        self._library.as_has_instruction_set.argtypes = [c_char_p]
         self._library.as_force_instruction_set.argtypes = [c_char_p]
         self._library.as_force_instruction_set.restype = c_char_p
 
@@ -111,6 +112,10 @@ class KernelLibrary:
     def instruction_set(self) -> str:
         """What new layers use."""
         return str(self._library.as_instruction_set().decode())
+
+    def has_instruction_set(self, name: str) -> bool:
+        """Whether this processor has one of those that the library is compiled for."""
+        return bool(self._library.as_has_instruction_set(name.encode()))
 
     def force_instruction_set(self, name: str) -> None:
         """Use a lesser instruction set for layers that are created from now on.

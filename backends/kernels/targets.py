@@ -35,6 +35,10 @@ class InstructionSet:
 INSTRUCTION_SETS = (
     InstructionSet("baseline", "x86_64", 4, "x86-64", (), ("-march=x86-64",)),
     InstructionSet("avx2", "x86_64", 8, "x86-64-v3", (), ("-march=x86-64-v3",)),
+    InstructionSet(
+        "avx2-vnni", "x86_64", 8, "x86-64-v3", ("+avxvnni",),
+        ("-march=x86-64-v3",),  # the C code has no use for more, which old compilers do not know
+    ),
     InstructionSet("avx512", "x86_64", 16, "x86-64-v4", (), ("-march=x86-64-v4",)),
     InstructionSet(
         "avx512-vnni", "x86_64", 16, "x86-64-v4", ("+avx512vnni",),

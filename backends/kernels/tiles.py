@@ -70,7 +70,7 @@ _FAMILIES: dict[str, _Builder] = {
 }
 _AVX512 = ("avx512", "avx512-vnni")
 _NEEDED: dict[str, tuple[str, ...]] = {
-    "permute_fp32": ("avx2", *_AVX512),
+    "permute_fp32": ("avx2", "avx2-vnni", *_AVX512),
     "permute_int8": ("avx512-vnni",),
 }
 """Instruction sets of the families that not every one of them can run."""
@@ -116,7 +116,7 @@ TILES += tuple(
 def _dot_for(target: InstructionSet) -> Dot:
     if target.architecture == "aarch64":
         return dot_by_sdot if target.name == "neon-dotprod" else dot_by_bytes
-    return dot_by_vnni if target.name == "avx512-vnni" else dot_by_pairs
+    return dot_by_vnni if target.name.endswith("-vnni") else dot_by_pairs
 
 
 def tiles_for(target: InstructionSet) -> tuple[KernelTile, ...]:

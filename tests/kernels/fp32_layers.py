@@ -9,6 +9,7 @@ import platform
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from backends.kernels import targets
 from backends.kernels.kernel_core import KernelLibrary
@@ -17,6 +18,10 @@ from backends.kernels.sparse_layer import SparseLayer, nonzero_runs
 Floats = npt.NDArray[np.float32]
 SETS = tuple(known.name for known in targets.instruction_sets(platform.machine()))
 """Those of this architecture, the best one last."""
+OF_FP32 = tuple(
+    pytest.param(name, marks=pytest.mark.slow if name == "avx2-vnni" else ()) for name in SETS
+)
+"""The same for what has no integers: there that one is avx2 once more."""
 PROTECTED = 0
 """`PROT_NONE`: any access is a fault."""
 EXACT = 4e-6
@@ -25,7 +30,7 @@ EXACT = 4e-6
 
 def instruction_sets(library: KernelLibrary) -> tuple[str, ...]:
     """Those that this machine has, the best one last."""
-    return SETS[: SETS.index(library.instruction_set) + 1]
+    return tuple(name for name in SETS if library.has_instruction_set(name))
 
 
 def weight(

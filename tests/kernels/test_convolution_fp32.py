@@ -23,12 +23,12 @@ from tests.kernels.convolutions import (
     convolved,
     dense_weight,
 )
-from tests.kernels.fp32_layers import SETS, EndOfPage, Floats, instruction_sets, unaligned
+from tests.kernels.fp32_layers import OF_FP32, EndOfPage, Floats, instruction_sets, unaligned
 
 SAME = Convolution(6, (3, 3), pads=(1, 1, 1, 1))
 
 
-@pytest.fixture(params=SETS)
+@pytest.fixture(params=OF_FP32)
 def forced(request: pytest.FixtureRequest, library: KernelLibrary) -> Iterator[KernelLibrary]:
     """The library with one instruction set after the other."""
     best = library.instruction_set

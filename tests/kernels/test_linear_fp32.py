@@ -17,7 +17,7 @@ from backends.kernels import kernel_core
 from backends.kernels.kernel_core import KernelLibrary
 from backends.kernels.sparse_layer import Family, KernelPlan
 from tests.kernels.fp32_layers import (
-    SETS,
+    OF_FP32,
     EndOfPage,
     Floats,
     assert_product,
@@ -38,7 +38,7 @@ PLANS = (
 ODD = {"vectors": 1000, "rows": -5, "depth": -1}
 
 
-@pytest.fixture(params=SETS)
+@pytest.fixture(params=OF_FP32)
 def forced(request: pytest.FixtureRequest, library: KernelLibrary) -> Iterator[KernelLibrary]:
     """The library with one instruction set after the other."""
     best = library.instruction_set

@@ -16,7 +16,7 @@ from backends.kernels.kernel_core import KernelLibrary
 from backends.kernels.sparse_layer import Activation, Convolution, Normalization, SparseLayer
 from tests.kernels.convolutions import backwards_in_threads, convolution_layer, dense_weight
 from tests.kernels.fp32_layers import (
-    SETS,
+    OF_FP32,
     EndOfPage,
     Floats,
     instruction_sets,
@@ -32,7 +32,7 @@ ROWS = (0, 1, 2, 9, 33, 70)
 EPSILON = 1e-5
 
 
-@pytest.fixture(params=SETS)
+@pytest.fixture(params=OF_FP32)
 def forced(request: pytest.FixtureRequest, library: KernelLibrary) -> Iterator[KernelLibrary]:
     """The library with one instruction set after the other."""
     best = library.instruction_set

@@ -7,9 +7,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-extern const AsSteps as_steps_baseline, as_steps_avx2, as_steps_avx512, as_steps_avx512_vnni;
-extern const AsConvSteps as_conv_steps_baseline, as_conv_steps_avx2, as_conv_steps_avx512,
-    as_conv_steps_avx512_vnni;
+extern const AsSteps as_steps_baseline, as_steps_avx2, as_steps_avx2_vnni, as_steps_avx512,
+    as_steps_avx512_vnni;
+extern const AsConvSteps as_conv_steps_baseline, as_conv_steps_avx2, as_conv_steps_avx2_vnni,
+    as_conv_steps_avx512, as_conv_steps_avx512_vnni;
 
 /* The processor is asked here, since not every compiler's __builtin_cpu_supports does: that of zig
  * denies everything. What x86-64-v3 and v4 comprise, as bits of the registers of CPUID. */
@@ -22,6 +23,7 @@ static const uint32_t V3_ECX_OF_80000001 = 1u | 1u << 5;         /* LAHF LZCNT *
 /* AVX512 F DQ CD BW VL */
 static const uint32_t V4_EBX_OF_7 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;
 static const uint32_t VNNI_ECX_OF_7 = 1u << 11;
+static const uint32_t AVX_VNNI_EAX_OF_7_1 = 1u << 4; /* the same for registers of 256 bits alone */
 /* Registers that the operating system keeps for a program. */
 static const uint32_t KEEPS_YMM = 0x6, KEEPS_ZMM = 0xe6;
 
@@ -29,10 +31,12 @@ typedef struct {
   uint32_t a, b, c, d;
 } Registers;
 
-static Registers cpuid(uint32_t leaf) {
+static Registers cpuid_of(uint32_t leaf, uint32_t part) {
   Registers r = {0, 0, 0, 0};
-  return __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d) ? r : (Registers){0, 0, 0, 0};
+  return __get_cpuid_count(leaf, part, &r.a, &r.b, &r.c, &r.d) ? r : (Registers){0, 0, 0, 0};
 }
+
+static Registers cpuid(uint32_t leaf) { return cpuid_of(leaf, 0); }
 
 static int all_of(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
 
@@ -47,6 +51,9 @@ static int has_avx2(void) {
   return all_of(cpuid(1).c, V3_ECX_OF_1) && all_of(cpuid(7).b, V3_EBX_OF_7) &&
          all_of(cpuid(0x80000001).c, V3_ECX_OF_80000001) && keeps(KEEPS_YMM);
 }
+static int has_avx2_vnni(void) {
+  return has_avx2() && cpuid(7).a >= 1 && all_of(cpuid_of(7, 1).a, AVX_VNNI_EAX_OF_7_1);
+}
 static int has_avx512(void) {
   return has_avx2() && all_of(cpuid(7).b, V4_EBX_OF_7) && keeps(KEEPS_ZMM);
 }
@@ -55,6 +62,7 @@ static int has_avx512_vnni(void) { return has_avx512() && all_of(cpuid(7).c, VNN
 static const AsInstructionSet sets[] = {
     {"baseline", 4, &as_steps_baseline, &as_conv_steps_baseline, always},
     {"avx2", 8, &as_steps_avx2, &as_conv_steps_avx2, has_avx2},
+    {"avx2-vnni", 8, &as_steps_avx2_vnni, &as_conv_steps_avx2_vnni, has_avx2_vnni},
     {"avx512", 16, &as_steps_avx512, &as_conv_steps_avx512, has_avx512},
     {"avx512-vnni", 16, &as_steps_avx512_vnni, &as_conv_steps_avx512_vnni, has_avx512_vnni},
 };

@@ -4,7 +4,7 @@
 
 #include "autosparse_kernels.h"
 
-/* Ordered: whoever has one has, within its architecture, all that stand before it here. */
+/* Ordered: of those that a processor has, the last one is the best. */
 typedef struct {
   const char *name; /* as in targets.py */
   int lanes;        /* floats in a register */

@@ -28,10 +28,17 @@ _PAIR_PRODUCTS = {
 }
 
 
+_SPREADING_LANES = 16
+"""Of registers whose bytes a shuffle picks across all of them; others take a broadcast each."""
+
+
 def dot_by_vnni(sums: Any, words: Any, weights: Any, lanes: int) -> Any:
-    """One `vpdpbusd`; its operands are vectors of bytes since LLVM 22."""
+    """One `vpdpbusd`; its operands are vectors of bytes since LLVM 22.
+
+    The one of 256 bits has one name for both of its encodings, that of AVX-VNNI and of AVX-512.
+    """
     return T.call_llvm_pure_intrin(
-        T.llvm_lookup_intrinsic_id("llvm.x86.avx512.vpdpbusd.512"),
+        T.llvm_lookup_intrinsic_id(f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"),
         sums,
         T.reinterpret(words, dtype=f"uint8x{4 * lanes}"),
         T.reinterpret(weights, dtype=f"int8x{4 * lanes}"),
@@ -120,7 +127,7 @@ def broadcast_int8(symbol: str, lanes: int, vectors: int, rows: int, dot: Dot) -
     # Four weights come with one load too, and are spread by a shuffle, which costs nothing beside
     # the loads. `zero` is one that LLVM cannot tell: it would make four loads of it again.
     def multiplied(sums: Any, words: Any, weights: Any, weight: Any, row: Any, zero: Any) -> Any:
-        if dot is not dot_by_vnni or rows % 4:
+        if dot is not dot_by_vnni or rows % 4 or lanes != _SPREADING_LANES:
             return dot(sums, words, T.broadcast(weight, lanes), lanes)
         selection = T.broadcast(T.int32(0x03020100) + row % 4 * T.int32(0x04040404) + zero, lanes)
         spread = T.call_llvm_pure_intrin(
