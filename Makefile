@@ -22,7 +22,7 @@ check: $(STAMP)          ## format, lint, types, architecture
 	$(BIN)/lint-imports
 
 test: check              ## the gate: everything that must hold before a change lands
-	$(BIN)/pytest -m 'not slow and not browser'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow and not browser'
 
 test-all: check          ## the gate and the slower suites
 	$(BIN)/pytest
