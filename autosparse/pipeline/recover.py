@@ -20,12 +20,12 @@ from autosparse.heap import return_freed_memory
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.levels.recovered import RecoveredWeights
-from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.config import DEFAULT_RECOVERY
 from autosparse.pipeline.lowering import stitched_weights
 from autosparse.pipeline.parity import Parity
 from autosparse.pipeline.records import RecoveryRecord, TrialRecord
+from autosparse.pipeline.rows_at_once import rows_within
 from autosparse.pipeline.search_run import Search
 from autosparse.recovery import RECOVERIES
 from autosparse.recovery.averaging import Subject, train
@@ -242,10 +242,9 @@ def _rows_in_a_step(bench: Bench) -> int:
     job = bench.job
     if job.has_fixed_batch:
         return job.target.batch_size
-    costs = layer_costs(job.graph, job.target.input_shapes).values()
-    largest = max((cost.output_elements or 0 for cost in costs), default=0)
-    row_bytes = max(4 * largest // max(job.target.batch_size, 1), 1)
-    return min(max(_ACTIVATION_BYTES // row_bytes, 1), _MOST_ROWS_IN_A_STEP)
+    target = job.target
+    most = rows_within(job.graph, target.batch_size, target.input_shapes, _ACTIVATION_BYTES)
+    return min(most, _MOST_ROWS_IN_A_STEP)
 
 
 def _answers_are_logits(bench: Bench) -> bool:

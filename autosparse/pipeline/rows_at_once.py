@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -30,7 +30,21 @@ def rows_at_once(graph: ModelGraph, batch: int, given: Sequence[Dataset | None])
         for data in given
         if data is not None
     }
-    costs = [cost for one in shapes for cost in layer_costs(graph, dict(one)).values()]
-    largest = max((cost.output_elements or 0 for cost in costs), default=0)
-    row_bytes = max(largest // batch * np.dtype(np.float32).itemsize, 1)
-    return min(max(_ACTIVATION_BYTES // row_bytes, 1), MOST_ROWS_AT_ONCE)
+    most = min(rows_within(graph, batch, dict(one), _ACTIVATION_BYTES) for one in shapes)
+    return min(most, MOST_ROWS_AT_ONCE)
+
+
+def rows_within(
+    graph: ModelGraph, batch: int, shapes: Mapping[str, tuple[int, ...]], activation_bytes: int
+) -> int:
+    """How many rows keep the largest output of a layer within so many bytes, at least one.
+
+    Args:
+        graph: the model.
+        batch: rows in the shapes.
+        shapes: of the inputs.
+        activation_bytes: what it may take.
+    """
+    elements = [cost.output_elements or 0 for cost in layer_costs(graph, shapes).values()]
+    row_bytes = max(elements, default=0) // batch * np.dtype(np.float32).itemsize
+    return max(activation_bytes // max(row_bytes, 1), 1)
