@@ -29,6 +29,7 @@ see `autosparse.evaluation.gate.Verdict`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import ValidationError
@@ -174,3 +175,13 @@ def first_problem(error: Exception) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines())
+
+
+def where_it_was_sought(path: Path) -> str:
+    """Hint for a file that is not there: a relative path means another file in every directory."""
+    if path.is_absolute():
+        return "look for a slip in the path"
+    return (
+        f"the path was looked up from {Path.cwd()}: go to the directory it starts from, "
+        "or give the whole path"
+    )

@@ -43,9 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
     too_small = arguments.batch_size < 1 or arguments.rounds < FEWEST_ROUNDS
     if not 1 <= arguments.threads <= 1024 or too_small:
         raise ConfigError("--threads go from 1 to 1024, --batch-size starts at 1, --rounds at 3")
-    for path in arguments.models:
-        if not path.is_file():
-            raise ModelError(f"there is no model file {path}")
     base = load_model(arguments.models[0])
     for path in arguments.models[1:]:
         check_file(path)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autosparse.datasets.npz import Array, mapped_members
-from autosparse.errors import DataError
+from autosparse.errors import DataError, where_it_was_sought
 from autosparse.tensor_spec import TensorSpec
 
 Augmentation = Literal["flip", "shift"]
@@ -204,7 +204,9 @@ def _read(path: Path, role: str) -> dict[str, Array]:
                     for name in loaded.files
                 }
     except FileNotFoundError as error:
-        raise DataError(f"there is no {role} file {path}") from error
+        raise DataError(
+            f"there is no {role} file {path}", hint=where_it_was_sought(path)
+        ) from error
     except PermissionError as error:
         raise DataError(f"the {role} file {path} cannot be read: {error.strerror}") from error
     except MemoryError as error:  # a damaged header may also announce more than there is

@@ -17,7 +17,7 @@ import onnxscript.optimizer
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as ir_passes
 
-from autosparse.errors import ModelError
+from autosparse.errors import ModelError, where_it_was_sought
 from autosparse.model_graph.external_data import check_external_data
 from autosparse.model_graph.graph import ModelGraph
 from autosparse.model_graph.layers import find_layers, module_scopes
@@ -77,7 +77,7 @@ def check_file(path: Path) -> None:
 
 def _parse(path: Path) -> onnx.ModelProto:
     if not path.is_file():
-        raise ModelError(f"there is no model file {path}")
+        raise ModelError(f"there is no model file {path}", hint=where_it_was_sought(path))
     try:
         proto = onnx.load(str(path), format="protobuf", load_external_data=False)
     except PermissionError as error:

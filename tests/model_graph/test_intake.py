@@ -108,6 +108,13 @@ def test_missing_files_and_directories_are_told(tmp_path: Path) -> None:
     assert "there is no model file" in refusal(tmp_path).message
 
 
+def test_a_relative_path_from_another_directory_is_told_to_be_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"looked up from {tmp_path}" in refusal(Path("gone.onnx")).hint
+
+
 def test_a_model_without_a_compressible_layer_is_told(save: Save) -> None:
     net = Net()
     net.node("Relu", net.input("x", "batch", 4), to="y")
