@@ -119,7 +119,8 @@ class JobConfig(TargetedModel):
     normalizations hard to round), permute (channels, so that N:M removes less). May be repeated,
     or separated by commas."""
     trials: Annotated[int, Field(ge=1)] = 40
-    """Recipes to measure on the target, at most; those that anyone would try first count, too."""
+    """Recipes to measure on the target, at most; those that anyone would try first count, too.
+    Where the best one is late when it is verified, up to three more are measured in its place."""
     tune: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Trials for each loop nest that no kernel of ours covers, of a backend that compiles (tvm).
     What is found is kept for later jobs on this machine. 0: such loops run as TVM writes them."""

@@ -41,7 +41,7 @@ from autosparse.pipeline.progress import Progress
 from autosparse.pipeline.recipe_space import resolve_space
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord
 from autosparse.pipeline.scoring import FewRows, Sampled
-from autosparse.pipeline.search_run import Search
+from autosparse.pipeline.search_run import AFTER_VERIFICATION, Search
 from autosparse.pipeline.source_job import FoundJob, find_source, held_for_reading, open_source
 from autosparse.pipeline.starts import run_starts
 from autosparse.pipeline.workspace import Workspace, open_workspace
@@ -249,11 +249,11 @@ def _read_log(found: FoundJob, directory: Path) -> _Log:
     for path in (found.workspace.study, found.workspace.candidates):
         if path.exists():
             shutil.copyfile(path, directory / path.name)
-    # what was trained was proposed by no strategy
+    # what was trained was proposed by no strategy; what a verification found comes from the device
     searched = [
         record
         for record in Ledger(directory / found.workspace.study.name).records
-        if record.recipe.recovered is None
+        if record.recipe.recovered is None and not record.proposed_by.endswith(AFTER_VERIFICATION)
     ]
     here = [r for r in searched if r.environment == searched[-1].environment]
     if not here:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 from autosparse.errors import CandidateError
+from autosparse.evaluation import Evidence
 from autosparse.evaluation.gate import rank
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
@@ -25,6 +26,10 @@ _PROPOSALS_PER_TRIAL = 12
 _ROUNDS_PER_START = 4
 # Rounds of proposals in a row that bring nothing worth measuring: the search has converged.
 _FRUITLESS_ROUNDS = 4
+# Where a verification refutes the best file, so many more trials may look for one that holds.
+_TRIALS_PER_REFUTATION = 3
+AFTER_VERIFICATION = "after a verification"
+"""Of what proposed a trial: it was looked for because another file did not hold."""
 
 Measure = Callable[[Bench, Recipe, str], TrialRecord]
 
@@ -59,6 +64,7 @@ class Search:
             bench.job, bench.table.cells(), space, bench.baseline.contract.baseline_seconds
         )
         self._learn()
+        self._proposed = self._further = 0
         self._latency = HeldLatency(bench.latency_bound, strict=contract.strict)
         for record in current:
             self._was_timed(record)
@@ -92,7 +98,33 @@ class Search:
     @property
     def is_full(self) -> bool:
         """Whether as many recipes were measured as may be."""
-        return len(self._done) >= self._bench.job.config.trials
+        return len(self._done) >= self._bench.job.config.trials + self._further
+
+    def as_verified(self, evidence: Evidence) -> Evidence:
+        """A trial's evidence as a verification is expected to find it."""
+        ratio, high = evidence.latency_ratio, evidence.latency_ratio_high
+        shift = self._latency.shift
+        update = {"latency_ratio": ratio * shift, "latency_ratio_high": high * shift}
+        return evidence.model_copy(update=update)
+
+    def refute(self, recipe_id: str, verified: float) -> None:
+        """A verification found a trial's file outside the budget: look for another one.
+
+        The search goes on for a few trials, and holds all others to what it found. It does not
+        where it proposed nothing, or where the time is up.
+
+        Args:
+            recipe_id: which file.
+            verified: its latency when it was verified, as a share of the baseline's.
+        """
+        record = self._done.get(recipe_id)
+        if record is None:
+            return
+        self._latency.refuted(recipe_id, record.evidence.latency_ratio, verified)
+        more = min(_TRIALS_PER_REFUTATION, self._proposed)
+        if more and not self._bench.job.time_is_up:
+            self._further += more
+            self.run()
 
     def without_limit(self) -> list[Recipe]:
         """What would be measured first if any size would do, where the limit rules it out."""
@@ -130,7 +162,9 @@ class Search:
         config, progress = self._bench.job.config, self._bench.job.engines.progress
         name, fruitless = config.strategy, 0
         if not self._is_over():
-            progress.stage("search", f"{name}, up to {config.trials} trials in all")
+            most = config.trials + self._further
+            progress.stage("search", f"{name}, up to {most} trials in all")
+        proposed_by = f"{name} {AFTER_VERIFICATION}" if self._further else name
         rounds = itertools.count()
         while not self._is_over() and fruitless < _FRUITLESS_ROUNDS:
             round_ = next(rounds)
@@ -142,7 +176,8 @@ class Search:
             recipe = self._race.most_promising(len(self._done))
             fruitless = 0 if new or recipe is not None else fruitless + 1
             if recipe is not None:
-                self.try_recipe(recipe, name)
+                self._proposed += 1
+                self.try_recipe(recipe, proposed_by)
             elif self._race.is_exhausted:
                 break
 

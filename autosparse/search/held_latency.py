@@ -3,6 +3,10 @@
 A recipe that was never timed has no interval. But how far the ends lie over the estimates, in
 shares of them, differs little between files that are timed alike on one machine. So the median of
 what was seen is what the next measurement is expected to add.
+
+The best of many trials is also the one that chance favoured most, and what a machine was like while
+it was timed is part of that. Where a verification refutes it, others that look as fast are held to
+the same shift.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ class HeldLatency:
         self._held: dict[str, float] = {}
         self._over: list[float] = []
         self._factor = 1.0
+        self._refuted: dict[str, float] = {}
+        self._shifts: list[float] = []
 
     def measured(self, recipe_id: str, ratio: float, high: float) -> None:
         """Take in a recipe that was timed.
@@ -40,21 +46,41 @@ class HeldLatency:
             self._over.append(high / ratio)
             self._factor = median(self._over)
 
+    def refuted(self, recipe_id: str, ratio: float, verified: float) -> None:
+        """Take in a file that took longer when it was verified.
+
+        Args:
+            recipe_id: which.
+            ratio: its latency as a share of the baseline's, when it was a trial.
+            verified: the same, when it was verified.
+        """
+        self._refuted[recipe_id] = verified
+        self._shifts.append(verified / ratio)
+
+    @property
+    def shift(self) -> float:
+        """By what a verification is expected to multiply the latency of a trial."""
+        return median(self._shifts) if self._shifts else 1.0
+
     def known(self, recipe_id: str) -> float | None:
         """What was measured of a recipe and is held against the bound; None where nothing was."""
-        return self._held.get(recipe_id)
+        if recipe_id in self._refuted:
+            return self._refuted[recipe_id]
+        held = self._held.get(recipe_id)
+        return None if held is None else held * self.shift
 
     @property
     def least(self) -> float | None:
         """The least that was measured and is held against the bound; None where nothing was."""
-        return min(self._held.values(), default=None)
+        known = (self.known(recipe_id) for recipe_id in self._held)
+        return min((ratio for ratio in known if ratio is not None), default=None)
 
     def of(self, predicted: Prediction) -> Prediction:
         """What is expected to be held against the bound, where a prediction is all there is."""
-        factor = self._factor
+        factor = self._factor * self.shift
         return Prediction(predicted.ratio * factor, predicted.low * factor, predicted.high * factor)
 
     @property
     def largest_estimate(self) -> float:
         """The bound on estimates, which leaves room for what a measurement adds to them."""
-        return self.bound / self._factor
+        return self.bound / (self._factor * self.shift)

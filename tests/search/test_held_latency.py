@@ -40,3 +40,23 @@ def test_what_measurements_added_is_expected_of_the_next_one() -> None:
     assert expected.ratio == pytest.approx(0.52)
     assert (expected.low, expected.high) == pytest.approx((0.4992, 0.5408))
     assert latency.largest_estimate == pytest.approx(0.6 / 1.04)
+
+
+def test_what_a_verification_refutes_shifts_what_is_as_fast() -> None:
+    latency = HeldLatency(0.6)
+    latency.measured("a", 0.59, 0.61)
+    latency.measured("b", 0.58, 0.6)
+    latency.refuted("a", 0.59, 0.6195)
+    assert latency.known("a") == 0.6195
+    assert latency.known("b") == pytest.approx(0.58 * 1.05)
+    assert latency.least == pytest.approx(0.58 * 1.05)
+    assert latency.of(PREDICTED).ratio == pytest.approx(0.5 * 1.05)
+    assert latency.largest_estimate == pytest.approx(0.6 / 1.05)
+
+
+def test_a_verification_that_was_disturbed_itself_does_not_move_the_aim() -> None:
+    latency = HeldLatency(0.6)
+    for number, shift in enumerate((1.02, 1.04, 3.0)):
+        latency.measured(str(number), 0.55, 0.56)
+        latency.refuted(str(number), 0.55, 0.55 * shift)
+    assert latency.shift == pytest.approx(1.04)
