@@ -21,6 +21,7 @@ from autosparse.errors import (
     RequestError,
     StorageError,
     TooLargeError,
+    WorkerError,
     first_problem,
 )
 from workers.agent_messages import (
@@ -117,6 +118,8 @@ class Agent:
             self._answer(wire, ask, peer)
         except TooLargeError as error:
             self._refuse(wire, peer, Refused(kind="large", message=str(error)))
+        except WorkerError as error:
+            self._refuse(wire, peer, Refused(kind="busy", message=error.message))
         except StorageError as error:
             self._refuse(wire, peer, Refused(kind="room", message=error.message))
         except RequestError as error:

@@ -16,6 +16,10 @@ from workers.agent import Agent
 from workers.agent_key import read_key, read_or_make_key
 from workers.agent_store import FileStore, own_directory
 from workers.isolated_lane import IsolatedLane
+from workers.measuring_cores import MeasuringCores
+
+# A job of this device itself may be measuring: drivers, who are told so, come again.
+_TURN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,12 @@ def run_agent(settings: AgentSettings, tell: Callable[[str], None]) -> None:
         else read_or_make_key(settings.key_file)
     )
     scratch = own_directory(settings.scratch)
-    with held(scratch, scratch), _listening(address) as listening, IsolatedLane() as lane:
+    cores = MeasuringCores.of_this_user(tell, _TURN_SECONDS)
+    with (
+        held(scratch, scratch),
+        _listening(address) as listening,
+        IsolatedLane(cores=cores) as lane,
+    ):
         store = FileStore(scratch, settings.scratch_bytes)
         # what measures writes its traces there, too
         os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)

@@ -16,6 +16,7 @@ from autosparse.errors import KilledError, MeasurementError
 from autosparse.evaluation import Environment, read_environment
 from autosparse.journal import full_disk
 from workers.asking_lane import AskingLane
+from workers.measuring_cores import MeasuringCores, last_cores
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.pipes import read_line
 from workers.quiet_memory import QuietMemory
@@ -31,17 +32,35 @@ class IsolatedLane(AskingLane):
 
     Args:
         quiet: as for every `AskingLane`.
+        cores: shared with the other jobs of this machine; None where there are none to mind.
     """
 
-    def __init__(self, quiet: QuietMemory | None = None) -> None:
+    def __init__(
+        self, quiet: QuietMemory | None = None, cores: MeasuringCores | None = None
+    ) -> None:
         super().__init__(quiet)
+        self._cores = cores
         self._child: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
 
     def ask(
         self, request: MeasureRequest | ProfileRequest, limit_seconds: float, *, fresh: bool
     ) -> Reply:
-        """Have the child answer; see `AskingLane.ask`."""
+        """Have the child answer; see `AskingLane.ask`.
+
+        Starting it and opening files are held, too: that work is done on the same cores.
+
+        Raises:
+            WorkerError: other jobs measure there for too long.
+        """
+        if self._cores is None:
+            return self._answer(request, limit_seconds, fresh=fresh)
+        with self._cores.held(last_cores(os.sched_getaffinity(0), request.target.threads)):
+            return self._answer(request, limit_seconds, fresh=fresh)
+
+    def _answer(
+        self, request: MeasureRequest | ProfileRequest, limit_seconds: float, *, fresh: bool
+    ) -> Reply:
         if fresh:
             self.close()
         child = self._child or self._start(request.target.threads)

@@ -13,8 +13,10 @@ from workers.agent_key import read_key
 from workers.agent_lane import AgentLane
 from workers.asking_lane import AskingLane
 from workers.isolated_lane import IsolatedLane
-from workers.quiet_memory import QuietMemory, state_directory
+from workers.measuring_cores import MeasuringCores
+from workers.quiet_memory import QuietMemory
 from workers.simulated_lane import SimulatedLane
+from workers.user_state import state_directory
 
 
 def lane_of(target: Target, tell: Callable[[str], None]) -> AskingLane | SimulatedLane:
@@ -28,11 +30,13 @@ def lane_of(target: Target, tell: Callable[[str], None]) -> AskingLane | Simulat
         ConfigError: there is no key for the target's agent, or no device of that name.
     """
     if not target.address:
-        return IsolatedLane(QuietMemory(state_directory()))
+        return IsolatedLane(
+            QuietMemory(state_directory("quiet")), MeasuringCores.of_this_user(tell)
+        )
     if target.is_simulated:
         tell(f"{SIMULATED}: nothing is measured; an analytic model of {target.address} tells time")
         device = Device.load(target.address.removeprefix(SIMULATION_SCHEME))
         return SimulatedLane(device, BACKENDS.load(target.backend))
     key = read_key(Path(target.key_file) if target.key_file else None)
-    address, quiet = AgentAddress.parse(target.address), QuietMemory(state_directory())
+    address, quiet = AgentAddress.parse(target.address), QuietMemory(state_directory("quiet"))
     return AgentLane(address, key, tell, quiet=quiet)

@@ -25,6 +25,7 @@ from autosparse.evaluation.timing import time_interleaved
 from autosparse.heap import return_freed_memory
 from autosparse.journal import is_full
 from backends import BACKENDS
+from workers.measuring_cores import last_cores
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.opening import Opener
 
@@ -44,7 +45,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     canaries, opener = Canaries(), Opener()
-    cores = sorted(os.sched_getaffinity(0))
+    cores = os.sched_getaffinity(0)
     for line in sys.stdin:
         answers.write(_answer(line, canaries, opener, cores).model_dump_json() + "\n")
         answers.flush()
@@ -56,11 +57,10 @@ def _die_with_the_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answer(line: str, canaries: Canaries, opener: Opener, cores: list[int]) -> Reply:
+def _answer(line: str, canaries: Canaries, opener: Opener, cores: set[int]) -> Reply:
     request = _REQUEST.validate_json(line)
     try:
-        # stay on the last cores: the first ones serve most of a system's interrupts
-        own = cores[-request.target.threads :]
+        own = last_cores(cores, request.target.threads)
         os.sched_setaffinity(0, set(own))
         if isinstance(request, ProfileRequest):
             return _profile(request)

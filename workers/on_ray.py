@@ -11,8 +11,10 @@ from autosparse.pipeline.job import Engines
 from autosparse.pipeline.progress import Progress
 from backends import BACKENDS
 from workers.lanes import lane_of
-from workers.quiet_memory import QuietMemory, state_directory
+from workers.measuring_cores import MeasuringCores
+from workers.quiet_memory import QuietMemory
 from workers.ray_session import RaySession
+from workers.user_state import state_directory
 
 
 @contextmanager
@@ -32,7 +34,10 @@ def ray_engines(config: JobConfig, target: Target, progress: Progress) -> Iterat
         from workers.ray_lane import RayLane
         from workers.ray_pool import RayPool
 
-        own = None if target.address else RayLane(session, QuietMemory(state_directory()))
+        own = None
+        if not target.address:
+            cores = MeasuringCores.of_this_user(progress.note)
+            own = RayLane(session, QuietMemory(state_directory("quiet")), cores)
         with own or lane_of(target, progress.note) as lane:
             yield Engines(
                 backend=BACKENDS.load(target.backend), lane=lane, progress=progress,

@@ -56,16 +56,6 @@ class QuietMemory:
         return self._seen[environment.id]
 
 
-def state_directory() -> Path | None:
-    """Where jobs of one user leave it for each other; None for a user without a home."""
-    root = os.environ.get("XDG_STATE_HOME")
-    try:
-        base = Path(root) if root else Path.home() / ".local" / "state"
-    except RuntimeError:
-        return None
-    return base / "autosparse" / "quiet"
-
-
 def _read(path: Path) -> list[SeenState]:
     """What another job left; a file that is missing or damaged tells nothing."""
     try:

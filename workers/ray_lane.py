@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from autosparse.errors import ConfigError, KilledError, MeasurementError, WorkerError
 from autosparse.evaluation import Environment, read_environment
 from workers.asking_lane import AskingLane
+from workers.measuring_cores import MeasuringCores, last_cores
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.parcel import Parcel
 from workers.quiet_memory import QuietMemory
@@ -34,10 +35,17 @@ class RayLane(AskingLane):
     Args:
         session: where the device is; its own Ray is started again when it was killed.
         quiet: as for every `AskingLane`; it is kept where the job runs.
+        cores: of the driver's machine, shared with the jobs there that are not of this Ray.
     """
 
-    def __init__(self, session: RaySession, quiet: QuietMemory | None = None) -> None:
+    def __init__(
+        self,
+        session: RaySession,
+        quiet: QuietMemory | None = None,
+        cores: MeasuringCores | None = None,
+    ) -> None:
         super().__init__(quiet)
+        self._cores = cores
         self._session = session
         self._keeper: Any = None
         self._node = ""
@@ -85,6 +93,20 @@ class RayLane(AskingLane):
         keeper = self._keeper or self._hire()
         here = self._node == ray.get_runtime_context().get_node_id()
         parcel = None if here else Parcel.of(request)
+        if not here or self._cores is None:
+            return self._answer(keeper, request, parcel, limit_seconds, fresh)
+        # by the driver, which outlives a keeper and knows whom to tell
+        with self._cores.held(last_cores(self._session.cores, request.target.threads)):
+            return self._answer(keeper, request, parcel, limit_seconds, fresh)
+
+    def _answer(
+        self,
+        keeper: Any,
+        request: MeasureRequest | ProfileRequest,
+        parcel: Parcel | None,
+        limit_seconds: float,
+        fresh: bool,
+    ) -> Reply | Raised:
         answer = keeper.ask.remote(request, parcel, limit_seconds, fresh)
         end = time.monotonic() + limit_seconds + _GRACE_SECONDS
         while time.monotonic() < end:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autosparse.artifacts.bundle import MODEL_FILES, check_bundle, delivered_model
 from autosparse.artifacts.manifest import MANIFEST_NAME
-from autosparse.cli.terminal import print_json, print_table
+from autosparse.cli.terminal import TerminalProgress, print_json, print_table
 from autosparse.errors import ConfigError, MeasurementError, ModelError
 from autosparse.evaluation import Comparison, LoweredModel, Target, TimingSettings
 from autosparse.evaluation.measurement import FEWEST_ROUNDS
@@ -17,6 +17,7 @@ from autosparse.model_graph import load_model
 from autosparse.model_graph.intake import check_file
 from autosparse.pipeline.benchmark_inputs import write_inputs
 from workers.isolated_lane import IsolatedLane
+from workers.measuring_cores import MeasuringCores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{number}: {path.name}": _file(path)
         for number, path in enumerate(arguments.models, start=1)
     }
-    with tempfile.TemporaryDirectory() as directory, IsolatedLane() as lane:
+    cores = MeasuringCores.of_this_user(TerminalProgress().note)
+    with tempfile.TemporaryDirectory() as directory, IsolatedLane(cores=cores) as lane:
         inputs = Path(directory) / "inputs.npz"
         write_inputs(inputs, base, target, arguments.inputs)
         settings = TimingSettings(rounds=arguments.rounds, max_seconds=60.0)

@@ -27,6 +27,7 @@ from autosparse.evaluation.measurement import CanaryReading
 from autosparse.evaluation.quiet_state import QuietState
 from tests.models import Net, images
 from workers.isolated_lane import IsolatedLane
+from workers.measuring_cores import MeasuringCores, last_cores
 from workers.quiet_memory import QuietMemory
 
 QUICK = TimingSettings(rounds=3, block_seconds=1e-4, warmup_runs=1, max_seconds=2.0)
@@ -128,6 +129,27 @@ def test_a_file_that_does_not_open_fails_alone(
     with pytest.raises(MeasurementError, match=r"cannot open broken\.onnx"):
         lane.measure({"baseline": model, "broken": broken}, inputs, TARGET, QUICK)
     assert measure(lane, model, inputs).blocks
+
+
+def test_a_measurement_waits_for_that_of_another_job(
+    model: LoweredModel, inputs: Path, tmp_path: Path
+) -> None:
+    """Nothing of it has begun meanwhile, and its time has not either."""
+    waits = threading.Event()
+    found: list[Measurement] = []
+
+    def wait() -> None:
+        with IsolatedLane(cores=MeasuringCores(tmp_path, lambda text: waits.set())) as lane:
+            found.append(measure(lane, model, inputs))
+
+    thread = threading.Thread(target=wait)
+    before = children()
+    with MeasuringCores(tmp_path, print).held(last_cores(os.sched_getaffinity(0), TARGET.threads)):
+        thread.start()
+        assert waits.wait(20)
+        assert children() == before
+    thread.join(timeout=60)
+    assert found[0].blocks
 
 
 def test_inputs_that_do_not_fit_fail_alone(

@@ -28,7 +28,8 @@ from tests.workers.agents import DEVICE, KEY, PlayedLane, running_agent
 from workers.agent_lane import AgentLane
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
-from workers.quiet_memory import QuietMemory, state_directory
+from workers.quiet_memory import QuietMemory
+from workers.user_state import state_directory
 
 QUICK = TimingSettings(rounds=4, block_seconds=0.003, warmup_runs=0, max_seconds=0.5)
 NEVER = 10**9
@@ -280,10 +281,10 @@ def test_where_nothing_can_be_written_a_lane_remembers_all_the_same(tmp_path: Pa
 
 def test_it_lies_in_the_users_own_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
-    assert state_directory() == Path("/somewhere/autosparse/quiet")
+    assert state_directory("quiet") == Path("/somewhere/autosparse/quiet")
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setattr(Path, "home", lambda: Path("/home/somebody"))
-    assert state_directory() == Path("/home/somebody/.local/state/autosparse/quiet")
+    assert state_directory("quiet") == Path("/home/somebody/.local/state/autosparse/quiet")
 
 
 @pytest.fixture

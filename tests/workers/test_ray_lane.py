@@ -15,6 +15,7 @@ import pytest
 from autosparse.errors import KilledError, MeasurementError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings, read_environment
 from tests.models import images
+from workers.measuring_cores import MeasuringCores, last_cores
 from workers.quiet_memory import QuietMemory
 from workers.ray_lane import RayLane
 from workers.ray_session import RaySession
@@ -23,6 +24,7 @@ QUICK = TimingSettings(rounds=3, block_seconds=1e-4, warmup_runs=1, max_seconds=
 ENDLESS = TimingSettings(rounds=10_000, block_seconds=0.01, max_seconds=60.0)
 TARGET = Target(input_shapes={"image": (2, 3, 8, 8)})
 MEMORY = QuietMemory()
+TOLD: list[str] = []
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,13 @@ def session() -> Iterator[RaySession]:
 
 
 @pytest.fixture(scope="module")
-def lane(session: RaySession) -> Iterator[RayLane]:
-    with RayLane(session, MEMORY) as opened:
+def locks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("locks")
+
+
+@pytest.fixture(scope="module")
+def lane(session: RaySession, locks: Path) -> Iterator[RayLane]:
+    with RayLane(session, MEMORY, MeasuringCores(locks, TOLD.append)) as opened:
         yield opened
 
 
@@ -89,6 +96,22 @@ def test_a_file_that_does_not_open_fails_alone(
     with pytest.raises(MeasurementError, match=r"cannot open broken\.onnx"):
         lane.measure({"one": broken}, inputs, TARGET, QUICK)
     assert lane.measure({"one": model}, inputs, TARGET, QUICK)
+
+
+def test_a_job_of_another_ray_is_waited_for(
+    lane: RayLane, locks: Path, model: LoweredModel, inputs: Path
+) -> None:
+    lane.measure({"one": model}, inputs, TARGET, QUICK)
+    thread = threading.Thread(target=lane.measure, args=({"one": model}, inputs, TARGET, QUICK))
+    assert TOLD == []
+    with MeasuringCores(locks, print).held(last_cores(os.sched_getaffinity(0), 1)):
+        thread.start()
+        while not TOLD:
+            thread.join(timeout=0.01)
+        assert thread.is_alive()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert len(TOLD) == 1
 
 
 def kill_while_it_measures(word: str) -> threading.Thread:
