@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "optimize": "workers.local:optimize",
+    "ladder": "workers.local:ladder",
     "resolve": "workers.resolve:resolve",
     "replay": "workers.replay:replay",
     "verify": "workers.local:verify",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from autosparse.artifacts.ladder_page import LADDER_FILE
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Target
 from autosparse.evaluation.target import ANY_BACKEND
-from autosparse.pipeline.config import JobConfig, read_config
-from autosparse.pipeline.every_backend import run_on_every_backend
+from autosparse.pipeline.config import JobConfig, read_config, read_configs
+from autosparse.pipeline.every_backend import EnginesOn, run_on_every_backend
 from autosparse.pipeline.job import Engines, target_of
+from autosparse.pipeline.ladder import Ladder, run_ladder
 from autosparse.pipeline.optimize import Result, run_job
 from autosparse.pipeline.progress import Progress, Silent
 from autosparse.pipeline.verify import Verification, run_verify
@@ -72,18 +74,54 @@ def run(
     Raises:
         UserInputError: something given is wrong; the message says what to do.
     """
-    interrupted = answer_now or Event()
-
-    @contextmanager
-    def engines_on(own: JobConfig) -> Iterator[Engines]:
-        with engines_of(own, progress) as engines:
-            yield replace(engines, answer_now=interrupted)
-
+    _check_no_ladder(config.output_dir)
+    engines_on = _answering(progress, answer_now or Event())
     if target_of(config).backend == ANY_BACKEND:
         backends = BACKENDS.names()
         return run_on_every_backend(config, backends, engines_on, progress, resume=resume)
     with engines_on(config) as engines:
         return run_job(config, engines, resume=resume)
+
+
+def run_all(
+    configs: Sequence[JobConfig],
+    progress: Progress,
+    *,
+    resume: bool = False,
+    answer_now: Event | None = None,
+) -> Ladder:
+    """Run a job for each target and budget, in one output directory.
+
+    Args:
+        configs: what is asked; they differ in target and budget only.
+        progress: told what happens.
+        resume: continue what is in the output directory.
+        answer_now: set where somebody does not want to wait any longer.
+
+    Raises:
+        UserInputError: something given is wrong; the message says what to do.
+    """
+    return run_ladder(configs, _answering(progress, answer_now or Event()), progress, resume=resume)
+
+
+def _answering(progress: Progress, answer_now: Event) -> EnginesOn:
+    """Engines of any configuration, which answer when they are told to."""
+
+    @contextmanager
+    def engines_on(config: JobConfig) -> Iterator[Engines]:
+        with engines_of(config, progress) as engines:
+            yield replace(engines, answer_now=answer_now)
+
+    return engines_on
+
+
+def _check_no_ladder(root: Path) -> None:
+    if (root / LADDER_FILE).exists():
+        raise ConfigError(
+            f"{root} holds a ladder of several jobs",
+            hint="give all of its targets and budgets to resume it, the directory of one job in "
+            "it to go on with that one, or another --output-dir",
+        )
 
 
 def optimize(
@@ -130,6 +168,34 @@ def optimize(
         job_config = take_in_module(asked, request, progress, resume=resume)
         resume = True  # the directory is this job's by now
     return run(job_config, progress, resume=resume)
+
+
+def ladder(
+    model: Path | str,
+    *,
+    config: Path | str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **fields: Any,
+) -> Ladder:
+    """Optimize a model for several targets and latency budgets, each with a bundle of its own.
+
+    Args:
+        model: ONNX file.
+        config: YAML or JSON document with the same fields; what is given here goes before it.
+        resume: continue the jobs in `output_dir`.
+        progress: told what happens; silent by default.
+        **fields: as for `optimize`; `target` and `latency_budget` may be lists.
+
+    Returns:
+        What each target with each budget came to.
+
+    Raises:
+        UserInputError: something given is wrong; the message says what to do.
+    """
+    path = None if config is None else Path(config)
+    configs = read_configs({"model": model, **fields}, path)
+    return run_all(configs, progress or Silent(), resume=resume)
 
 
 def verify(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -12,12 +13,21 @@ from pydantic.fields import FieldInfo
 from autosparse.pipeline.config import JobConfig
 
 _NOT_FLAGS = frozenset({"schema_version"})
+_SEVERAL: dict[str, Any] = {"action": "append", "metavar": "VALUE"}
+_A_LADDER = "May be repeated: then each target with each budget is a job, and all have a bundle."
 
 
-def add_config_flags(parser: argparse.ArgumentParser, kind: type[BaseModel] = JobConfig) -> None:
+def add_config_flags(
+    parser: argparse.ArgumentParser,
+    kind: type[BaseModel] = JobConfig,
+    several: Collection[str] = (),
+) -> None:
     """One flag for every field; what is not given stays absent, so that a file can say it.
 
-    The first field is the argument that needs no flag.
+    Args:
+        parser: gets the flags.
+        kind: whose fields they are; the first one is the argument that needs no flag.
+        several: fields of which the command takes more than one, each a job of its own.
     """
     fields = kind.model_fields
     positional = next(iter(fields))
@@ -25,9 +35,11 @@ def add_config_flags(parser: argparse.ArgumentParser, kind: type[BaseModel] = Jo
     for name, field in fields.items():
         if name in _NOT_FLAGS or name == positional:
             continue
+        repeats = name in several
         parser.add_argument(
             "--" + name.replace("_", "-"), dest=name, default=argparse.SUPPRESS,
-            help=_help(field), **_shape(field),
+            help=f"{_help(field)} {_A_LADDER}" if repeats else _help(field),
+            **(_SEVERAL if repeats else _shape(field)),
         )  # fmt: skip
 
 
@@ -46,7 +58,7 @@ def _shape(field: FieldInfo) -> dict[str, Any]:
     if isinstance(extra, dict) and "without_value" in extra:
         return {"nargs": "?", "const": extra["without_value"], "metavar": "METHOD"}
     if get_origin(field.annotation) in (tuple, dict):
-        return {"action": "append", "metavar": "VALUE"}
+        return _SEVERAL
     return {"metavar": "VALUE"}
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.cli.flags import add_config_flags, given_fields
 from autosparse.cli.interruption import answering_on_interrupt
+from autosparse.cli.ladder import ladder_of
 from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json, print_table
 from autosparse.evaluation import Contract, Verdict
 from autosparse.evaluation.budget import byte_words
 from autosparse.evaluation.simulation import SIMULATED
-from autosparse.pipeline.config import read_config
+from autosparse.pipeline.config import OF_A_LADDER, JobConfig, read_configs
 from autosparse.pipeline.dry_run import DryRun, run_dry
 from autosparse.pipeline.job import target_of
+from autosparse.pipeline.ladder import THIS_MACHINE
 from autosparse.pipeline.optimize import Result
+from autosparse.pipeline.progress import Progress
 from autosparse.search.space import group_name
 from workers.local import local_engines
 from workers.local import run as run_locally
@@ -28,7 +33,7 @@ _NUMBERS = re.compile(r"\d+")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's fields, and how to run it."""
-    add_config_flags(parser)
+    add_config_flags(parser, several=OF_A_LADDER)
     parser.add_argument("--config", type=Path, help="YAML or JSON document with these fields.")
     parser.add_argument(
         "--resume", action="store_true", help="Continue the job in the output directory."
@@ -40,13 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the job; the exit code is the verdict's."""
-    config = read_config(given_fields(arguments), arguments.config)
+    """Run the job, or all of a ladder; the exit code is the verdict's, or the worst."""
+    configs = read_configs(given_fields(arguments), arguments.config)
     progress = TerminalProgress()
     if arguments.dry_run:
-        with local_engines(target_of(config), progress) as engines:
-            _print_dry_run(run_dry(config, engines.backend), as_json=arguments.json)
-            return 0
+        _dry_runs(configs, progress, as_json=arguments.json)
+        return 0
+    if len(configs) > 1:
+        return ladder_of(configs, progress, resume=arguments.resume, as_json=arguments.json)
+    (config,) = configs
     answer_now = Event()
     try:
         with answering_on_interrupt(answer_now, progress):
@@ -58,6 +65,23 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_result(result)
     return result.exit_code
+
+
+def _dry_runs(configs: Sequence[JobConfig], progress: Progress, *, as_json: bool) -> None:
+    """What would be searched on each target: budgets make no difference to it."""
+    of_targets = {config.target: config for config in configs}
+    found = {}
+    for target, config in of_targets.items():
+        with local_engines(target_of(config), progress) as engines:
+            found[target or THIS_MACHINE] = run_dry(config, engines.backend)
+    if as_json:
+        told = {target: _choices(dry) for target, dry in found.items()}
+        print_json(told if len(told) > 1 else next(iter(told.values())))
+        return
+    for target, dry in found.items():
+        if len(found) > 1:
+            console().print(f"On {target}:", markup=False)
+        _print_dry_run(dry)
 
 
 def print_result(result: Result) -> None:
@@ -156,19 +180,19 @@ def _fastest(manifest: Manifest) -> str:
     return told
 
 
-def _print_dry_run(dry: DryRun, *, as_json: bool) -> None:
-    if as_json:
-        groups = {name: group_name(names) for names in dry.groups for name in names}
-        print_json(
-            [
-                {"layer": c.layer.name, "parameters": c.layer.parameters,
-                 "weight_bytes": dry.costs[c.layer.name].weight_bytes,
-                 "macs": dry.costs[c.layer.name].macs, "level": str(c.level),
-                 "searched": c.searched, "reason": c.reason, "group": groups.get(c.layer.name)}
-                for c in dry.choices
-            ]
-        )  # fmt: skip
-        return
+def _choices(dry: DryRun) -> list[dict[str, Any]]:
+    """Every layer at every level, for scripts."""
+    groups = {name: group_name(names) for names in dry.groups for name in names}
+    return [
+        {"layer": c.layer.name, "parameters": c.layer.parameters,
+         "weight_bytes": dry.costs[c.layer.name].weight_bytes,
+         "macs": dry.costs[c.layer.name].macs, "level": str(c.level),
+         "searched": c.searched, "reason": c.reason, "group": groups.get(c.layer.name)}
+        for c in dry.choices
+    ]  # fmt: skip
+
+
+def _print_dry_run(dry: DryRun) -> None:
     title = (
         f"{len(dry.graph.layers)} layers, {dry.parameters:,} parameters, {_count(dry.macs)} MACs"
     )

@@ -25,10 +25,12 @@ from autosparse.search import CandidateRecord, Rung
 
 MARKER = "resolved_from.json"
 """Written when everything was taken over; a resolve that is resumed takes nothing twice."""
+BEGUN = "resolved_from.begun"
+"""Written before anything is: what lies in a job that has neither is its own."""
 # Made anew, or taken over record by record.
 _NOT_COPIED = frozenset(
     ("lock", "scratch", "level_table", "study.journal", "config.json", "inputs.json",
-     "candidates.jsonl", "timing_inputs.npz", MARKER)
+     "candidates.jsonl", "timing_inputs.npz", MARKER, BEGUN)
 )  # fmt: skip
 _OF_ONE_PERCENTILE = ("measurements.jsonl", "descent.jsonl")
 

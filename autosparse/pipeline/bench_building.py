@@ -15,6 +15,7 @@ from autosparse.pipeline.baseline import Baseline
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.correction import CorrectionEffect, CorrectionTest
+from autosparse.pipeline.donor import Donor
 from autosparse.pipeline.early_verdict import early_verdict
 from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.layer_choices import Choice
@@ -35,6 +36,7 @@ def build_bench(
     choices: Sequence[Choice],
     calibration: Calibration,
     parity: Parity | None = None,
+    donor: Donor | None = None,
 ) -> Bench:
     """Choose how INT8 is run and build the level table; what is on disk already is kept.
 
@@ -46,6 +48,7 @@ def build_bench(
         choices: which levels are there.
         calibration: what the pass over the data told.
         parity: whether torch computes what the runtime does; None to find out here.
+        donor: what a job on another target made already.
     """
     parity = parity or check_parity(job)
     few = first_rows(job.selecting, _FEW_ROWS)
@@ -56,12 +59,13 @@ def build_bench(
     _describe(directory, baseline.environment)
     known = Journal(directory / "ranges.jsonl", ActivationRanges)
     if not known.records:
-        known.append(choose_ranges(job, choices, calibration, few, few_outputs))
+        donated = None if donor is None else donor.ranges
+        known.append(donated or choose_ranges(job, choices, calibration, few, few_outputs))
     ranges = known.records[-1]
     knobs = choose_knobs(job, baseline, choices, calibration, ranges)
     pilots = Pilots(job, directory, calibration, ranges, knobs)
     room = TableRoom.of(job, table, choices, FIRST_LEVELS)
-    builder = TableBuilder(job, room, calibration, ranges, few, few_outputs, pilots, knobs)
+    builder = TableBuilder(job, room, calibration, ranges, few, few_outputs, pilots, knobs, donor)
     bench = Bench(
         job, baseline, ranges, table, None, few, few_outputs,
         Journal(job.workspace.measurements, MeasuredTrial), knobs,

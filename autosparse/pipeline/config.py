@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +25,8 @@ DEFAULT_RECOVERY = "fine_tune"
 """The recovery method where none is named."""
 OF_TRAINING = ("train", "train_labels", "augment", "distill", "recover_time")
 """Fields that mean something only beside `recover`."""
+OF_A_LADDER = ("target", "latency_budget")
+"""Fields of which one command may be given several."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _SECONDS = {"s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -282,18 +285,58 @@ def read_config(fields: dict[str, Any], path: Path | None = None) -> JobConfig:
     Raises:
         ConfigError: the document cannot be read, or a field is missing, unknown or wrong.
     """
-    document: dict[str, Any] = {}
-    if path is not None:
-        try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not YAML or JSON: {error}") from error
-        if not isinstance(document, dict):
-            raise ConfigError(f"{path} holds no document of fields")
+    return _validated({**_document(path), **fields})
+
+
+def read_configs(fields: dict[str, Any], path: Path | None = None) -> tuple[JobConfig, ...]:
+    """A configuration for each target with each budget, where lists of them are given.
+
+    Args:
+        fields: as for `read_config`, where fields of a ladder may be lists.
+        path: likewise.
+
+    Raises:
+        ConfigError: as for `read_config`, or a target or a budget is given twice.
+    """
+    given = {**_document(path), **fields}
+    choices = [_one_by_one(name, given.get(name)) for name in OF_A_LADDER]
+    common = {name: value for name, value in given.items() if name not in OF_A_LADDER}
+    return tuple(
+        _validated(
+            {**common, **{n: v for n, v in zip(OF_A_LADDER, own, strict=True) if v is not None}}
+        )
+        for own in itertools.product(*choices)
+    )
+
+
+def _one_by_one(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        return [value]
+    for number, item in enumerate(value):
+        if item in value[:number]:
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{flag} {item} is given twice", hint="leave one of them away")
+    return list(value) or [None]
+
+
+def _document(path: Path | None) -> dict[str, Any]:
+    """The fields that a file gives."""
+    if path is None:
+        return {}
     try:
-        return JobConfig.model_validate({**document, **fields})
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML or JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} holds no document of fields")
+    return document
+
+
+def _validated(given: dict[str, Any]) -> JobConfig:
+    try:
+        return JobConfig.model_validate(given)
     except ValidationError as error:
         raise ConfigError(explain(error, JobConfig)) from error
 

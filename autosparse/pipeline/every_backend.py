@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from autosparse.artifacts.bundle import copy_bundle
-from autosparse.errors import AutoSparseError, StorageError
+from autosparse.errors import AutoSparseError
 from autosparse.evaluation import Evidence, Verdict
 from autosparse.evaluation.gate import best_effort, rank
 from autosparse.pipeline.config import JobConfig
@@ -19,7 +19,7 @@ from autosparse.pipeline.job import Engines
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import Result, run_job
 from autosparse.pipeline.progress import Progress
-from autosparse.pipeline.workspace import Workspace
+from autosparse.pipeline.workspace import Workspace, check_room_for_jobs
 
 EnginesOn = Callable[[JobConfig], AbstractContextManager[Engines]]
 """What runs the job of one backend."""
@@ -51,7 +51,7 @@ def run_on_every_backend(
         StorageError: the output directory holds something else.
     """
     root = config.output_dir.absolute()
-    _check_room(root, resume=resume)
+    check_room_for_jobs(root, resume=resume, single="one backend")
     found: dict[str, Result] = {}
     refused: list[AutoSparseError] = []
     for name in backends:
@@ -119,23 +119,3 @@ def _told(found: dict[str, Result]) -> str:
         f" and a drop of {result.manifest.quality.drop:.3g}"
         for name, result in found.items()
     )
-
-
-def _check_room(root: Path, *, resume: bool) -> None:
-    """Whether jobs on several backends may lie there.
-
-    Raises:
-        StorageError: something else does.
-    """
-    if root.exists() and not root.is_dir():
-        raise StorageError(f"{root} is a file", hint="give another --output-dir")
-    if Workspace(root).inputs.exists():
-        raise StorageError(
-            f"the output directory {root} holds a job on one backend",
-            hint="name that backend to resume it, or give another --output-dir",
-        )
-    if not resume and root.exists() and any(root.iterdir()):
-        raise StorageError(
-            f"the output directory {root} is not empty",
-            hint="add --resume to continue the jobs there, or give another --output-dir",
-        )

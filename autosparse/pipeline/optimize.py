@@ -16,7 +16,9 @@ from autosparse.pipeline.calibrate import calibrate
 from autosparse.pipeline.conclusion import conclude
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.delivery import deliver
+from autosparse.pipeline.donor import Donor
 from autosparse.pipeline.essential_sparsity import essential_sparsity
+from autosparse.pipeline.finding_donor import donor_of
 from autosparse.pipeline.gating_rows import notes_on_few_rows
 from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.job_choices import job_choices
@@ -26,6 +28,7 @@ from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.recipe_space import resolve_space
 from autosparse.pipeline.recover import recover
 from autosparse.pipeline.search_run import Search
+from autosparse.pipeline.source_job import FoundJob
 from autosparse.pipeline.starts import run_starts
 from autosparse.pipeline.training_rows import load_training_rows
 from autosparse.pipeline.workspace import open_workspace
@@ -46,13 +49,16 @@ class Result:
         return self.verdict.exit_code
 
 
-def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Result:
+def run_job(
+    config: JobConfig, engines: Engines, *, resume: bool = False, beside: FoundJob | None = None
+) -> Result:
     """Optimize a model for a latency budget.
 
     Args:
         config: what is asked.
         engines: what runs things: backend, measurement lane, progress.
         resume: continue the job in the output directory.
+        beside: a job on another target that may have compressed the model already.
 
     Raises:
         UserInputError: something given is wrong; nothing is lost, the hint says what to do.
@@ -62,11 +68,17 @@ def run_job(config: JobConfig, engines: Engines, *, resume: bool = False) -> Res
         job = prepared(prepare_job(config, workspace, engines))
         check_atlas(job)
         rows = load_training_rows(job)
-        return answer(job, measure_baseline(job), rows)
+        donor = None if beside is None else donor_of(beside, job)
+        notes = [] if donor is None else [donor.note]
+        return answer(job, measure_baseline(job), rows, notes, donor)
 
 
 def answer(
-    job: Job, baseline: Baseline, rows: Dataset | None = None, notes: Sequence[str] = ()
+    job: Job,
+    baseline: Baseline,
+    rows: Dataset | None = None,
+    notes: Sequence[str] = (),
+    donor: Donor | None = None,
 ) -> Result:
     """From a measured baseline to a verified bundle; what the job's files hold is not done again.
 
@@ -75,9 +87,10 @@ def answer(
         baseline: what every candidate is held against.
         rows: what recovery trains on; None where it is not asked for.
         notes: what the report must tell beside what happens here.
+        donor: what a job on another target made already.
     """
     notes = (*notes, *notes_on_few_rows(job, baseline))
-    bench, parity = equipped(job, baseline)
+    bench, parity = equipped(job, baseline, donor)
     bench = replace(bench, notes=(*notes, *bench.notes, *_essential(bench, parity)))
     search = Search(bench, resolve_space(bench), Ledger(job.workspace.study))
     starts = run_starts(bench, search)
@@ -89,7 +102,7 @@ def answer(
     return Result(found.verdict, str(job.workspace.bundle), manifest)
 
 
-def equipped(job: Job, baseline: Baseline) -> tuple[Bench, Parity]:
+def equipped(job: Job, baseline: Baseline, donor: Donor | None = None) -> tuple[Bench, Parity]:
     """Everything that trials share, and whether torch computes what the runtime does.
 
     What the job's files hold of the level table is not made again.
@@ -98,7 +111,7 @@ def equipped(job: Job, baseline: Baseline) -> tuple[Bench, Parity]:
     choices = job_choices(job.graph, job.config, job.engines.backend, job.target)
     choices = without_losers(job, choices)
     # nobody holds what the pass tells longer than the table is being built: it is large
-    return build_bench(job, baseline, choices, calibrate(job, choices), parity), parity
+    return build_bench(job, baseline, choices, calibrate(job, choices), parity, donor), parity
 
 
 def _essential(bench: Bench, parity: Parity) -> Iterator[str]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Budget, MaxBytes, MaxDrop, Percentile, Target
-from autosparse.pipeline.adoption import MARKER, Adoption
-from autosparse.pipeline.baseline import Baseline, measure_baseline
 from autosparse.pipeline.config import (
     OF_TRAINING,
     JobConfig,
@@ -21,19 +17,11 @@ from autosparse.pipeline.config import (
     read_config,
     read_duration,
 )
-from autosparse.pipeline.job import Engines, Job, prepare_job, target_of
-from autosparse.pipeline.job_choices import job_choices
-from autosparse.pipeline.layer_patterns import LayerPattern
-from autosparse.pipeline.optimize import Result, answer
-from autosparse.pipeline.preparing import prepared
-from autosparse.pipeline.source_job import (
-    FoundJob,
-    SourceJob,
-    find_source,
-    held_for_reading,
-    open_source,
-)
-from autosparse.pipeline.workspace import Workspace, open_workspace, remember_config
+from autosparse.pipeline.job import Engines, target_of
+from autosparse.pipeline.optimize import Result
+from autosparse.pipeline.source_job import FoundJob, find_source, open_source
+from autosparse.pipeline.taken_over import answer_from
+from autosparse.pipeline.workspace import Workspace
 
 _FILES = ("model", "calibration", "validation", "test", "target")
 _BOUNDS = ("max_drop", "max_size", "max_memory", "percentile")
@@ -92,21 +80,6 @@ class ResolveConfig(BaseModel):
         return read_duration(value)
 
 
-class ResolvedFrom(BaseModel):
-    """What a resolved job took over. Written when all of it is there."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    schema_version: Literal[1] = 1
-    """Version of this record's schema."""
-    source: str
-    """Output directory of the other job."""
-    trials: int
-    """Trials that were taken over."""
-    note: str
-    """What the report tells of it."""
-
-
 def read_resolve_config(fields: dict[str, Any]) -> ResolveConfig:
     """Build the configuration from the fields that were given.
 
@@ -140,26 +113,10 @@ def run_resolve(
     config = resolved_config(asked, found)
     engines = engines_for(target_of(config))
     source = open_source(found, engines.lane.environment())
-    with held_for_reading(source), open_workspace(config, resume=resume) as workspace:
-        adoption = Adoption(source, workspace, config.percentile)
-        marker = workspace.job / MARKER
-        if not marker.exists():
-            adoption.take_files()
-        job = prepared(prepare_job(config, workspace, engines))
-        _check_digests(source, workspace, config)
-        for pattern in asked.exclude:  # told as what it was given as: it is stored as kept layers
-            LayerPattern(pattern, "--exclude").keys(job.graph.layers)
-        baseline = measure_baseline(job)
-        if not marker.exists():
-            engines.progress.stage("evidence", f"of the job in {asked.source}")
-            _adopt(adoption, job, baseline, marker, asked.source)
-        taken = ResolvedFrom.model_validate_json(marker.read_bytes())
-        job = replace(
-            job, config=config.model_copy(update={"trials": max(taken.trials + asked.trials, 1)})
-        )
-        remember_config(workspace, job.config)
-        engines.progress.note(taken.note)
-        return answer(job, baseline, notes=[taken.note])
+    return answer_from(
+        source, config, engines, given=asked.source, further=asked.trials, resume=resume,
+        exclude=asked.exclude,
+    )  # fmt: skip
 
 
 def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
@@ -211,43 +168,3 @@ def _check_files(config: JobConfig) -> None:
             raise ConfigError(
                 f"the {name} file {path} is no longer there", hint=f"give it with --{name}"
             )
-
-
-def _check_digests(source: SourceJob, workspace: Workspace, config: JobConfig) -> None:
-    """The evidence belongs to these very files."""
-    mine = json.loads((workspace.job / "inputs.json").read_bytes())
-    for role, digest in source.inputs.items():
-        if mine.get(role, digest) != digest:
-            raise ConfigError(
-                f"the {role} file {getattr(config, role)} is not the one that the job in "
-                f"{source.root} was given: its evidence says nothing of this one",
-                hint=f"give the original with --{role}, or run `autosparse optimize` on the new "
-                "one",
-            )
-
-
-def _adopt(adoption: Adoption, job: Job, baseline: Baseline, marker: Path, given: Path) -> None:
-    """Take over table and trials, and note that all of it is there.
-
-    The note is part of what is delivered: it names the job as it was given.
-    """
-    source = adoption.source
-    old, new = (
-        job_choices(job.graph, config, job.engines.backend, job.target)
-        for config in (source.config, job.config)
-    )
-    cells = adoption.take_table(old, new)
-    trials, known = adoption.take_trials(new, job.groups, baseline.contract)
-    note = (
-        f"answered from the job in {given}: {cells} cells of its level table and {trials} "
-        f"of its {known} trials"
-    )
-    if not adoption.same_percentile:
-        note += (
-            f", at {job.config.percentile} from their raw samples; what trained the predictor was "
-            f"timed at {source.config.percentile}"
-        )
-    taken = ResolvedFrom(source=str(source.root), trials=trials, note=note)
-    partial = marker.with_suffix(".partial")
-    partial.write_text(taken.model_dump_json(indent=2), encoding="utf-8")
-    partial.replace(marker)

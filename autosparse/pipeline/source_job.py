@@ -74,7 +74,7 @@ def find_source(path: Path) -> FoundJob:
             f"the job beside the bundle {path} is that of another model",
             hint="give the output directory of the job that the bundle came from",
         )
-    if not any(workspace.table.glob("*/cells.jsonl")):
+    if not workspace.has_table:
         raise _no_table(workspace)
     return FoundJob(workspace, config, inputs)
 

@@ -25,6 +25,7 @@ from autosparse.pipeline.building import (
     to_compress,
 )
 from autosparse.pipeline.calibrate import Calibration
+from autosparse.pipeline.donor import Donor
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.lowering import compress, lower_layers
@@ -50,6 +51,8 @@ class TableBuilder:
     few_outputs: Answers
     pilots: Pilots
     knobs: Knobs = field(default_factory=Knobs)
+    donor: Donor | None = None
+    """What a job on another target made already."""
 
     @property
     def table(self) -> LevelTable:
@@ -156,11 +159,13 @@ class TableBuilder:
     def _compressed(self, level: Level, choices: Sequence[Choice]) -> dict[str, CompressedWeight]:
         """Layer -> its weight; where a method fails, the choice is refused with its reason.
 
-        The layers are shared among the workers.
+        What a donor has is taken. The other layers are shared among the workers.
         """
-        tasks = (to_compress(c.layer, level, self.calibration) for c in choices)
-        weights: dict[str, CompressedWeight] = {}
-        for choice, made in zip(choices, self.job.engines.pool.run(self._kit, tasks), strict=True):
+        names = [choice.layer.name for choice in choices]
+        weights = {} if self.donor is None else self.donor.weights(level, names)
+        missing = [choice for choice in choices if choice.layer.name not in weights]
+        tasks = (to_compress(c.layer, level, self.calibration) for c in missing)
+        for choice, made in zip(missing, self.job.engines.pool.run(self._kit, tasks), strict=True):
             if isinstance(made, CandidateError):
                 self.table.put(refused(choice, str(made)))
             else:
@@ -174,8 +179,13 @@ class TableBuilder:
         if level.is_baseline:
             as_it_came = lower_layers(self.job, {}, {}, self.ranges, self.knobs)
             return dict.fromkeys(layers, Alone(0.0, FileSizes.of(as_it_came)))
-        tasks = (AloneAtLevel(name, level, weights[name]) for name in layers)
-        return dict(zip(layers, self.job.engines.pool.run(self._kit, tasks), strict=True))
+        known: dict[str, Alone | CandidateError] = {}
+        if self.donor is not None:
+            known.update(self.donor.alone(level, layers, self.ranges, self.knobs))
+        missing = [name for name in layers if name not in known]
+        tasks = (AloneAtLevel(name, level, weights[name]) for name in missing)
+        made = self.job.engines.pool.run(self._kit, tasks)
+        return known | dict(zip(missing, made, strict=True))
 
     def _promising(self, choices: Sequence[Choice]) -> list[Choice]:
         """The choices whose sparse kernel is worth a costly method; the others are refused."""

@@ -47,6 +47,11 @@ class Workspace:
         return self.job / "level_table"
 
     @property
+    def has_table(self) -> bool:
+        """Whether a level table was begun, in whichever environment."""
+        return any(self.table.glob("*/cells.jsonl"))
+
+    @property
     def recovered(self) -> Path:
         """Weights that recovery trainings made, their checkpoints and what is told of them."""
         return self.job / "recovered"
@@ -148,6 +153,31 @@ def open_workspace(config: JobConfig, *, resume: bool) -> Iterator[Workspace]:
         finally:
             # what failed for want of room must not keep occupying it
             shutil.rmtree(workspace.scratches, ignore_errors=True)
+
+
+def check_room_for_jobs(root: Path, *, resume: bool, single: str) -> None:
+    """Whether several jobs may lie in a directory, each in one of its own.
+
+    Args:
+        root: the directory.
+        resume: whether jobs that are there are to be continued.
+        single: what a job is called that lies there by itself, and what to give to go on with it.
+
+    Raises:
+        StorageError: something else is there.
+    """
+    if root.exists() and not root.is_dir():
+        raise StorageError(f"{root} is a file", hint="give another --output-dir")
+    if Workspace(root).inputs.exists():
+        raise StorageError(
+            f"the output directory {root} holds a job on {single}",
+            hint=f"name that {single.partition(' ')[2]} to resume it, or give another --output-dir",
+        )
+    if not resume and root.exists() and any(root.iterdir()):
+        raise StorageError(
+            f"the output directory {root} is not empty",
+            hint="add --resume to continue the jobs there, or give another --output-dir",
+        )
 
 
 @contextmanager

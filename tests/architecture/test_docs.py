@@ -19,7 +19,7 @@ from autosparse.cli.flags import given_fields
 from autosparse.cli.main import COMMANDS
 from autosparse.methods import METHODS
 from autosparse.pipeline import workspace
-from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.pipeline.config import JobConfig, read_config, read_configs
 from autosparse.recovery import RECOVERIES
 from search_spaces import SpaceFile
 
@@ -140,7 +140,7 @@ def test_printed_commands_parse(page: Path) -> None:
         assert words[1] in COMMANDS, f"there is no command {words[1]}"
         arguments = parser_of(words[1]).parse_args(words[2:])
         if words[1] == "optimize" and arguments.config is None:
-            read_config(given_fields(arguments))
+            read_configs(given_fields(arguments))
 
 
 @each(PAGES)

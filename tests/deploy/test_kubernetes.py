@@ -15,7 +15,7 @@ import yaml
 from sqlalchemy import make_url
 
 from autosparse.cli.flags import given_fields
-from autosparse.pipeline.config import read_config
+from autosparse.pipeline.config import read_configs
 from tests.api.live_service import LiveService, listening
 from tests.deploy.started import (
     DEPLOY,
@@ -292,6 +292,6 @@ def test_the_guides_commands_are_understood() -> None:
     for line in inside:
         arguments = parsed(shlex.split(line.replace('"$(hostname -i):6379"', "10.0.0.1:6379")))
         if line.startswith("autosparse optimize"):
-            config = read_config(given_fields(arguments))
+            (config,) = read_configs(given_fields(arguments))
             assert config.ray_address == "10.0.0.1:6379"
             assert config.workers > 0

@@ -23,12 +23,12 @@ from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.resolve import (
-    ResolvedFrom,
     read_resolve_config,
     resolved_config,
     run_resolve,
 )
 from autosparse.pipeline.source_job import find_source
+from autosparse.pipeline.taken_over import ResolvedFrom
 from autosparse.pipeline.workspace import Workspace, held
 from autosparse.search import CandidateRecord, Rung
 from tests.fakes.fake_backend import Planted, is_int8
