@@ -17,6 +17,7 @@ AutoSparseError                  exit 1, HTTP 500: our bug
 │       └── QuotaError           the key has as much as it may have (HTTP 429)
 ├── CandidateError               a value of the search, never its end: one candidate failed
 │   ├── CompileError             the backend could not lower the recipe
+│   ├── NoMemoryError            it took more memory than there was, or ended its workers (retry)
 │   └── MeasurementError         the file could not be opened or timed (retry)
 │       ├── DisturbedError       the machine was never quiet: it says nothing of the file (retry)
 │       └── KilledError          what measured was killed from outside (retried at once)
@@ -133,6 +134,15 @@ class CandidateError(AutoSparseError):
 
 class CompileError(CandidateError):
     """Raised by `Backend.lower`: this recipe cannot be made to run on this target."""
+
+
+class NoMemoryError(CandidateError):
+    """Raised by a pool: a candidate took more memory than there was, or ended its workers.
+
+    Something else may have had the memory: a resumed job tries it once more.
+    """
+
+    retryable = True
 
 
 class MeasurementError(CandidateError):

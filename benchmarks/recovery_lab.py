@@ -20,7 +20,8 @@ from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery import RECOVERIES, StatisticsCorrection
-from autosparse.recovery.averaging import Subject, train
+from autosparse.recovery.averaging import train
+from autosparse.recovery.members import Subject
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.training import Outcome
 from backends.onnxruntime_backend import OnnxRuntimeBackend

@@ -38,6 +38,7 @@ TREE = {
     "QuotaError": ("RequestError", 2, 429, False),
     "CandidateError": ("AutoSparseError", 1, 500, False),
     "CompileError": ("CandidateError", 1, 500, False),
+    "NoMemoryError": ("CandidateError", 1, 500, True),
     "MeasurementError": ("CandidateError", 1, 500, True),
     "DisturbedError": ("MeasurementError", 1, 500, True),
     "KilledError": ("MeasurementError", 1, 500, True),

@@ -7,11 +7,11 @@ thousand workers can be played through in a second.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from autosparse.errors import CandidateError, WorkerError
+from autosparse.errors import CandidateError, NoMemoryError, WorkerError
 
 TaskT = TypeVar("TaskT")
 TaskT_in = TypeVar("TaskT_in", contravariant=True)
@@ -61,7 +61,7 @@ class Patience:
     task_seconds: float = 900.0
     """A task that takes longer hangs: its worker is replaced."""
     attempts: int = 3
-    """A task that ends this many workers is not tried again: it is what ends them."""
+    """A task that ends this many workers is given up: it is what ends them, or memory is short."""
     fruitless_deaths: int = 12
     """Deaths without an answer in between, beyond one for each worker, that are not the tasks'."""
 
@@ -70,6 +70,8 @@ class Patience:
 class _Entry(Generic[TaskT]):
     number: int
     task: TaskT
+    limit: float
+    """Seconds, beyond which it hangs."""
     attempts: int = 0
     started: float = 0.0
 
@@ -80,10 +82,16 @@ class Dispatcher(Generic[TaskT, AnswerT]):
     Args:
         crew: the workers, all of them idle.
         patience: when to give up.
+        limit_of: seconds that a task may take where it says so itself; None where it does not.
     """
 
-    def __init__(self, crew: Crew[TaskT, AnswerT], patience: Patience | None = None) -> None:
-        self._crew = crew
+    def __init__(
+        self,
+        crew: Crew[TaskT, AnswerT],
+        patience: Patience | None = None,
+        limit_of: Callable[[TaskT], float | None] = lambda task: None,
+    ) -> None:
+        self._crew, self._limit_of = crew, limit_of
         self._patience = patience or Patience()
         self._idle = list(reversed(range(crew.size)))
         self._again: deque[_Entry[TaskT]] = deque()
@@ -97,12 +105,16 @@ class Dispatcher(Generic[TaskT, AnswerT]):
         Raises:
             WorkerError: workers die again and again without any answer.
         """
-        source = (_Entry(number, task) for number, task in enumerate(tasks))
+        source = (_Entry(number, task, self._limit(task)) for number, task in enumerate(tasks))
         self._start(source)
         while self._running:
             self._collect()
             self._start(source)
         return [self._answers[number] for number in sorted(self._answers)]
+
+    def _limit(self, task: TaskT) -> float:
+        own = self._limit_of(task)
+        return self._patience.task_seconds if own is None else own
 
     def _start(self, source: Iterator[_Entry[TaskT]]) -> None:
         while self._idle:
@@ -116,9 +128,8 @@ class Dispatcher(Generic[TaskT, AnswerT]):
             self._crew.start(worker, entry.task)
 
     def _collect(self) -> None:
-        limit = self._patience.task_seconds
-        oldest = min(entry.started for entry in self._running.values())
-        ended = self._crew.wait(max(oldest + limit - self._crew.now(), 0.0))
+        first = min(entry.started + entry.limit for entry in self._running.values())
+        ended = self._crew.wait(max(first - self._crew.now(), 0.0))
         for one in ended:
             entry = self._running.pop(one.worker)
             self._idle.append(one.worker)
@@ -128,15 +139,15 @@ class Dispatcher(Generic[TaskT, AnswerT]):
                 self._deaths = 0
                 self._answers[entry.number] = one.outcome
         if not ended:
-            self._end_the_hanging(limit)
+            self._end_the_hanging()
 
-    def _end_the_hanging(self, limit: float) -> None:
+    def _end_the_hanging(self) -> None:
         now = self._crew.now()
-        hanging = [w for w, entry in self._running.items() if now - entry.started >= limit]
+        hanging = [w for w, entry in self._running.items() if now - entry.started >= entry.limit]
         for worker in hanging:
             entry = self._running.pop(worker)
             self._idle.append(worker)
-            self._bury(worker, entry, Died(f"it did not answer within {limit:.0f} s"))
+            self._bury(worker, entry, Died(f"it did not answer within {entry.limit:.0f} s"))
 
     def _bury(self, worker: int, entry: _Entry[TaskT], death: Died) -> None:
         """Replace a worker that died, and give its task to another, or up."""
@@ -150,6 +161,6 @@ class Dispatcher(Generic[TaskT, AnswerT]):
         if entry.attempts < self._patience.attempts:
             self._again.append(entry)
             return
-        self._answers[entry.number] = CandidateError(
+        self._answers[entry.number] = NoMemoryError(
             f"it ended {entry.attempts} worker processes: {death.reason}"
         )

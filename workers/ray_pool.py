@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from autosparse.errors import CandidateError, WorkerError
-from autosparse.pipeline.pool import A, K, Kit, Task
+from autosparse.pipeline.pool import A, K, Kit, LongTask, Task
 from workers.dispatcher import Died, Dispatcher, Ended, Patience
 from workers.ray_session import RaySession
 from workers.ray_worker import EvaluationWorker, Raised
@@ -158,13 +158,18 @@ class RayPool:
         """See `Pool.run`."""
         self._crew.hold(kit)
         dispatcher: Dispatcher[Task[K, A], A | CandidateError] = Dispatcher(
-            self._crew, self.patience
+            self._crew, self.patience, _limit
         )
         try:
             return [_answered(answer) for answer in dispatcher.run(tasks)]
         except BaseException:
             self._crew.abandon()
             raise
+
+
+def _limit(task: object) -> float | None:
+    """What a task says of itself; None where it says nothing."""
+    return task.limit_seconds if isinstance(task, LongTask) else None
 
 
 def _answered(answer: A | CandidateError | Raised) -> A | CandidateError:

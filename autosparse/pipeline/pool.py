@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
-from autosparse.errors import CandidateError
+from autosparse.errors import CandidateError, NoMemoryError
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
 
@@ -44,6 +44,15 @@ class Task(Protocol[K_in, A_out]):
         Raises:
             CandidateError: this candidate failed; the others go on.
         """
+
+
+@runtime_checkable
+class LongTask(Protocol):
+    """A task that says how long it may take; others are given as long as the pool likes."""
+
+    @property
+    def limit_seconds(self) -> float:
+        """Beyond this, it hangs."""
 
 
 class Pool(Protocol):
@@ -81,10 +90,10 @@ def attempt(task: Task[K, A], kit: K) -> A | CandidateError:
     except CandidateError as error:
         return error
     except MemoryError:
-        return CandidateError("it needs more memory than there is")
+        return NoMemoryError("it needs more memory than there is")
     except RuntimeError as error:  # what torch makes of it
         if any(words in str(error) for words in _NO_MEMORY):
-            return CandidateError(f"it needs more memory than there is: {error}")
+            return NoMemoryError(f"it needs more memory than there is: {error}")
         raise
 
 

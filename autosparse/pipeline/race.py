@@ -7,6 +7,7 @@ then a trial on all selecting rows and the target. Everything proposed is in the
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -15,7 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import Trial, TrialState, create_trial
 
-from autosparse.errors import CandidateError
+from autosparse.errors import CandidateError, NoMemoryError
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
@@ -63,7 +64,7 @@ class Race:
             directions=["minimize"] * self.strategy.objectives,
             sampler=self.strategy.sampler(self._contexts.context()),
         )
-        for record in self.log.records:
+        for record in self._still_known():
             self._remember(record)
         for record in list(self.sampled.values()):
             self._teach(record)
@@ -107,7 +108,8 @@ class Race:
 
     def add(self, *recipes: Recipe) -> None:
         """Enter recipes that no strategy proposed: starts, or what was measured before."""
-        new = {r.id: r for r in recipes if self.space.contains(r) and r.id not in self.sampled}
+        known = self.sampled.keys() | self.failed
+        new = {r.id: r for r in recipes if self.space.contains(r) and r.id not in known}
         for record in self._sample(list(new.values())):
             self._teach(record)
 
@@ -204,12 +206,23 @@ class Race:
         return self.latency.of(self.predictor.predict(recipe)).ratio if held is None else held
 
     def fail(self, recipe: Recipe, error: CandidateError) -> None:
-        """Remember that a recipe failed: for ever, unless a retry may help."""
-        if error.retryable:
+        """Remember that a recipe failed: for ever, unless a retry may help.
+
+        What wanted memory is logged all the same: one retry tells whether it always does.
+        """
+        no_memory = isinstance(error, NoMemoryError)
+        if error.retryable and not no_memory:
             self.failed.add(recipe.id)
             self.bench.job.engines.progress.note(f"{recipe.id} failed for now: {error}")
             return
-        self._note(CandidateRecord(recipe=recipe, rung=Rung.FAILED, reason=str(error)))
+        self._note(
+            CandidateRecord(recipe=recipe, rung=Rung.FAILED, reason=str(error), no_memory=no_memory)
+        )
+
+    def _still_known(self) -> list[CandidateRecord]:
+        """What earlier runs logged, but for what wanted memory once: something else had it then."""
+        wanted = Counter(record.recipe.id for record in self.log.records if record.no_memory)
+        return [r for r in self.log.records if not (r.no_memory and wanted[r.recipe.id] == 1)]
 
     def _knows(self, recipe: Recipe) -> bool:
         return any(recipe.id in seen for seen in (self.sampled, self.screened, self.failed))

@@ -23,12 +23,14 @@ from autosparse.levels.recovered import RecoveredWeights
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.config import DEFAULT_RECOVERY
 from autosparse.pipeline.lowering import stitched_weights
+from autosparse.pipeline.members_pool import PooledTrainers
 from autosparse.pipeline.parity import Parity
 from autosparse.pipeline.records import RecoveryRecord, TrialRecord
 from autosparse.pipeline.rows_at_once import rows_within
 from autosparse.pipeline.search_run import Search
 from autosparse.recovery import RECOVERIES
-from autosparse.recovery.averaging import Subject, train
+from autosparse.recovery.averaging import train
+from autosparse.recovery.members import OneByOne, Subject, Trainers
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.recovery import Recovery
 from autosparse.recovery.training import CurvePoint, Outcome
@@ -224,7 +226,15 @@ class Trainer:
                 f"divergence {point.held_out:.3g} on rows held out",
             )  # fmt: skip
 
-        return train(subject, self.rows, plan, checkpoint, watch)
+        return train(subject, self.rows, plan, checkpoint, watch, self._trainers)
+
+    @property
+    def _trainers(self) -> Trainers:
+        """What trains several members: workers at once, where there are any."""
+        job = self.bench.job
+        if job.config.workers == 0:
+            return OneByOne()
+        return PooledTrainers(job.engines.pool, job.config.workers, job.workspace.scratches)
 
 
 def _under_training(record: RecoveryRecord) -> Iterator[str]:

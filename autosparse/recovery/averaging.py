@@ -7,49 +7,31 @@ Several rounds, each from the mean of the one before, prune by that mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from autosparse.calibration import ActivationGrid
 from autosparse.datasets import Dataset
-from autosparse.levels import Level
-from autosparse.levels.weights import CompressedWeight
-from autosparse.model_graph import ModelGraph
 from autosparse.recovery.checkpoint import State
 from autosparse.recovery.fine_tune import FineTune
+from autosparse.recovery.members import (
+    Member,
+    OneByOne,
+    Subject,
+    Trained,
+    Trainers,
+    Watch,
+    Weights,
+)
 from autosparse.recovery.plan import TrainingPlan
-from autosparse.recovery.recovery import Recovery
 from autosparse.recovery.schedules import cubic, thinned
-from autosparse.recovery.student import Student
-from autosparse.recovery.training import CurvePoint, Outcome, Training
-from autosparse.recovery.training_data import TrainingData
+from autosparse.recovery.training import CurvePoint, Outcome
 
 # Time for the means, as a share of one training's.
 _FOR_MEANS = 0.2
-Weights = Mapping[str, CompressedWeight]
-Watch = Callable[[CurvePoint], None]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is trained, and by which recovery."""
-
-    graph: ModelGraph
-    """The dense model, which is the teacher."""
-    levels: Mapping[str, Level]
-    """Layer name -> its level."""
-    weights: Weights
-    """Layer name -> compressed weight, where the level has one."""
-    recovery: Recovery
-    grids: Sequence[ActivationGrid] = ()
-    """Which activations are rounded, and how."""
-
-    def student(self) -> Student:
-        """At its start."""
-        return Student(self.graph, self.levels, self.weights, self.recovery, self.grids)
 
 
 def train(
@@ -58,6 +40,7 @@ def train(
     plan: TrainingPlan,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
+    trainers: Trainers | None = None,
 ) -> Outcome:
     """Train a subject as its recovery wants it.
 
@@ -67,16 +50,18 @@ def train(
         plan: how long and how, of all trainings together.
         checkpoint: file to go on from, and to write to; of several trainings, each has its own
             beside it. None to keep nothing.
-        watch: is called with every point of the curve.
+        watch: is called with every point of the curve, or with the last ones of trainings that
+            happen elsewhere.
+        trainers: what trains the members of an average; None for one after the other, here. Where
+            steps end them, that makes no difference to what they come to.
 
     Raises:
         CandidateError: nothing of use came of it.
         StorageError: a checkpoint cannot be written.
     """
     if subject.recovery.rounds * subject.recovery.members > 1:
-        return _Averaging(subject, rows, plan, checkpoint, watch).run()
-    data = TrainingData(rows, plan.batch_size, plan.seed)
-    return Training(subject.graph, subject.student(), data, plan, checkpoint, watch).run()
+        return _Averaging(subject, rows, plan, checkpoint, watch, trainers or OneByOne()).run()
+    return Member(0, plan, checkpoint, watch).training(subject, rows).run()
 
 
 def mean_state(states: Sequence[State]) -> State:
@@ -98,23 +83,27 @@ class _Averaging:
     plan: TrainingPlan
     checkpoint: Path | None
     watch: Watch | None
+    trainers: Trainers
+    curve: list[CurvePoint] = field(default_factory=list)
+    """Of all members, as if they had been trained one after the other."""
+    done: int = 0
+    """Members that were trained."""
 
     def run(self) -> Outcome:
         """All rounds; what is given back is the last one's."""
         recovery = self.subject.recovery
         weights = self._first_weights()
-        curve: list[CurvePoint] = []
-        files: list[Path] = []
-        done: list[Outcome] = []
+        outcomes: list[Outcome] = []
         for number in range(recovery.rounds):
-            subject = self._in_round(number, weights)
-            done.append(self._round(subject, number, curve, files))
-            weights = done[-1].weights
-        for file in files:
-            file.unlink(missing_ok=True)
+            outcomes.append(self._round(self._in_round(number, weights), number))
+            weights = outcomes[-1].weights
+        for order in range(recovery.rounds * recovery.members):
+            file = self._file(order)
+            if file is not None:
+                file.unlink(missing_ok=True)
         return replace(
-            done[-1], curve=tuple(curve), before=done[0].before, steps=curve[-1].step,
-            seconds=curve[-1].seconds,
+            outcomes[-1], curve=tuple(self.curve), before=outcomes[0].before,
+            steps=self.curve[-1].step, seconds=self.curve[-1].seconds,
         )  # fmt: skip
 
     def _first_weights(self) -> Weights:
@@ -133,69 +122,72 @@ class _Averaging:
         }
         return replace(self.subject, levels=levels, weights=weights, recovery=FineTune())
 
-    def _round(
-        self, subject: Subject, number: int, curve: list[CurvePoint], files: list[Path]
-    ) -> Outcome:
-        """Some trainings from the same start; their mean, or the best of them where that is better.
+    def _round(self, subject: Subject, number: int) -> Outcome:
+        """Some trainings from the same start; their mean, or the best of them if that is better."""
+        trained: list[Trained] = []
 
-        Every training's points are added to the curve, and its checkpoint to the files.
-        """
-        outcomes: list[Outcome] = []
-        states: list[State] = []
-        for member in range(self.subject.recovery.members):
-            order = number * self.subject.recovery.members + member
-            file = self._file(order)
-            training = self._training(subject, order, curve, file)
-            outcomes.append(training.run())
-            _extend(curve, outcomes[-1].curve)
-            states.append(training.state())
-            files.extend(_given(file))
-        weights, after = training.conclude(mean_state(states))
+        def take(member: Member, found: Trained) -> None:
+            trained.append(found)
+            self.curve.extend([self._later(point) for point in found.outcome.curve])
+            self.done += 1
+
+        first = number * self.subject.recovery.members
+        self.trainers.run(subject, self.rows, self._members(first), take)
+        outcomes = [found.outcome for found in trained]
+        last = replace(self._member(first + len(trained) - 1), checkpoint=None, watch=None)
+        mean = mean_state([found.state for found in trained])
+        weights, after = last.training(subject, self.rows).conclude(mean)
         best = min(outcomes, key=lambda outcome: outcome.after)
         chosen = replace(best, weights=weights, after=after) if after <= best.after else best
         return replace(chosen, before=outcomes[0].before, end=outcomes[-1].end)
 
-    def _training(
-        self, subject: Subject, order: int, curve: Sequence[CurvePoint], file: Path | None
-    ) -> Training:
+    def _members(self, first: int) -> Iterator[Member]:
+        """Those of one round, each made when its turn comes."""
+        for order in range(first, first + self.subject.recovery.members):
+            yield self._member(order)
+
+    def _member(self, order: int) -> Member:
         """One training: its share of the whole, on the rows in an order of its own."""
-        shares = self.subject.recovery.rounds * self.subject.recovery.members
-        whole = self.plan
-        spent = curve[-1].seconds if curve else 0.0
+        shares, whole = self.subject.recovery.rounds * self.subject.recovery.members, self.plan
+        spent = self.curve[-1].seconds if self.curve else 0.0
         plan = whole.model_copy(
             update={
                 # the means take some of the time, too
-                "seconds": max(whole.seconds - spent, 1.0) / (shares - order + _FOR_MEANS),
+                "seconds": max(whole.seconds - spent, 1.0) / (self._turns_left + _FOR_MEANS),
                 "steps": None if whole.steps is None else max(whole.steps // shares, 1),
                 "evaluations": max(whole.evaluations // shares, 2),
             }
         )
-        data = TrainingData(self.rows, plan.batch_size, plan.seed, order)
-        watch = None if self.watch is None else _behind(curve, self.watch)
-        return Training(subject.graph, subject.student(), data, plan, file, watch)
+        watch = self.watch
+        later = None if watch is None else lambda point: watch(self._later(point))
+        return Member(order, plan, self._file(order), later)
+
+    @property
+    def _turns_left(self) -> int:
+        """How often one or several members are still trained at once; one, when all are done."""
+        recovery, at_once = self.subject.recovery, self.trainers.at_once
+        rounds, members = divmod(self.done, recovery.members)
+        done = rounds * self._turns_of_a_round + math.ceil(members / at_once)
+        return max(recovery.rounds * self._turns_of_a_round - done, 1)
+
+    @property
+    def _turns_of_a_round(self) -> int:
+        return math.ceil(self.subject.recovery.members / self.trainers.at_once)
+
+    def _later(self, point: CurvePoint) -> CurvePoint:
+        """A point as if its training went on where the curve ends.
+
+        Members that are trained at once take as long together as their turns do.
+        """
+        pace = self._turns_of_a_round / self.subject.recovery.members
+        before = self.curve[-1] if self.curve else None
+        return replace(
+            point,
+            step=point.step + (before.step if before else 0),
+            seconds=pace * point.seconds + (before.seconds if before else 0.0),
+        )
 
     def _file(self, order: int) -> Path | None:
         if self.checkpoint is None:
             return None
         return self.checkpoint.with_name(f"{self.checkpoint.stem}-{order}{self.checkpoint.suffix}")
-
-
-def _given(file: Path | None) -> Iterable[Path]:
-    return () if file is None else (file,)
-
-
-def _behind(curve: Sequence[CurvePoint], watch: Watch) -> Watch:
-    """Watch points as if the training went on where the curve ends."""
-    return lambda point: watch(_later(curve, point))
-
-
-def _later(curve: Sequence[CurvePoint], point: CurvePoint) -> CurvePoint:
-    if not curve:
-        return point
-    return replace(
-        point, step=curve[-1].step + point.step, seconds=curve[-1].seconds + point.seconds
-    )
-
-
-def _extend(curve: list[CurvePoint], points: Sequence[CurvePoint]) -> None:
-    curve.extend([_later(curve, point) for point in points])

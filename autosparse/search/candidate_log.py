@@ -36,6 +36,8 @@ class CandidateRecord(BaseModel):
     """How far it came."""
     reason: str = ""
     """Why it went no further; empty for a trial."""
+    no_memory: bool = False
+    """Whether that is memory: a job that is resumed tries it once more."""
     divergence: float | None = None
     """Relative output error on the few rows of the sampling rung."""
     predicted_ratio: float | None = None

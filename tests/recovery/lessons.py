@@ -18,7 +18,8 @@ from autosparse.methods.round_to_nearest import RoundToNearest
 from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery import Recovery
-from autosparse.recovery.averaging import Subject, Watch, train
+from autosparse.recovery.averaging import train
+from autosparse.recovery.members import Subject, Watch
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.student import Student
 from autosparse.recovery.trained_layer import TrainedLayer
