@@ -25,7 +25,8 @@ def answering_on_interrupt(answer_now: Event, progress: Progress) -> Iterator[No
         answer_now.set()
         progress.note(
             "interrupted: what is best so far is verified and delivered; a training that has begun "
-            "goes on to its end. Ctrl-C once more ends at once. --resume goes on in either case"
+            "goes on to its end. Ctrl-C once more ends at once, and leaves that file as it was "
+            "measured, not verified, in job/best. --resume goes on in either case"
         )
 
     before = signal.signal(signal.SIGINT, interrupted)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from autosparse.errors import CandidateError
 from autosparse.evaluation import Evidence
-from autosparse.evaluation.gate import rank
+from autosparse.evaluation.gate import best_effort, rank
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.best_so_far import keep_best
 from autosparse.pipeline.file_limits import FileLimits
 from autosparse.pipeline.latency_training import training_samples, untrained_predictor
 from autosparse.pipeline.ledger import Ledger
@@ -135,6 +136,16 @@ class Search:
         deliverable = rank((t.evidence for t in self.trials), self._bench.baseline.contract)
         return self._done[deliverable[0].recipe_id] if deliverable else None
 
+    def nearest(self) -> TrialRecord | None:
+        """The best deliverable trial so far; where there is none, the nearest to being one."""
+        best, contract = self.best(), self._bench.baseline.contract
+        if best is not None:
+            return best
+        near = best_effort((t.evidence for t in self.trials), contract)
+        if near is None or not near.meets_limits(contract):
+            return None
+        return self._done[near.recipe_id]
+
     def try_recipe(self, recipe: Recipe, proposed_by: str) -> TrialRecord | None:
         """Run a recipe unless it is known; None where it failed, now or before."""
         if recipe.id in self._done:
@@ -154,6 +165,9 @@ class Search:
         self._was_timed(record)
         self.limits.measured(record, inside=record.evidence.meets_limits(contract))
         self._learn()
+        nearest = self.nearest()
+        if nearest is record:
+            keep_best(self._bench.job.workspace, recipe.id)
         self._bench.job.engines.progress.trial(record, self.best())
         return record
 

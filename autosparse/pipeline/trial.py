@@ -8,6 +8,7 @@ from autosparse.evaluation import Comparison
 from autosparse.evaluation.artifact_files import lowered_bytes
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.best_so_far import set_aside
 from autosparse.pipeline.pool import expected
 from autosparse.pipeline.recipe_timing import TRIAL_TIMING
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord, evidence_of
@@ -34,20 +35,24 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         size = lowered_bytes(model)
         files = {BASELINE_LABEL: job.original, recipe.id: model}
         timed = job.stopwatch.measure(files, TRIAL_TIMING)
+        comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
+        bench.raw.append(MeasuredTrial(recipe_id=recipe.id, comparison=comparison))
+        evidence = evidence_of(
+            recipe, score.quality, score.divergence, comparison, percentile, size
+        )
+        record = TrialRecord(
+            recipe=recipe,
+            evidence=evidence.model_copy(update={"divergence_parts": score.divergence_parts}),
+            quality=score.quality,
+            latency_seconds=comparison.candidate.percentile_seconds(percentile),
+            baseline_seconds=comparison.baseline.percentile_seconds(percentile),
+            environment=comparison.candidate.environment,
+            proposed_by=proposed_by,
+            seconds_since_start=job.elapsed,
+            baseline_size_bytes=contract.baseline_size_bytes,
+            baseline_peak_memory_bytes=contract.baseline_peak_memory_bytes,
+        )
+        set_aside(job.workspace, model, record)
     finally:
         shutil.rmtree(scratches / recipe.id, ignore_errors=True)
-    comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
-    bench.raw.append(MeasuredTrial(recipe_id=recipe.id, comparison=comparison))
-    evidence = evidence_of(recipe, score.quality, score.divergence, comparison, percentile, size)
-    return TrialRecord(
-        recipe=recipe,
-        evidence=evidence.model_copy(update={"divergence_parts": score.divergence_parts}),
-        quality=score.quality,
-        latency_seconds=comparison.candidate.percentile_seconds(percentile),
-        baseline_seconds=comparison.baseline.percentile_seconds(percentile),
-        environment=comparison.candidate.environment,
-        proposed_by=proposed_by,
-        seconds_since_start=job.elapsed,
-        baseline_size_bytes=contract.baseline_size_bytes,
-        baseline_peak_memory_bytes=contract.baseline_peak_memory_bytes,
-    )
+    return record

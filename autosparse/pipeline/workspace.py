@@ -92,6 +92,11 @@ class Workspace:
         return self.job / "timing_inputs.npz"
 
     @property
+    def best(self) -> Path:
+        """The best file that the search has measured, until a bundle is there."""
+        return self.job / "best"
+
+    @property
     def config(self) -> Path:
         """The configuration the job was started with."""
         return self.job / "config.json"
