@@ -18,17 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from api.inspected_files import array_infos, tensor_infos, unpack_model
+from api.inspected_jobs import inspect_atlas, inspect_resolve, inspect_search
 from api.sandbox import end_with_parent, leave_network, limit_resources
 from api.settings import IntakeLimits
-from autosparse.errors import ModelError, UserInputError
+from autosparse.errors import UserInputError
 from autosparse.model_graph import load_model
-from autosparse.pipeline.config import JobConfig
-from autosparse.pipeline.dry_run import run_dry
-from autosparse.pipeline.job import Engines, prepare_job, target_of
-from autosparse.pipeline.progress import Silent
-from autosparse.pipeline.workspace import open_workspace
-from backends import BACKENDS
-from workers.isolated_lane import IsolatedLane
 
 Document = dict[str, Any]
 _MOST_ANSWER_BYTES = 16 << 20
@@ -154,26 +148,10 @@ def _inspect_dataset(request: Document) -> Document:
     return {"arrays": array_infos(Path(request["path"]), request["most_bytes"])}
 
 
-def _inspect_job(request: Document) -> Document:
-    """The intake of the job itself, in a directory that is thrown away."""
-    os.chdir(request["directory"])
-    config = JobConfig.model_validate(request["config"])
-    backend = BACKENDS.load(target_of(config).backend)
-    engines = Engines(backend=backend, lane=IsolatedLane(), progress=Silent())
-    scratch = config.model_copy(update={"output_dir": Path(request["scratch"])})
-    with open_workspace(scratch, resume=False) as workspace:
-        job = prepare_job(scratch, workspace, engines)
-    layers = run_dry(config, backend).choices
-    if not any(choice.searched and not choice.level.is_baseline for choice in layers):
-        raise ModelError(
-            "no layer of the model can be at any level of the space but dense:fp32",
-            hint="take another space, or leave exclude and keep away",
-        )
-    return {"metric": job.metric.name, "rows": len(job.selecting) + len(job.gating)}
-
-
 _INSPECTIONS: dict[str, Callable[[Document], Document]] = {
     "model": _inspect_model,
     "dataset": _inspect_dataset,
-    "job": _inspect_job,
+    "job": inspect_search,
+    "resolve": inspect_resolve,
+    "atlas": inspect_atlas,
 }

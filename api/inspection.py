@@ -36,6 +36,7 @@ _WRITING = 2  # threads that store what was looked into, beside those that wait 
 _SECRETS = ("AUTOSPARSE_", "AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "MLFLOW_", "PG")
 _UNREADABLE: dict[str, type[UserInputError]] = {
     "model": errors.ModelError, "dataset": errors.DataError, "job": errors.ConfigError,
+    "resolve": errors.ConfigError, "atlas": errors.ConfigError,
 }  # fmt: skip
 
 
@@ -74,7 +75,7 @@ class Inspector:
         """Look into an upload.
 
         Args:
-            kind: model, dataset or job.
+            kind: model or dataset; job, resolve or atlas, which are to be submitted.
             **request: what that kind needs.
 
         Returns:

@@ -14,7 +14,8 @@ from pydantic import JsonValue
 
 from api.file_store import remove
 from api.job_directory import FILE_FIELDS, lay_out, link_job
-from api.job_request import asked_seconds, check_names, read_job
+from api.job_request import TARGET_FIELD, asked_seconds, check_names, device_of, read_job
+from api.joined_target import aim_again, aim_of
 from api.keys import Caller
 from api.kind_requests import (
     ATLAS_FIELDS,
@@ -52,19 +53,37 @@ class Prepared:
 def _search(service: Service, caller: Caller, fields: Fields, id_: str) -> Prepared:
     """The intake of the job itself has nothing against it."""
     check_names(fields)
-    paths, needed = lay_out(service, caller, fields, id_)
-    stored = job_config(fields, paths, service.settings.max_time_limit)
-    scratch = service.files.incoming()
-    try:
-        service.inspector.inspect(
-            "job", directory=str(service.files.job(id_)), scratch=str(scratch), config=stored
-        )
-    finally:
-        remove(scratch)
+    laid, needed = lay_out(service, caller, fields, id_)
+    aim = aim_of(service, caller, fields, laid)
+    stored = job_config(fields, aim.fields, service.settings.max_time_limit)
+    _inspect(service, id_, "job", stored, aim.there)
     return Prepared(dict(fields), stored, needed)
 
 
-def job_config(fields: Fields, paths: Mapping[str, str], max_time_limit: float) -> dict[str, Any]:
+def _inspect(
+    service: Service,
+    id_: str,
+    kind: str,
+    config: dict[str, Any],
+    there: dict[str, Any] | None,
+    **more: JsonValue,
+) -> None:
+    """Have the intake of a job look at what it was given, in its directory.
+
+    Raises:
+        UserInputError: what it has against it.
+    """
+    scratch = service.files.incoming()
+    try:
+        service.inspector.inspect(
+            kind, directory=str(service.files.job(id_)), scratch=str(scratch), config=config,
+            environment=there, **more,
+        )  # fmt: skip
+    finally:
+        remove(scratch)
+
+
+def job_config(fields: Fields, paths: Mapping[str, Any], max_time_limit: float) -> dict[str, Any]:
     """The configuration of a search, as it is stored.
 
     Only what was given: a target file contradicts no default.
@@ -80,16 +99,23 @@ def _resolve(service: Service, caller: Caller, fields: Fields, id_: str) -> Prep
     check_fields(fields, (*RESOLVE_FIELDS, "job"))
     job = job_named(fields)
     source = _delivered(service, caller, job, "has no level table to answer from")
-    paths, needed = lay_out(service, caller, source.request, id_)
-    paths.pop("train", None)  # nothing is trained again
+    laid, needed = lay_out(service, caller, source.request, id_)
+    laid.pop("train", None)  # nothing is trained again
+    aim = aim_again(service, caller, fields, source)
+    if aim is not None:
+        _check_measured_there(source, fields)
+        laid.pop(TARGET_FIELD, None)  # its configuration has the device's address
     wishes = {k: v for k, v in fields.items() if k in RESOLVE_FIELDS}
     link = link_job(service, id_, job)
-    config = read_resolve_config({**wishes, **paths, "source": link, "output_dir": "out"})
+    config = read_resolve_config({**wishes, **laid, "source": link, "output_dir": "out"})
     if config.time_limit > service.settings.max_time_limit:
         raise ConfigError(
             f"time_limit: this server allows up to {service.settings.max_time_limit:.0f} seconds"
         )
     stored = config.model_dump(mode="json", exclude_unset=True)
+    before = {} if source.manifest is None else source.manifest["config"]
+    there = None if aim is None else aim.there
+    _inspect(service, id_, "resolve", stored, there, before=before)
     return Prepared(_with_uploads(source, fields), stored, needed | {job}, source.ran_on)
 
 
@@ -97,9 +123,11 @@ def _reverify(service: Service, caller: Caller, fields: Fields, id_: str) -> Pre
     asked = read_reverify(fields)
     source = _delivered(service, caller, asked.job, "delivered no bundle to measure again")
     paths, needed = lay_out(service, caller, source.request, id_)
+    aim = aim_again(service, caller, fields, source)
     config = {
         "bundle": f"{link_job(service, id_, asked.job)}/bundle", "model": paths["model"],
         "validation": paths["validation"], "tolerance": asked.tolerance,
+        "target": None if aim is None else aim.fields[TARGET_FIELD],
     }  # fmt: skip
     request = _with_uploads(source, fields)
     return Prepared(request, config, needed | {asked.job}, source.ran_on)
@@ -107,13 +135,23 @@ def _reverify(service: Service, caller: Caller, fields: Fields, id_: str) -> Pre
 
 def _atlas(service: Service, caller: Caller, fields: Fields, id_: str) -> Prepared:
     check_fields(fields, ATLAS_FIELDS)
-    paths, needed = lay_out(service, caller, fields, id_)
+    laid, needed = lay_out(service, caller, fields, id_)
+    aim = aim_of(service, caller, fields, laid)
     wishes = {k: v for k, v in fields.items() if k in ATLAS_FIELDS and v is not None}
     config = read_profile_config(
-        {**wishes, **paths, "atlas": True, "fresh": True, "output_dir": "out"}
+        {**wishes, **aim.fields, "atlas": True, "fresh": True, "output_dir": "out"}
     )
     stored = config.model_dump(mode="json", exclude_unset=True)
+    _inspect(service, id_, "atlas", stored, aim.there)
     return Prepared(dict(fields), stored, needed)
+
+
+def _check_measured_there(source: JobRow, fields: Fields) -> None:
+    if device_of(fields) not in (None, source.ran_on):
+        raise ConfigError(
+            f"device: what the job measured on {source.ran_on} says nothing of another device",
+            hint="submit a job for that one",
+        )
 
 
 def _with_uploads(source: JobRow, fields: Fields) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from api.announcements import announce
 from api.database import Database
+from api.device_lanes import free_lane, waits_for_one_that_is_free
 from api.run_history import note_end, note_new_beginning
 from api.tables import EventRow, JobRow, LaneRow, TrialRow
 from autosparse.errors import AutoSparseError
@@ -49,13 +50,17 @@ def locked(session: Session, job_id: str) -> JobRow | None:
 
 
 class JobLease:
-    """One runner's hold on one job: everything it stores is refused once the hold is lost."""
+    """One runner's hold on one job: everything it stores is refused once the hold is lost.
+
+    With it go the lanes of the devices that are this job's alone meanwhile.
+    """
 
     def __init__(self, database: Database, job_id: str, runner: str, device: str) -> None:
         self._database = database
         self.job_id = job_id
         self._runner = runner
-        self._device = device
+        self.device = device
+        """Where it measures."""
 
     def _held(self, session: Session) -> JobRow:
         job = locked(session, self.job_id)
@@ -80,7 +85,7 @@ class JobLease:
                 job.progress = dict(progress)
             session.execute(
                 update(LaneRow)
-                .where(LaneRow.device == self._device, LaneRow.runner == self._runner)
+                .where(LaneRow.note == self.job_id, LaneRow.runner == self._runner)
                 .values(until=until)
             )
             return job.cancel_requested
@@ -131,7 +136,7 @@ class JobLease:
             move(session, job, state, **told)
             session.execute(
                 update(LaneRow)
-                .where(LaneRow.device == self._device, LaneRow.runner == self._runner)
+                .where(LaneRow.note == self.job_id, LaneRow.runner == self._runner)
                 .values(until=0.0, runner=None, note="")
             )
 
@@ -182,25 +187,28 @@ def make_lane(database: Database, device: str) -> None:
 def take_job(
     database: Database, runner: str, device: str, lease_seconds: float, max_attempts: int
 ) -> JobLease | None:
-    """Take the next job to do, with the device's measurement lane.
+    """Take the next job to do, with the measurement lanes of this device and of the job's.
 
     A job whose runner has been silent for longer than its lease is taken, too: it goes on where
     its files are. On PostgreSQL runners do not wait for each other's rows; SQLite has one writer.
 
     Returns:
-        None where there is nothing to do here, or another job measures on the device.
+        None where there is nothing to do here, or another job measures on a device of the two.
     """
     now = time.time()
     with database.writing() as session:
-        lane = session.get(LaneRow, device, with_for_update=True)
-        if lane is None or (lane.until > now and lane.runner != runner):
+        own = free_lane(session, device, runner, now)
+        if own is None:
             return None
         # a runner that asks does nothing: what is still its own, it lost hold of for a moment
         left = (JobRow.lease_until < now) | (JobRow.runner == runner)
         may_begin = JobRow.not_before.is_(None) | (JobRow.not_before <= now)
         waits = (JobRow.state == "queued") & may_begin
         to_do = or_(waits, (JobRow.state == "running") & left)
-        is_here = JobRow.device.is_(None) | (JobRow.device == device)
+        is_here = or_(
+            JobRow.device.is_(None), JobRow.device == device,
+            waits_for_one_that_is_free(runner, now), JobRow.cancel_requested,
+        )  # fmt: skip
         job = session.scalar(
             select(JobRow)
             .where(to_do, is_here)
@@ -220,10 +228,15 @@ def take_job(
             job.problem = problem
             move(session, job, "failed", problem=problem)
             return None
+        measures_on = job.device or device
+        theirs = free_lane(session, measures_on, runner, now)
+        if theirs is None:  # another runner was quicker
+            return None
         job.attempts += 1
         job.runner, job.lease_until = runner, now + lease_seconds
         job.started, job.problem = now, None
-        job.ran_on, job.not_before = device, None
-        lane.runner, lane.until, lane.note = runner, job.lease_until, job.id
+        job.ran_on, job.not_before = measures_on, None
+        for lane in (own, theirs):
+            lane.runner, lane.until, lane.note = runner, job.lease_until, job.id
         move(session, job, "running", attempt=job.attempts)
-        return JobLease(database, job.id, runner, device)
+        return JobLease(database, job.id, runner, measures_on)

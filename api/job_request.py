@@ -38,6 +38,8 @@ MAY_CHANGE = (
     "latency_budget", "max_drop", "max_size", "max_memory", "strict", "strategy", "trials",
     "time_limit",
 )  # fmt: skip
+OF_A_TARGET = ("backend", "threads", "batch_size", "input_shape")
+"""What a target decides, in a configuration that names none by a file."""
 # How many processes work at a job is a matter of the machine, not of the job.
 _SERVERS_OWN = frozenset({"schema_version", "workers"})
 _OF_A_TARGET = "Id of a target. The device to run on; without it, this server as it is."
@@ -206,13 +208,13 @@ def device_of(fields: Mapping[str, JsonValue]) -> str | None:
 
 
 def read_job(
-    fields: Mapping[str, JsonValue], paths: Mapping[str, str], max_time_limit: float
+    fields: Mapping[str, JsonValue], paths: Mapping[str, Any], max_time_limit: float
 ) -> JobConfig:
     """The job's configuration, with the server's paths in place of ids.
 
     Args:
         fields: what was asked.
-        paths: field -> path, for every field that was an id.
+        paths: field -> path, for every field that was an id; and what a target decides.
         max_time_limit: the server's, in seconds.
 
     Raises:

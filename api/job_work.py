@@ -52,7 +52,7 @@ def _resolve(document: Document, progress: Teller) -> None:
 def _reverify(document: Document, progress: Teller) -> None:
     found = verify(
         document["bundle"], model=document["model"], validation=document["validation"],
-        progress=progress,
+        target=document.get("target"), progress=progress,
     )  # fmt: skip
     outcome = reverified(found, Path(document["bundle"]), document["tolerance"])
     progress.tell("outcome", verdict=found.verdict.value, outcome=outcome)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from api.job_directory import FILE_FIELDS
 from api.job_kinds import SEARCH, job_config
 from api.job_ledger import add_event, best_record, best_records, locked, move
-from api.job_request import MAY_CHANGE, check_names, label_of
+from api.job_request import MAY_CHANGE, OF_A_TARGET, check_names, label_of
 from api.keys import Caller
 from api.ownership import owned_row
 from api.service import Service
@@ -138,8 +138,8 @@ def _changed(
             hint="resume it without changes, or make a new one",
         )
     fields = {**row.request, **changes}
-    files = {k: v for k, v in row.config.items() if k in FILE_FIELDS}
-    return fields, job_config(fields, files, service.settings.max_time_limit)
+    fixed = {k: v for k, v in row.config.items() if k in (*FILE_FIELDS, *OF_A_TARGET)}
+    return fields, job_config(fields, fixed, service.settings.max_time_limit)
 
 
 def delete_job(service: Service, caller: Caller, id_: str) -> None:
@@ -219,6 +219,16 @@ def _described(
             "manifest": manifest,
         }
     )  # fmt: skip
+
+
+def page_of_trials(
+    session: Session, job: JobRow, limit: int, after: int
+) -> tuple[list[TrialInfo], str | None]:
+    """A job's trials behind a number, in order, and what to give for the page behind them."""
+    behind = select(TrialRow).where(TrialRow.job == job.id, TrialRow.number > after)
+    rows = list(session.scalars(behind.order_by(TrialRow.number).limit(limit + 1)))
+    following = str(rows[limit - 1].number) if len(rows) > limit else None
+    return [trial_info(row.number, row.record) for row in rows[:limit]], following
 
 
 def trials_of(session: Session, job: JobRow) -> list[TrialInfo]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from api.database import Database
 from api.jobs import cancel_row
 from api.keys import AT_THE_SERVER, OPEN_KEY, describe, new_secret, write_down
-from api.tables import JobRow, KeyRow
+from api.tables import DeviceRow, JobRow, KeyRow
 from autosparse.client.key_records import KeyInfo, NewKey
 from autosparse.client.records import ENDED
 from autosparse.errors import ConflictError, NotFoundError
 
 
 def revoke_key(database: Database, id_: str, by: str = AT_THE_SERVER) -> KeyInfo:
-    """Make a key void. What it owns stays; its unfinished jobs are cancelled.
+    """Make a key void. What it owns stays; its jobs are cancelled, its devices withdrawn.
 
     Nobody but the key sees its jobs. What one that leaked has put into the queue would keep the
     device from everybody else for as long as its limits allow.
@@ -38,6 +38,7 @@ def revoke_key(database: Database, id_: str, by: str = AT_THE_SERVER) -> KeyInfo
             return describe(row)
         _check_not_last(session, row)
         row.revoked = time.time()
+        session.execute(update(DeviceRow).where(DeviceRow.owner == id_).values(until=0.0))
         unfinished = select(JobRow).where(JobRow.owner == id_, JobRow.state.not_in(ENDED))
         for job in session.scalars(unfinished.with_for_update()):
             cancel_row(session, job)

@@ -18,6 +18,10 @@ After = Annotated[
     str | None, Query(max_length=40, description="`next` of the page before this one.")
 ]
 
+AfterNumber = Annotated[
+    int, Query(ge=0, le=2**31 - 1, description="`next` of the page before this one.")
+]
+
 
 def page_of(
     session: Session, table: type[Row], chosen: ColumnElement[bool], limit: int, after: str | None

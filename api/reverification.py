@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autosparse.artifacts.manifest import Manifest
-from autosparse.evaluation import Environment, Verdict, read_environment
+from autosparse.evaluation import Environment, Verdict
 from autosparse.evaluation.budget import byte_words
 from autosparse.pipeline.bench_building import ENVIRONMENT_FILE
 from autosparse.pipeline.verification import Verified
@@ -36,7 +36,7 @@ def reverified(found: Verification, bundle: Path, tolerance: float) -> dict[str,
     percentile = verified.contract.percentile
     interval = verified.comparison.ratio_interval(percentile)
     delivered_on = Environment.model_validate_json((bundle / ENVIRONMENT_FILE).read_bytes())
-    here = read_environment()
+    here = found.environment
     return {
         "holds": verified.holds,
         "latency_ratio": verified.evidence.latency_ratio,

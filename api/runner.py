@@ -20,8 +20,10 @@ from typing import IO, Any, Self
 from sqlalchemy.exc import OperationalError
 
 from api.artifact_store import ArtifactStore, artifact_store
-from api.artifacts import BEST_SO_FAR, artifacts_of
+from api.artifacts import artifacts_of
+from api.best_file import keep_best_file
 from api.database import Database, new_id
+from api.device_lines import Lines, lines_to
 from api.file_store import FileStore
 from api.inspection import confined_environment
 from api.job_kinds import seconds_of
@@ -126,12 +128,17 @@ class Runner:
 
     def _run(self, lease: JobLease, job: JobRow, directory: Path) -> tuple[str, dict[str, Any]]:
         """Let a child do the job; the state that it is in then, and what is stored with it."""
-        with _Child(self._command, directory, self._request(job)) as child:
+        with (
+            lines_to(self._database, self._settings, job, lease.device) as lines,
+            _Child(self._command, directory, self._request(job), lines) as child,
+        ):
             asked = seconds_of(job.kind, job.config)
             watch = _Watch(lease, child, self._settings, asked)
             state, values = watch.until_it_ends(self._stop.is_set)
         if state != "finished":
-            _keep_best_recipe(directory, lease)
+            told = keep_best_file(directory, lease.best_record())
+            if told is not None and state == "cancelled":
+                lease.event("note", {"text": told})
         return state, values
 
     def _hand_over(self, lease: JobLease, directory: Path, store: ArtifactStore) -> None:
@@ -155,13 +162,16 @@ class Runner:
 class _Child:
     """The job's process, and what it says line by line."""
 
-    def __init__(self, command: Sequence[str], directory: Path, request: dict[str, Any]) -> None:
+    def __init__(
+        self, command: Sequence[str], directory: Path, request: dict[str, Any], lines: Lines
+    ) -> None:
         self.lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         with (directory / "internal.log").open("ab") as said:
             self._process = subprocess.Popen(
                 [*command, str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, cwd=directory,
-                env=confined_environment(), start_new_session=True,
+                env={**confined_environment(), **lines.environment}, pass_fds=lines.handles,
+                start_new_session=True,
             )  # fmt: skip
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
@@ -278,17 +288,6 @@ class _Watch:
             self._lease.event(kind, {"text": str(told["text"])})
         else:
             raise ValueError(kind)
-
-
-def _keep_best_recipe(directory: Path, lease: JobLease) -> None:
-    """Of a job without a bundle, the best recipe so far is what can be fetched."""
-    record = lease.best_record()
-    if record is None:
-        return
-    place = directory / BEST_SO_FAR
-    place.mkdir(exist_ok=True)
-    recipe = TrialRecord.model_validate(record).recipe
-    (place / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
@@ -32,6 +34,8 @@ class Service:
     """Where delivered files are kept; None for the jobs' own directories."""
     arriving: Arriving = field(default_factory=Arriving)
     """Uploads that are on their way."""
+    reaching: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 2, "devices"))
+    """Threads that connect to devices, apart from those that all requests share."""
 
 
 async def service_of(request: Request) -> Service:

@@ -16,7 +16,7 @@ from autosparse.errors import ConfigError, first_problem
 
 VARIABLE_PREFIX = "AUTOSPARSE_SERVE_"
 """What the environment variables that set a server up begin with."""
-_AS_JSON = ("webhook_networks", "intake")
+_AS_JSON = ("device_networks", "webhook_networks", "intake")
 _MIB, _GIB = 1 << 20, 1 << 30
 Positive = Annotated[int, Field(gt=0)]
 
@@ -72,6 +72,8 @@ class ServerSettings(BaseModel):
     """Largest `time_limit` that a job may ask for, in seconds."""
     max_job_memory_bytes: Positive = 64 * _GIB
     """Memory that one process of a job may take."""
+    device_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    """Networks that devices may join from: 10.1.0.0/16. The server connects to their agents."""
     webhook_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     """Networks that webhooks may reach though they are not public: 10.1.0.0/16."""
     intake: IntakeLimits = IntakeLimits()

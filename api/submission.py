@@ -16,12 +16,13 @@ from api.database import new_id
 from api.job_kinds import PREPARERS, SEARCH
 from api.job_ledger import add_event
 from api.job_request import device_of, digest_of, label_of
+from api.joined_devices import check_device
 from api.json_logs import about
 from api.keys import Caller
 from api.service import Service
-from api.tables import JobRow, JobUploadRow, LaneRow, TargetRow, UploadRow
+from api.tables import JobRow, JobUploadRow, TargetRow, UploadRow
 from autosparse.client.records import ENDED
-from autosparse.errors import ConfigError, ConflictError, QuotaError
+from autosparse.errors import ConflictError, QuotaError
 
 _log = logging.getLogger("autosparse.jobs")
 
@@ -42,7 +43,7 @@ def accept_job(
         UserInputError: what is wrong with it; nothing is kept then.
     """
     label_of(fields)
-    _check_device(service, fields)
+    _check_device(service, caller, fields)
     digest = digest_of(fields if kind == SEARCH else {"kind": kind, **fields})
     before = _same_request(service, caller, digest, idempotency_key)
     if before is not None:
@@ -76,7 +77,7 @@ def check_request(
         UserInputError: it would not be accepted now.
     """
     label_of(fields)
-    _check_device(service, fields)
+    _check_device(service, caller, fields)
     id_ = new_id("job")
     try:
         return PREPARERS[kind](service, caller, fields, id_).needed
@@ -99,8 +100,8 @@ def _prepared(
     return row, prepared.needed
 
 
-def _check_device(service: Service, fields: Mapping[str, JsonValue]) -> None:
-    """Refuse a device that no runner ever had: the job would wait for ever.
+def _check_device(service: Service, caller: Caller, fields: Mapping[str, JsonValue]) -> None:
+    """Refuse a device that there never was.
 
     Raises:
         ConfigError: there is none of that name.
@@ -109,11 +110,7 @@ def _check_device(service: Service, fields: Mapping[str, JsonValue]) -> None:
     if device is None:
         return
     with service.database.reading() as session:
-        known = set(session.scalars(select(LaneRow.device)))
-    if device not in known:
-        raise ConfigError(
-            f"device: there is none called {device!r}", hint=f"known: {', '.join(sorted(known))}"
-        )
+        check_device(session, caller, device)
 
 
 def _store(service: Service, caller: Caller, row: JobRow, needed: frozenset[str]) -> None:

@@ -198,6 +198,26 @@ class LaneRow(Base):
     """The job that has it."""
 
 
+class DeviceRow(Base):
+    """A device that offered itself: an agent listens there. Its lane is that of its name."""
+
+    __tablename__ = "devices"
+
+    name: Mapped[str] = mapped_column(_NAME, primary_key=True)
+    owner: Mapped[str] = mapped_column(_ID, ForeignKey("keys.id"), index=True)
+    shared: Mapped[bool]
+    """Whether jobs of every key may go there."""
+    address: Mapped[str] = mapped_column(_NAME)
+    """`IP:PORT` of the agent."""
+    secret: Mapped[str] = mapped_column(_NAME)
+    """What the agent and whoever connects to it prove to each other that they hold."""
+    environment: Mapped[dict[str, Any]]
+    """What the agent said of the device."""
+    joined: Mapped[float]
+    until: Mapped[float]
+    """It is away from then on, unless its agent says again that it is there."""
+
+
 class ScheduleRow(Base):
     """What is done again and again, and when next."""
 

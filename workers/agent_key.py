@@ -39,6 +39,11 @@ def read_key(file: Path | None) -> bytes:
         ) from error
 
 
+def drawn_key() -> bytes:
+    """A key that nobody can guess."""
+    return secrets.token_hex(32).encode()
+
+
 def read_or_make_key(file: Path) -> tuple[bytes, bool]:
     """The key of a file, and whether it was made just now.
 
@@ -50,7 +55,7 @@ def read_or_make_key(file: Path) -> tuple[bytes, bool]:
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as made:
-            made.write(secrets.token_hex(32) + "\n")
+            made.write(drawn_key().decode() + "\n")
     except OSError as error:
         raise ConfigError(f"cannot make the key file {file}: {error.strerror}") from error
     return read_key(file), True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from autosparse.errors import (
     WorkerError,
 )
 from autosparse.evaluation import Environment
-from autosparse.evaluation.address import AgentAddress
+from workers.agent_line import AgentLine
 from workers.agent_messages import (
     CHUNK_BYTES,
     REPLY_BYTES,
@@ -37,7 +36,7 @@ from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.parcel import contents, on_device
 from workers.quiet_memory import QuietMemory
-from workers.wire import HANDSHAKE_SECONDS, Wire, notice_the_dead, offer_handshake
+from workers.wire import Wire
 
 T = TypeVar("T")
 M = TypeVar("M", Welcome, Turn)
@@ -57,8 +56,7 @@ class AgentLane(AskingLane):
     """Has requests answered by an agent, which may be killed and started again meanwhile.
 
     Args:
-        address: where it listens.
-        key: what both hold.
+        line: connects to it.
         tell: told in a sentence when the device does not answer.
         patience_seconds: how long to try.
         quiet: as for every `AskingLane`; it is the device's, and kept where the job runs.
@@ -66,15 +64,14 @@ class AgentLane(AskingLane):
 
     def __init__(
         self,
-        address: AgentAddress,
-        key: bytes,
+        line: AgentLine,
         tell: Callable[[str], None],
         patience_seconds: float = PATIENCE_SECONDS,
         quiet: QuietMemory | None = None,
     ) -> None:
         super().__init__(quiet)
-        self._address = address
-        self._key = key
+        self._line = line
+        self._address = line.address
         self._tell = tell
         self._patience = patience_seconds
         self._environment: Environment | None = None
@@ -141,10 +138,7 @@ class AgentLane(AskingLane):
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _connected(self, converse: Callable[[Wire, Welcome], T]) -> T:
-        place = (self._address.host, self._address.port)
-        with socket.create_connection(place, timeout=HANDSHAKE_SECONDS) as connection:
-            notice_the_dead(connection)
-            wire = offer_handshake(connection, self._key)
+        with self._line.open() as wire:
             welcome = _read(wire, Welcome, WAIT_SECONDS)
             self._recognize(welcome.environment)
             return converse(wire, welcome)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation.address import AgentAddress
 from autosparse.pipeline.workspace import held
 from workers.agent import Agent
-from workers.agent_key import read_key, read_or_make_key
+from workers.agent_key import drawn_key, read_key, read_or_make_key
+from workers.agent_settings import AgentSettings, JoinSettings
 from workers.agent_store import FileStore, own_directory
 from workers.isolated_lane import IsolatedLane
 from workers.measuring_cores import MeasuringCores
@@ -22,30 +22,17 @@ from workers.measuring_cores import MeasuringCores
 _TURN_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class AgentSettings:
-    """What `autosparse agent` was asked."""
-
-    listen: str
-    key_file: Path | None
-    scratch: Path
-    scratch_bytes: int
-    longest_seconds: float
-
-
 def run_agent(settings: AgentSettings, tell: Callable[[str], None]) -> None:
     """Serve until interrupted.
 
     Raises:
         ConfigError: the key or the address cannot be used.
+        UserInputError: the service that is joined refuses the device.
+        ServiceError: it cannot be reached.
         StorageError: the scratch folder cannot be, or another agent has it.
     """
     address = AgentAddress.parse(settings.listen)
-    key, made = (
-        (read_key(None), False)
-        if settings.key_file is None
-        else read_or_make_key(settings.key_file)
-    )
+    key, made = _key(settings)
     scratch = own_directory(settings.scratch)
     cores = MeasuringCores.of_this_user(tell, _TURN_SECONDS)
     with (
@@ -66,7 +53,32 @@ def run_agent(settings: AgentSettings, tell: Callable[[str], None]) -> None:
             )
         host, port = listening.getsockname()[:2]
         tell(f"Listening on {AgentAddress(host, port)}")
-        Agent.make(key, lane, store, settings.longest_seconds, tell).serve(listening)
+        agent = Agent.make(key, lane, store, settings.longest_seconds, tell)
+        if settings.join is None:
+            agent.serve(listening)
+        else:
+            _serve_a_service(agent, settings.join, key, listening)
+
+
+def _key(settings: AgentSettings) -> tuple[bytes, bool]:
+    """The agent's key, and whether somebody is to copy it from the file that it was made in."""
+    if settings.join is not None:
+        return drawn_key(), False
+    if settings.key_file is None:
+        return read_key(None), False
+    return read_or_make_key(settings.key_file)
+
+
+def _serve_a_service(
+    agent: Agent, join: JoinSettings, key: bytes, listening: socket.socket
+) -> None:
+    """Answer the service, which connects before it takes the device."""
+    from workers.agent_joining import joining  # the client's libraries, which no other agent needs
+
+    listens = AgentAddress(*listening.getsockname()[:2])
+    with joining(join, key, listens, agent.tell) as joined:
+        threading.Thread(target=agent.serve, args=(listening,), daemon=True).start()
+        joined.keep()
 
 
 def _listening(address: AgentAddress) -> socket.socket:

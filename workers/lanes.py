@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from autosparse.evaluation.simulation import SIMULATED, Device
 from backends import BACKENDS
 from workers.agent_key import read_key
 from workers.agent_lane import AgentLane
+from workers.agent_line import Dialled, HandedOver
 from workers.asking_lane import AskingLane
 from workers.isolated_lane import IsolatedLane
 from workers.measuring_cores import MeasuringCores
@@ -37,6 +39,10 @@ def lane_of(target: Target, tell: Callable[[str], None]) -> AskingLane | Simulat
         tell(f"{SIMULATED}: nothing is measured; an analytic model of {target.address} tells time")
         device = Device.load(target.address.removeprefix(SIMULATION_SCHEME))
         return SimulatedLane(device, BACKENDS.load(target.backend))
-    key = read_key(Path(target.key_file) if target.key_file else None)
-    address, quiet = AgentAddress.parse(target.address), QuietMemory(state_directory("quiet"))
-    return AgentLane(address, key, tell, quiet=quiet)
+    address = AgentAddress.parse(target.address)
+    line = HandedOver.inherited(address, os.environ) or _dialled(address, target)
+    return AgentLane(line, tell, quiet=QuietMemory(state_directory("quiet")))
+
+
+def _dialled(address: AgentAddress, target: Target) -> Dialled:
+    return Dialled(address, read_key(Path(target.key_file) if target.key_file else None))

@@ -51,6 +51,11 @@ class Wire:
         self._sends, self._receives = sends, receives
         self._sent = self._received = 0
 
+    @property
+    def secret(self) -> bytes:
+        """Of this connection alone: who is handed both, before a frame was sent, can go on."""
+        return self._secret
+
     def send(self, payload: bytes) -> None:
         """Send one frame.
 
@@ -130,7 +135,11 @@ def offer_handshake(connection: socket.socket, key: bytes) -> Wire:
     _raise_refusal(answer)
     if not hmac.compare_digest(_bytes_of(answer, "proof"), _proof(key, _AGENT, theirs, mine)):
         raise UnauthenticatedError("what answers does not hold the key: it is no agent of yours")
-    secret = _proof(key, b"connection", theirs, mine)
+    return drivers_wire(connection, _proof(key, b"connection", theirs, mine))
+
+
+def drivers_wire(connection: socket.socket, secret: bytes) -> Wire:
+    """The driver's side of a connection where both have proven that they hold the key."""
     return Wire(connection, secret, sends=_DRIVER, receives=_AGENT)
 
 

@@ -59,6 +59,17 @@ export async function ask(method, path, options) {
   return answer.status === 204 ? null : answer.json();
 }
 
+/** The items of a list behind one, on however many pages. */
+export async function allBehind(path, after, signal) {
+  const items = [];
+  while (after !== null) {
+    const page = await ask("GET", `${path}?limit=200&after=${after}`, { signal });
+    items.push(...page.items);
+    after = page.next;
+  }
+  return items;
+}
+
 /** Upload a file as the body of a request; `told` hears the share that is sent. */
 export function upload(path, file, told) {
   return new Promise((resolve, reject) => {

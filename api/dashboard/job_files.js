@@ -31,7 +31,8 @@ export async function filesOf(job, signal) {
 
 function wordsOf(names) {
   if (names.includes("manifest.json")) return "Download the bundle";
-  return names.includes("atlas.json") ? "Download the atlas" : "Download the best recipe so far";
+  if (names.includes("atlas.json")) return "Download the atlas";
+  return `Download the best ${names.length > 1 ? "file" : "recipe"} so far, not verified`;
 }
 
 function rowOf(job, item, problem) {

@@ -1,6 +1,6 @@
 // One job: where it is, what it found, what it says, what it delivered; live until it ends.
 
-import { ask, follow } from "./access.js";
+import { allBehind, ask, follow } from "./access.js";
 import { facts, h, say } from "./dom.js";
 import { steadily } from "./fresh.js";
 import { actionsOf } from "./job_actions.js";
@@ -63,7 +63,8 @@ export async function showJob(place, signal, id) {
     const grows = !seen.trials.length && at !== seen.at;
     seen.at = at;
     if (stale) {
-      seen.trials = (await ask("GET", `/v1/jobs/${id}/trials`, { signal })).items;
+      const last = seen.trials.at(-1)?.number ?? 0;
+      seen.trials = [...seen.trials, ...(await allBehind(`/v1/jobs/${id}/trials`, last, signal))];
       await renderTrials(page, seen.job, seen.trials, signal);
     }
     if (!stale && !grows) return;

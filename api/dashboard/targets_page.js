@@ -17,6 +17,15 @@ const COLUMNS = [
   { title: "" },
 ];
 
+const DEVICES = [
+  { title: "Device" },
+  { title: "Offered by" },
+  { title: "Processor" },
+  { title: "Cores", numeric: true },
+  { title: "Libraries" },
+  { title: "State" },
+];
+
 export async function showTargets(place, signal) {
   const { TargetRequest: schema } = await readSchemas(signal);
   const list = h("div", {});
@@ -40,6 +49,7 @@ export async function showTargets(place, signal) {
     }
   }
 
+  const { items: devices } = await ask("GET", "/v1/devices", { signal });
   await refresh();
   place.replaceChildren(
     h(
@@ -59,6 +69,19 @@ export async function showTargets(place, signal) {
       { "aria-labelledby": "add-title" },
       h("h2", { id: "add-title" }, "Add a target"),
       formOf(schema, refresh),
+    ),
+    h(
+      "section",
+      { "aria-labelledby": "devices-title" },
+      h("h2", { id: "devices-title" }, "Devices"),
+      h(
+        "p",
+        { class: "lede" },
+        "What jobs measure on, one at a time. A job may name one of them; a machine offers itself with ",
+        h("code", {}, "autosparse agent --join"),
+        ".",
+      ),
+      devicesOf(devices),
     ),
   );
 }
@@ -92,6 +115,28 @@ function rowOf(target, remove) {
       {},
       h("button", { type: "button", class: "danger", "aria-label": `Remove: ${target.name}`, onclick: () => remove(target) }, "Remove"),
     ),
+  );
+}
+
+function devicesOf(devices) {
+  if (!devices.length) return h("p", { class: "empty" }, "No devices yet: none has a runner.");
+  const list = table("Devices", DEVICES, devices.map(deviceRow));
+  list.classList.add("stacked");
+  return list;
+}
+
+function deviceRow(device) {
+  const offered = device.shared ? "its agent, to every key" : "its agent, to this key";
+  const libraries = Object.entries(device.libraries).map(([name, version]) => `${name} ${version}`);
+  return h(
+    "tr",
+    {},
+    h("th", { scope: "row" }, device.name, h("span", { class: "under" }, device.environment)),
+    h("td", { "data-title": "Offered by" }, device.joined ? offered : "a runner of this service"),
+    h("td", { "data-title": "Processor" }, [device.cpu, device.machine].filter(Boolean).join(", ")),
+    h("td", { "data-title": "Cores", class: "n" }, device.cores),
+    h("td", { "data-title": "Libraries" }, libraries.map((one) => h("code", { class: "pair-of" }, one))),
+    h("td", { "data-title": "State" }, device.busy ? "a job runs there" : "free"),
   );
 }
 

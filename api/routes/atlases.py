@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/atlases", tags=["jobs"])
 
 
 @router.post("", status_code=202)
-def refresh_atlas(
+async def refresh_atlas(
     asked: AtlasRequest,
     response: Response,
     service: TheService,
@@ -22,4 +22,6 @@ def refresh_atlas(
     idempotency_key: IdempotencyKey = None,
 ) -> JobInfo:
     """Measure every level of a model's layer shapes, as a new job that delivers an atlas."""
-    return accepted(service, caller, ATLAS, asked.root, idempotency_key, response)
+    return await service.inspector.run_apart(
+        accepted, service, caller, ATLAS, asked.root, idempotency_key, response
+    )

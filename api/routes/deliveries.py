@@ -68,7 +68,7 @@ def get_logs(job_id: Id, service: TheService, caller: Reader) -> FileResponse:
 
 @router.get("/artifacts")
 def list_artifacts(job_id: Id, service: TheService, caller: Reader) -> Page[ArtifactInfo]:
-    """Files of the delivered bundle; of a job that was stopped, the best recipe so far."""
+    """Files of the delivered bundle; of a job that was stopped, what is best so far."""
     found = _delivered(service, caller, job_id)
     return Page(
         items=tuple(

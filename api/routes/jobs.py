@@ -15,7 +15,7 @@ from api.job_request import JobRequest, ResumeRequest
 from api.keys import Caller
 from api.kind_requests import ResolveRequest, ReverifyFields
 from api.layer_levels import layers_of
-from api.paging import After, Limit, page_of
+from api.paging import After, AfterNumber, Limit, page_of
 from api.service import Id, Reader, Service, Submitter, TheService
 from api.submission import accept_job
 from api.tables import JobRow
@@ -94,7 +94,7 @@ def resume_job(
 
 
 @router.post("/{job_id}:resolve", status_code=202)
-def resolve_job(
+async def resolve_job(
     job_id: Id,
     asked: ResolveRequest,
     response: Response,
@@ -102,9 +102,11 @@ def resolve_job(
     caller: Submitter,
     idempotency_key: IdempotencyKey = None,
 ) -> JobInfo:
-    """Answer another budget from what a finished job measured, as a new job."""
+    """Answer another budget from what a finished job measured, as a new job, checked like one."""
     fields = {**asked.root, "job": job_id}
-    return accepted(service, caller, RESOLVE, fields, idempotency_key, response)
+    return await service.inspector.run_apart(
+        accepted, service, caller, RESOLVE, fields, idempotency_key, response
+    )
 
 
 @router.post("/{job_id}:reverify", status_code=202)
@@ -144,11 +146,14 @@ def delete_job(job_id: Id, service: TheService, caller: Submitter) -> None:
 
 
 @router.get("/{job_id}/trials")
-def list_trials(job_id: Id, service: TheService, caller: Reader) -> Page[TrialInfo]:
-    """Every recipe that was evaluated and measured, in order."""
+def list_trials(
+    job_id: Id, service: TheService, caller: Reader, limit: Limit = 50, after: AfterNumber = 0
+) -> Page[TrialInfo]:
+    """The recipes that were evaluated and measured, the first one first."""
     with service.database.reading() as session:
         job = jobs.find_job(session, caller, job_id)
-        return Page(items=tuple(jobs.trials_of(session, job)))
+        trials, following = jobs.page_of_trials(session, job, limit, after)
+    return Page(items=tuple(trials), next=following)
 
 
 @router.get("/{job_id}/pareto")

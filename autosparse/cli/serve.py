@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Name of the device whose measurement lane is held. Without it: this machine's name.",
     )  # fmt: skip
     parser.add_argument(
+        "--device-network", dest="device_networks", action="append", default=_UNLESS_GIVEN,
+        metavar="NETWORK",
+        help="Network that devices may join from with `autosparse agent --join`: 10.1.0.0/16. "
+        "May be repeated. Without it: none may.",
+    )  # fmt: skip
+    parser.add_argument(
         "--keep-days", type=float, default=_UNLESS_GIVEN,
         help="Remove jobs that ended so many days ago, unless they are kept or a schedule needs "
         "them. Without it: never.",

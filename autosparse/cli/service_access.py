@@ -62,4 +62,5 @@ def print_end(job: JobInfo) -> None:
             f"({job.best.latency_ratio:.1%} of the baseline), drop {job.best.drop:+.4g}",
             markup=False,
         )
-    out.print(f"  fetch it: autosparse fetch {job.id}", markup=False)
+    what = "it" if job.state == "finished" else "what is best so far, not verified"
+    out.print(f"  fetch {what}: autosparse fetch {job.id}", markup=False)

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import yaml
 
+from autosparse.client.device_records import DeviceInfo
 from autosparse.client.http import AsyncStreams, Transport
 from autosparse.client.keys import Keys
 from autosparse.client.pieces import LARGE_BYTES, send_in_pieces
@@ -20,7 +21,6 @@ from autosparse.client.records import (
     ENDED,
     ArtifactInfo,
     DatasetInfo,
-    DeviceInfo,
     EventInfo,
     JobInfo,
     ModelInfo,
@@ -206,8 +206,8 @@ class Client:
 
     def trials(self, job_id: str) -> tuple[TrialInfo, ...]:
         """The trials of a job, in order."""
-        answer = self._transport.json("GET", f"/v1/jobs/{_part(job_id)}/trials")
-        return Page[TrialInfo].model_validate(answer).items
+        pages = self._transport.pages(f"/v1/jobs/{_part(job_id)}/trials", {"limit": "200"})
+        return tuple(one for page in pages for one in Page[TrialInfo].model_validate(page).items)
 
     def pareto(self, job_id: str) -> tuple[TrialInfo, ...]:
         """The trials that none beats in drop, latency, size or memory without losing elsewhere."""

@@ -337,17 +337,6 @@ class EventInfo(Record):
     """What; depends on the kind."""
 
 
-class DeviceInfo(Record):
-    """A device that jobs run on, one at a time."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "edge-1", "busy": True}]})
-
-    name: str
-    """As its runner was named: `autosparse serve --device`."""
-    busy: bool
-    """Whether a job runs there just now, whosever it is."""
-
-
 class ArtifactInfo(Record):
     """A file that a job delivered."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from autosparse.artifacts.bundle import RECIPE_FILE, check_bundle, delivered_model, file_sha256
 from autosparse.artifacts.manifest import Manifest
 from autosparse.errors import BundleError, ConfigError
-from autosparse.evaluation import Target, Verdict
+from autosparse.evaluation import Environment, Target, Verdict
 from autosparse.evaluation.address import is_address
 from autosparse.levels import Recipe
 from autosparse.pipeline.baseline import measure_baseline
@@ -28,6 +28,8 @@ class Verification:
     verified: Verified
     target: Target
     """Where it was verified."""
+    environment: Environment
+    """Of the device that measured."""
 
     @property
     def verdict(self) -> Verdict:
@@ -87,7 +89,7 @@ def run_verify(
         job.engines.progress.stage("verify", str(bundle))
         size = None if manifest.footprint is None else manifest.footprint.size_bytes
         verified = verify_model(job, baseline.contract, recipe, delivered, size)
-    return Verification(manifest, verified, asked)
+    return Verification(manifest, verified, asked, job.engines.lane.environment())
 
 
 def _target(made_for: Target, asked: str | None) -> Target:

@@ -13,6 +13,7 @@ from api.inspection import Inspector
 from tests.api.live_service import LIMITS, LiveService, job_fields, live_service
 from tests.api.postgres import Postgres
 from tests.api.s3_store import S3Store
+from tests.workers.agents import PlayedLane, RunningAgent, running_agent
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +37,20 @@ def live(tmp_path: Path, inspector: Inspector) -> Iterator[LiveService]:
     """A fresh service with one key."""
     with live_service(tmp_path / "home", inspector) as service:
         yield service
+
+
+@pytest.fixture
+def joinable(tmp_path: Path, inspector: Inspector) -> Iterator[LiveService]:
+    """A service that takes devices of this machine."""
+    with live_service(tmp_path / "home", inspector, device_networks=["127.0.0.0/8"]) as made:
+        yield made
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[RunningAgent]:
+    """An agent whose device takes a millisecond for every file."""
+    with running_agent(tmp_path / "scratch", PlayedLane()) as made:
+        yield made
 
 
 @pytest.fixture

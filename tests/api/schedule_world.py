@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from api.service import Service
 from api.tables import JobRow, RunRow, ScheduleRow, UploadRow
 from autosparse.client.schedule_records import RunInfo
 from tests.api.live_service import LIMITS
-from tests.api.queue_world import QueueWorld
+from tests.api.queue_world import CONFIG, QueueWorld
 
 SAMPLES = Path(__file__).parents[1] / "compat" / "samples"
+FILES = ("model", "calibration", "validation")
 HOUR = 3600.0
 START = 1_795_000_000.0 - 1_795_000_000.0 % HOUR
 """A full hour: where the clock of these tests begins."""
@@ -112,3 +114,13 @@ class ScheduleWorld:
         assert lease is not None
         lease.end("finished", verdict=outcome.pop("verdict", "met"), outcome=outcome)
         return lease.job_id
+
+
+def answerable_job(service: Service, owner: str, fields: Mapping[str, Any]) -> str:
+    """The same with uploads that are there, so that an intake has nothing against another one."""
+    job = delivered_job(service, owner)
+    with service.database.writing() as session:
+        row = session.get_one(JobRow, job)
+        row.request = {**{name: fields[name] for name in FILES}, "latency_budget": "60%"}
+        row.manifest = {**(row.manifest or {}), "config": {**CONFIG, "space": "int8"}}
+    return job

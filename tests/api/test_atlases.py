@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tests.api.live_service import LiveService
 from tests.api.seeded import add_job, deliver_atlas
@@ -39,6 +42,26 @@ def test_what_cannot_be_measured_is_refused(live: LiveService, fields: dict[str,
     assert live.http.post("/v1/atlases", json=model, headers=reader).status_code == 403
     other = live.new_key()
     assert live.http.post("/v1/atlases", json=model, headers=other).status_code == 404
+    assert live.http.get("/v1/jobs").json()["items"] == []
+
+
+def test_an_atlas_is_taken_in_before_it_is_accepted(
+    live: LiveService, fields: dict[str, Any], tmp_path: Path
+) -> None:
+    """What would be a failed job an hour later is a refusal now; of a schedule, too."""
+    np.savez(tmp_path / "other.npz", picture=np.zeros((4, 3, 8, 8), np.float32))
+    other = live.upload("datasets", (tmp_path / "other.npz").read_bytes()).json()["id"]
+    model = {"model": fields["model"]}
+    wrong: list[dict[str, Any]] = [
+        {**model, "calibration": other}, {**model, "input_shape": {"image": [1, 3, 9, 9]}},
+        {**model, "input_shape": {"picture": [1]}},
+    ]  # fmt: skip
+    for asked in wrong:
+        refused = live.http.post("/v1/atlases", json=asked)
+        assert refused.status_code == 422, asked
+        assert "image" in refused.json()["detail"] + refused.json()["hint"], asked
+        weekly = {"kind": "refresh_atlas", "cron": "0 3 * * MON", "request": asked}
+        assert live.http.post("/v1/schedules", json=weekly).status_code == 422, asked
     assert live.http.get("/v1/jobs").json()["items"] == []
 
 

@@ -92,6 +92,12 @@ def test_trials_and_their_front(live: LiveService, job: str) -> None:
         lease.trial(one, "recipe2")
     trials = live.http.get(f"/v1/jobs/{job}/trials").json()["items"]
     assert [t["number"] for t in trials] == [1, 2, 3, 4, 5]
+    first = live.http.get(f"/v1/jobs/{job}/trials?limit=3").json()
+    assert [t["number"] for t in first["items"]] == [1, 2, 3]
+    behind = live.http.get(f"/v1/jobs/{job}/trials?limit=3&after={first['next']}").json()
+    assert ([t["number"] for t in behind["items"]], behind["next"]) == ([4, 5], None)
+    for wrong in ("after=-1", "after=x", f"after={2**31}", "limit=0", "limit=201"):
+        assert live.http.get(f"/v1/jobs/{job}/trials?{wrong}").status_code == 422, wrong
     front = live.http.get(f"/v1/jobs/{job}/pareto").json()["items"]
     assert [(t["latency_ratio"], t["drop"]) for t in front] == [(0.5, 0.02), (0.6, 0.01), (0.9, 0)]
     assert live.http.get(f"/v1/jobs/{job}").json()["best"]["recipe_id"] == "recipe2"

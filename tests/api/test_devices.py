@@ -10,7 +10,7 @@ from api.tables import JobRow
 from autosparse import Client
 from tests.api.live_service import LiveService, listening
 from tests.api.queue_world import RESULT, QueueWorld
-from tests.api.schedule_world import ScheduleWorld, delivered_job
+from tests.api.schedule_world import ScheduleWorld, answerable_job
 
 
 def take(world: QueueWorld, device: str) -> JobLease | None:
@@ -66,7 +66,7 @@ def test_over_http(live: LiveService, fields: dict[str, Any]) -> None:
     made = live.http.post("/v1/jobs", json={**fields, "device": "edge"})
     assert made.status_code == 202, made.text
     assert (made.json()["device"], made.json()["ran_on"]) == ("edge", None)
-    source = delivered_job(live.service, live.key.partition(".")[0])
+    source = answerable_job(live.service, live.key.partition(".")[0], fields)
     with live.service.database.writing() as session:
         session.get_one(JobRow, source).ran_on = "tower"
     wishes: list[tuple[dict[str, str], str]] = [({}, "tower"), ({"device": "edge"}, "edge")]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from autosparse.client import (
+    device_records,
     key_records,
     layer_records,
     records,
@@ -16,7 +17,7 @@ from autosparse.client import (
 from autosparse.client.records import Record
 from tests.api.live_service import LiveService
 
-MODULES = (records, key_records, layer_records, schedule_records, webhook_records)
+MODULES = (records, device_records, key_records, layer_records, schedule_records, webhook_records)
 EXAMPLES = [
     (kind, example)
     for kind in {name: kind for module in MODULES for name, kind in vars(module).items()}.values()

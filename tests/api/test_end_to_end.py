@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
+from onnxruntime import InferenceSession
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -103,7 +104,13 @@ def test_cancelled_within_seconds_and_resumed(served: Served) -> None:
         assert served.command("cancel", job).returncode == 0
         until(lambda: client.job(job).state == "cancelled")
         until(lambda: not served.children_running("api.job_process"))
-        assert [item.name for item in client.artifacts(job)] == ["recipe.yaml"]
+        names = {item.name for item in client.artifacts(job)}
+        assert names == {"best-so-far.json", "model.onnx", "recipe.yaml"}
+        best = client.fetch(job, served.directory / "best")
+        told = json.loads((best / "best-so-far.json").read_text())
+        assert (told["verified"], told["entry"]) == (False, "model.onnx")
+        assert told["recipe_id"] in {trial.recipe_id for trial in client.trials(job)}
+        assert InferenceSession(best / told["entry"]).get_inputs()[0].name == "image"
         before = [trial.recipe_id for trial in client.trials(job)]
         client.resume(job, trials=4)
         assert client.wait(job).state == "finished"

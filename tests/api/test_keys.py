@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from api.app import create_app
+from api.job_ledger import make_lane
 from api.keys import authenticate
 from api.settings import ServerSettings
-from api.tables import KeyRow
+from api.tables import DeviceRow, KeyRow
 from autosparse.errors import ConfigError, UnauthenticatedError
+from autosparse.evaluation import read_environment
 from tests.api.live_service import LiveService, live_service
 
 OPEN = {"/healthz"}
@@ -80,6 +82,19 @@ def test_scopes_are_kept_apart(live: LiveService) -> None:
         assert live.http.get(path, headers=submitter).status_code == 403
 
 
+def device_of(live: LiveService) -> str:
+    """The name of a device that the first key offers."""
+    row = DeviceRow(
+        name="board-a", owner=live.key.partition(".")[0], shared=False, address="10.1.0.7:9190",
+        secret="k" * 64, environment=read_environment().model_dump(mode="json"), joined=1.0,
+        until=9e9,
+    )  # fmt: skip
+    with live.service.database.writing() as session:
+        session.add(row)
+    make_lane(live.service.database, "board-a")
+    return "board-a"
+
+
 def test_another_keys_ids_lead_nowhere(live: LiveService, fields: dict[str, Any]) -> None:
     """Whatever the route: as if the thing did not exist, and it is unchanged."""
     target = live.http.post("/v1/targets", json={"name": "box"}).json()["id"]
@@ -92,6 +107,7 @@ def test_another_keys_ids_lead_nowhere(live: LiveService, fields: dict[str, Any]
     ids = {
         "target_id": target, "job_id": job, "name": "manifest.json", "schedule_id": schedule,
         "webhook_id": hook, "pending_id": pending, "key_id": live.key.partition(".")[0],
+        "device_name": device_of(live),
     }  # fmt: skip
     other = live.new_key()
     tried = 0

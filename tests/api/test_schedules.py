@@ -331,7 +331,7 @@ def test_over_http(live: LiveService) -> None:
     assert made.json()["told"] == "At 03:00 every day"
     atlas = {"kind": "refresh_atlas", "cron": "@daily", "request": {"model": "mdl_source"}}
     assert live.http.post("/v1/schedules", json=atlas).status_code == 422
-    second = live.http.post("/v1/schedules", json={**atlas, "cron": "0 0 * * *"})
+    second = live.http.post("/v1/schedules", json={**request, "cron": "0 0 * * *"})
     assert second.status_code == 201, second.text
     listed = live.http.get("/v1/schedules?limit=1").json()
     assert [item["id"] for item in listed["items"]] == [second.json()["id"]]

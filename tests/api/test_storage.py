@@ -26,7 +26,7 @@ from api.webhooks import WebhookRequest, make_webhook, send_test
 from autosparse.errors import ConfigError, NotFoundError, StorageError
 from tests.api.live_service import LiveService, live_service
 from tests.api.queue_world import RESULT, QueueWorld, trial
-from tests.api.schedule_world import ScheduleWorld, delivered_job
+from tests.api.schedule_world import ScheduleWorld, answerable_job, delivered_job
 from tests.api.test_deliveries import REPORT, deliver
 
 DAY = 86400.0
@@ -354,16 +354,16 @@ def test_jobs_are_filtered(live: LiveService) -> None:
     assert live.http.patch(f"/v1/jobs/{job}", json={"priority": 10**9}).status_code == 422
 
 
-def test_another_budget_over_http(live: LiveService) -> None:
+def test_another_budget_over_http(live: LiveService, fields: dict[str, Any]) -> None:
     """A job of its own, given what the first one was, and a link to what that one measured."""
     owner = live.http.get("/v1/keys").json()["items"][0]["id"]
-    job = delivered_job(live.service, owner)
+    job = answerable_job(live.service, owner, fields)
     headers = {"Idempotency-Key": "once"}
     path = f"/v1/jobs/{job}:resolve"
     made = live.http.post(path, json={"latency_budget": "6ms"}, headers=headers)
     assert made.status_code == 202, made.text
     assert made.json()["kind"] == "resolve"
-    assert made.json()["request"]["model"] == "mdl_source"
+    assert made.json()["request"]["model"] == fields["model"]
     again = live.http.post(path, json={"latency_budget": "6ms"}, headers=headers)
     assert again.json()["id"] == made.json()["id"]
     assert live.http.post(path, json={"latency_budget": "7ms"}, headers=headers).status_code == 409
@@ -373,7 +373,9 @@ def test_another_budget_over_http(live: LiveService) -> None:
     link = live.service.files.job(made.json()["id"]) / config["source"]
     assert link.resolve() == (live.service.files.job(job) / "out").resolve()
     for wrong in ({"source": "/"}, {"output_dir": "x"}, {"latency_budget": "fast"},
-                  {"time_limit": "100h"}, {"model": "/etc/passwd"}, {"name": 7}):  # fmt: skip
+                  {"time_limit": "100h"}, {"model": "/etc/passwd"}, {"name": 7},
+                  {"keep": ["no_such_layer=dense:fp32"]}, {"exclude": ["no_such_layer"]},
+                  {"max_drop": "1%", "keep": ["*=9:4:int8"]}):  # fmt: skip
         answer = live.http.post(path, json=wrong)
         assert answer.status_code == 422, (wrong, answer.text)
     assert live.http.post(f"/v1/jobs/{made.json()['id']}:resolve", json={}).status_code == 409

@@ -59,8 +59,10 @@ def test_from_making_to_deleting(live: LiveService, capsys: Capture) -> None:
 
 
 def test_an_atlas_is_asked_for_with_the_flags_of_profile(
-    live: LiveService, capsys: Capture
+    live: LiveService, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # what is uploaded to the others' service is looked into there
+    monkeypatch.setattr(Inspector, "inspect", lambda self, kind, **request: {})
     made = told(capsys, "refresh-atlas", "mdl_source", "--levels", "2:4:int8", "--threads", "2",
                 "--cron", "0 0 1 * *")  # fmt: skip
     assert made["kind"] == "refresh_atlas"

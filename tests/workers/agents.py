@@ -117,10 +117,11 @@ def running_agent(
 class AgentProcess:
     """`autosparse agent` in a process of its own, which can be killed and started again."""
 
-    def __init__(self, root: Path, *flags: str, **environment: str) -> None:
+    def __init__(self, root: Path, *flags: str, join: str = "", **environment: str) -> None:
         self.key_file = root / "agent.key"
         self.scratch = root / "scratch"
-        self._flags = ("--key-file", str(self.key_file), "--scratch", str(self.scratch), *flags)
+        whom = ("--join", join) if join else ("--key-file", str(self.key_file))
+        self._flags = (*whom, "--scratch", str(self.scratch), *flags)
         self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         self._log = root / "agent.log"
         self.port = 0

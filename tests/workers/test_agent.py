@@ -31,6 +31,7 @@ from autosparse.evaluation.address import AgentAddress
 from tests.models import residual_cnn
 from tests.workers.agents import DEVICE, KEY, PlayedLane, RunningAgent, running_agent
 from workers.agent_lane import AgentLane
+from workers.agent_line import Dialled
 from workers.agent_messages import Ask, FileOffered, Turn
 from workers.messages import FileToOpen, MeasureRequest
 from workers.wire import PROTOCOL, Wire, offer_handshake
@@ -58,7 +59,7 @@ def model(residual_model: Path) -> LoweredModel:
 
 
 def lane_to(agent: RunningAgent, key: bytes = KEY, patience: float = 20.0) -> AgentLane:
-    return AgentLane(agent.address, key, agent.told.append, patience)
+    return AgentLane(Dialled(agent.address, key), agent.told.append, patience)
 
 
 @contextmanager
@@ -182,7 +183,7 @@ def test_whoever_answers_without_the_key_is_not_believed() -> None:
         thread.start()
         address = AgentAddress("127.0.0.1", impostor.getsockname()[1])
         with pytest.raises(UnauthenticatedError, match="no agent of yours"):
-            AgentLane(address, KEY, print).environment()
+            AgentLane(Dialled(address, KEY), print).environment()
         thread.join()
 
 
@@ -334,7 +335,7 @@ def test_a_device_that_is_away_for_too_long_ends_the_job_in_a_sentence() -> None
         address = AgentAddress("127.0.0.1", taken.getsockname()[1])
     told: list[str] = []
     with pytest.raises(WorkerError, match="did not answer for 1 s: Connection refused") as caught:
-        AgentLane(address, KEY, told.append, 1.0).environment()
+        AgentLane(Dialled(address, KEY), told.append, 1.0).environment()
     assert "--resume" in caught.value.hint
     assert len(told) == 1
 
@@ -407,6 +408,6 @@ def test_an_agent_of_another_version_is_told(tmp_path: Path) -> None:
         thread.start()
         address = AgentAddress("127.0.0.1", old.getsockname()[1])
         with pytest.raises(RequestError, match="autosparse-agent/0") as caught:
-            AgentLane(address, KEY, print).environment()
+            AgentLane(Dialled(address, KEY), print).environment()
         assert "same version" in caught.value.hint
         thread.join()

@@ -17,7 +17,9 @@ from tests.models import images
 from tests.workers.agents import AgentProcess
 from workers.agent_key import read_key, read_or_make_key
 from workers.agent_lane import AgentLane
-from workers.agent_process import AgentSettings, run_agent
+from workers.agent_line import Dialled
+from workers.agent_process import run_agent
+from workers.agent_settings import AgentSettings
 from workers.agent_store import own_directory
 from workers.lanes import lane_of
 
@@ -49,7 +51,8 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
 @pytest.fixture
 def lane(process: AgentProcess) -> Iterator[AgentLane]:
     key = read_key(process.key_file)
-    with AgentLane(AgentAddress("127.0.0.1", process.port), key, print, 30.0) as opened:
+    line = Dialled(AgentAddress("127.0.0.1", process.port), key)
+    with AgentLane(line, print, 30.0) as opened:
         yield opened
 
 

@@ -26,6 +26,7 @@ from autosparse.pipeline.stopwatch import Stopwatch
 from tests.pipeline.sparse_world import Notes
 from tests.workers.agents import DEVICE, KEY, PlayedLane, running_agent
 from workers.agent_lane import AgentLane
+from workers.agent_line import Dialled
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.quiet_memory import QuietMemory
@@ -312,7 +313,7 @@ def test_an_agents_device_is_remembered_by_who_asks(
     model, inputs = files
     target = Target(address="rpc://10.0.0.9:9190")
     with running_agent(tmp_path / "scratch", TellingLane()) as agent:
-        lane = AgentLane(agent.address, KEY, print)
+        lane = AgentLane(Dialled(agent.address, KEY), print)
         for _ in range(2):
             lane.measure({"one": model}, inputs, target, QUICK, fresh=True)
         first, second = agent.lane.asked
