@@ -33,8 +33,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 
 class AutoSparseError(Exception):
     """Base of the tree. Raised directly only where an invariant of ours is broken."""
@@ -175,6 +173,8 @@ class ServiceError(AutoSparseError):
 
 def first_problem(error: Exception) -> str:
     """What a library says is wrong, as the end of a sentence: of a schema, the first field."""
+    from pydantic import ValidationError  # here: kernels and their errors need no pydantic
+
     if not isinstance(error, ValidationError):
         return _one_line(str(error))
     first = error.errors()[0]

@@ -20,6 +20,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "workers": "benchmarks.workers:WorkersBenchmark",
         "solvers": "benchmarks.solvers:SolversBenchmark",
         "service": "benchmarks.service:ServiceBenchmark",
+        "gpu": "benchmarks.gpu:GpuBenchmark",
     },
     expected=Benchmark,  # type: ignore[type-abstract]
     group="autosparse.benchmarks",

@@ -52,6 +52,16 @@ class Target(BaseModel):
     key_file: str = ""
     """File with the agent's key; without it, the key is in AUTOSPARSE_AGENT_KEY."""
 
+    @field_validator("device", mode="before")
+    @classmethod
+    def _is_a_processor(cls, value: object) -> object:
+        if value == "cuda":
+            raise ConfigError(
+                "no job runs on a GPU yet: there are kernels for GPUs, and no backend with them",
+                hint="leave device away, for a processor",
+            )
+        return value
+
     @field_validator("address")
     @classmethod
     def _is_one(cls, value: str) -> str:

@@ -237,7 +237,7 @@ def compile_and_link(
     """
     names = [str(path) for path in parts]
     command = [*compiler.command, *_FLAGS, *_include_flags(), "-o", str(made), *names, *flags]
-    _run(command, "the C sources of the kernels")
+    run_compiler(command, "the C sources of the kernels")
 
 
 def _compiled_kernels(target: InstructionSet) -> Path:
@@ -264,7 +264,7 @@ def run_module(
     Raises:
         CompileError: it fails, takes longer, or ends in a crash.
     """
-    _run([sys.executable, "-m", module, *arguments], what, _PACKAGE.parent, seconds)
+    run_compiler([sys.executable, "-m", module, *arguments], what, _PACKAGE.parent, seconds)
 
 
 def _compile_steps(target: InstructionSet, directory: Path, compiler: CCompiler) -> list[Path]:
@@ -276,7 +276,7 @@ def _compile_steps(target: InstructionSet, directory: Path, compiler: CCompiler)
             f"-DAS_SET={target.identifier}", *_include_flags(), "-c", str(_C_SOURCES / name),
             "-o", str(path),
         ]  # fmt: skip
-        _run(command, f"{name} for {target.name}")
+        run_compiler(command, f"{name} for {target.name}")
         made.append(path)
     return made
 
@@ -308,9 +308,14 @@ def _include_flags() -> list[str]:
     return [f"-I{_C_SOURCES}", f"-I{Path(specification.origin).parent / 'include'}"]
 
 
-def _run(
+def run_compiler(
     command: list[str], what: str, cwd: Path | None = None, seconds: float = _TIMEOUT_SECONDS
 ) -> None:
+    """Run a compiler to its end.
+
+    Raises:
+        CompileError: it cannot be started, fails, or takes longer.
+    """
     try:
         done = subprocess.run(
             command, cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False,

@@ -187,3 +187,10 @@ def test_an_address_with_a_key_in_it_is_refused_and_not_repeated() -> None:
 )  # fmt: skip
 def test_what_only_this_machine_can_reach_is_known(host: str, *, loopback: bool) -> None:
     assert AgentAddress(host, 1).is_loopback is loopback
+
+
+def test_a_gpu_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.yaml"
+    path.write_text("name: gpu\ndevice: cuda\n")
+    with pytest.raises(ConfigError, match=r"no job runs on a GPU yet.*no backend with them"):
+        Target.load(path)
