@@ -15,7 +15,8 @@ BEST_SO_FAR = "best"
 """Directory of the best file, or its recipe alone, of a job that delivered no bundle."""
 ATLAS_DATA = "atlas.json"
 """What a job that made an atlas wrote last: everything that the page shows."""
-_OF_AN_ATLAS = (ATLAS_DATA, "atlas.html", "atlas.jsonl", "measurements.jsonl")
+_OF_AN_ATLAS = (ATLAS_DATA, "atlas.html", "atlas.jsonl", "measurements.jsonl",
+                "plan_measurements.jsonl")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from backends.executed_graph import executed_layers
 from backends.kernels.custom_ops import SparseLowering
+from backends.kernels.plans import plans_for
 from backends.kernels.support import why_not_sparse
 from backends.layouts import layout_changes
 from backends.model_file import save_model
@@ -90,6 +91,10 @@ class OnnxRuntimeBackend:
         # stock ONNX Runtime multiplies zeros like any other weight: only our kernels skip them
         reason = why_not_sparse(layer, level, target.architecture)
         return Capability.no_faster(reason) if reason else Capability.wins()
+
+    def plans(self, layer: Layer, level: Level) -> Sequence[str]:
+        """Tiles and families of the sparse kernels."""
+        return [str(plan) for plan in plans_for(layer, level)]
 
     def conversions(self, graph: ModelGraph, levels: Mapping[str, Level]) -> Mapping[str, int]:
         """Quantize and dequantize nodes that no kernel absorbs, and changes of layout."""

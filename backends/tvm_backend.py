@@ -26,6 +26,7 @@ from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from autosparse.tensor_spec import TensorSpec
 from backends.kernels.library import put_library
+from backends.kernels.plans import plans_for
 from backends.kernels.support import why_no_kernels, why_not_sparse
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from backends.qdq_plan import bare_conversions, plan_qdq
@@ -67,6 +68,10 @@ class TvmBackend:
             return Capability.wins()
         reason = why_not_sparse(layer, level)
         return Capability.no_faster(reason) if reason else Capability.wins()
+
+    def plans(self, layer: Layer, level: Level) -> Sequence[str]:
+        """Tiles and families of the sparse kernels."""
+        return [str(plan) for plan in plans_for(layer, level)]
 
     def conversions(self, graph: ModelGraph, levels: Mapping[str, Level]) -> Mapping[str, int]:
         """Quantize and dequantize nodes that no kernel absorbs; all layouts are the model's."""

@@ -165,9 +165,15 @@ def _row(time: LevelTime, dense: LevelTime | None) -> LevelRow:
         sparsity=share(time.sparsity, 0),
         time=_microseconds(time.seconds),
         over_dense=ratio,
-        kernel=time.kernel or UNKNOWN,
+        kernel=_kernel_words(time),
         remark=time.reason or ("from an earlier run" if time.reused else ""),
     )
+
+
+def _kernel_words(time: LevelTime) -> str:
+    if not time.kernel:
+        return UNKNOWN
+    return f"{time.kernel} ({time.plan})" if time.plan else time.kernel
 
 
 def _microseconds(seconds: float | None) -> str:

@@ -110,7 +110,19 @@ def _print_atlas(data: AtlasData, config: ProfileConfig, *, as_json: bool) -> No
         f"{data.inputs}.",
         markup=False,
     )
+    if config.plans:
+        out.print(_plan_words(data), markup=False)
     out.print(f"atlas: {config.output_dir / PAGE_FILE}", markup=False)
+
+
+def _plan_words(data: AtlasData) -> str:
+    """For how many of the levels another plan is faster than the usual one."""
+    times = [time for entry in data.entries for time in entry.times if time.sparsity > 0]
+    timed = [time for time in times if time.seconds is not None]
+    return (
+        f"Another plan of the kernels is faster for {sum(bool(t.plan) for t in timed)} of "
+        f"{len(timed)} sparse levels of a layer shape: jobs with --atlas use it."
+    )
 
 
 def _cells(entry: AtlasEntry) -> list[str]:

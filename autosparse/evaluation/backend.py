@@ -65,6 +65,8 @@ class LoweringRequest:
     for. The files must run other sizes of free dimensions too."""
     tuning_trials: int = 0
     """For each loop nest that a backend compiles and has no kernel for; others pay no heed."""
+    plans: Mapping[str, str] = field(default_factory=dict)
+    """Layer name -> one of the backend's plans for its level; others are computed as usual."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,13 @@ class Backend(Protocol):
 
     def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
         """Whether `level` runs for `layer` on `target`, and whether it can be faster."""
+
+    def plans(self, layer: Layer, level: Level) -> Sequence[str]:
+        """Other ways of computing a level than the usual one, in the backend's own words.
+
+        A plan changes how long a layer takes and not what it computes: which is the fastest on a
+        target is measured there. None where there is no choice.
+        """
 
     def conversions(self, graph: ModelGraph, levels: Mapping[str, Level]) -> Mapping[str, int]:
         """What a recipe makes the runtime do between its layers: the boundary costs.

@@ -62,6 +62,25 @@ class Place(_Record):
     """Threads of one inference."""
 
 
+class Tuning(_Record):
+    """Which of a backend's plans was taken for layers of one shape at one level, and why."""
+
+    tried: int
+    """Plans that were timed beside the usual one."""
+    plan: str = ""
+    """The plan that was faster beyond the noise; empty where the usual one stays."""
+    ratio: float
+    """Latency of the best plan over the usual one's, in the run that decided."""
+    low: float
+    """Lower end of that ratio's 95 % interval."""
+    high: float
+    """Its upper end: below 1 where the plan was taken."""
+
+    def as_usual(self) -> Tuning:
+        """The same evidence, the usual plan all the same."""
+        return self.model_copy(update={"plan": ""})
+
+
 class AtlasCell(_Record):
     """Layers of one shape at one level, in one place."""
 
@@ -84,6 +103,13 @@ class AtlasCell(_Record):
     """Layers whose times were averaged."""
     model_sha256: str
     """SHA-256 of the model that it was measured with."""
+    tuning: Tuning | None = None
+    """What trying other plans came to; None where the usual one was measured and no other tried."""
+
+    @property
+    def plan(self) -> str:
+        """What it was measured with; empty for the usual one."""
+        return "" if self.tuning is None else self.tuning.plan
 
 
 class Atlas:

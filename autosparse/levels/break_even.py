@@ -32,6 +32,8 @@ class LevelTime(_Record):
     """Why there is no latency."""
     reused: bool = False
     """Whether it was measured in an earlier run."""
+    plan: str = ""
+    """The backend's plan that it was measured with, where another than the usual one is faster."""
 
 
 class BreakEven(_Record):

@@ -115,6 +115,11 @@ def _file_name(layer: str, level: Level) -> str:
     return hashlib.sha256(f"{layer}\0{level}".encode()).hexdigest()[:24]
 
 
+def has_cells(directory: Path) -> bool:
+    """Whether a table was begun there."""
+    return (directory / _CELLS).exists()
+
+
 def read_cells(directory: Path) -> tuple[Cell, ...]:
     """The cells of a table that another process may be building; nothing is written.
 

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from autosparse.artifacts.atlas_data import AtlasData, FileTime
 from autosparse.artifacts.atlas_page import render_atlas
-from autosparse.calibration import NO_STATISTICS, ActivationRanges
+from autosparse.calibration import ActivationRanges
 from autosparse.errors import CandidateError, MeasurementError, ModelError
-from autosparse.evaluation import Comparison, ExecutedLayer, LoweringRequest
+from autosparse.evaluation import Comparison, ExecutedLayer, LoweredModel, LoweringRequest
 from autosparse.journal import Journal, stored_safely
 from autosparse.levels import Level, Recipe
-from autosparse.levels.atlas import Atlas, AtlasCell, LayerShape, Place
+from autosparse.levels.atlas import Atlas, AtlasCell, LayerShape, Place, Tuning
 from autosparse.levels.break_even import AtlasEntry, LevelTime
-from autosparse.levels.weights import CompressedWeight
-from autosparse.methods import METHODS
 from autosparse.pipeline.config import ProfileConfig
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.layer_choices import Choice, layer_choices, usual_method
 from autosparse.pipeline.layer_shapes import observe_layers, place_of
+from autosparse.pipeline.plan_tuning import (
+    PLANS_FILE,
+    PlanMeasurement,
+    PlanTuner,
+    plainly_compressed,
+)
 from autosparse.pipeline.profiled_model import ProfiledModel, profiled_model
 from autosparse.pipeline.stopwatch import AttributedTime
 from autosparse.pipeline.timed_cells import runs_at
@@ -72,7 +75,11 @@ def run_atlas(config: ProfileConfig, engines: Engines) -> AtlasData:
         with held(directory, directory), room_is_needed(directory):
             atlas = Atlas(directory, place_of(model.target, engines.lane.environment()))
             raw = Journal(directory / MEASUREMENTS_FILE, LevelMeasurement)
-            builder = AtlasBuilder(model, atlas, raw, *_observed(model), fresh=config.fresh)
+            tuner = None
+            if config.plans:
+                tried = Journal(directory / PLANS_FILE, PlanMeasurement)
+                tuner = PlanTuner(model, atlas.place, tried)
+            builder = AtlasBuilder(model, atlas, raw, *_observed(model), config.fresh, tuner)
             data = builder.build(tuple(dict.fromkeys((*DENSE_LEVELS, *levels))))
             _write_page(directory / PAGE_FILE, data)
     return data
@@ -90,6 +97,8 @@ class AtlasBuilder:
     ranges: ActivationRanges
     fresh: bool = False
     """Whether to measure again what is known."""
+    tuner: PlanTuner | None = None
+    """What tries other plans; None where that is not asked for."""
     _failed: dict[tuple[LayerShape, Level], str] = field(default_factory=dict)
     _measured: set[tuple[LayerShape, Level]] = field(default_factory=set)
 
@@ -144,17 +153,18 @@ class AtlasBuilder:
         What the runtime makes of a layer among its like is what decides whether the level is
         real. A failure is not stored: it may be the machine's, and another run may succeed.
         """
-        missing = {
-            self.shapes[c.layer.name]
-            for c in running
-            if self.fresh or self.atlas.find(self.shapes[c.layer.name], level) is None
-        }
+        tunings: Mapping[LayerShape, Tuning] = self._tunings(level, running)
+        shapes = {self.shapes[choice.layer.name] for choice in running}
+        missing = {s for s in shapes if self._must_be_timed(s, level, tunings.get(s))}
+        for shape in tunings.keys() - missing:
+            self._keep(shape, level, tunings[shape])
         if not missing:
             return
         progress = self.model.engines.progress
         progress.stage("atlas", f"{level}: {len(missing)} layer shapes")
         try:
-            executed, timed = self._time_uniform(running)
+            tunings = self._paying(running, tunings)
+            executed, timed = self._time_uniform(running, tunings)
         except CandidateError as error:
             progress.note(f"{level} could not be measured: {error}")
             self._failed.update({(shape, level): str(error) for shape in missing})
@@ -170,34 +180,101 @@ class AtlasBuilder:
         )
         for shape in missing:
             alike = [c for c in running if self.shapes[c.layer.name] == shape]
-            self.atlas.put(self._cell(shape, alike, executed, timed))
+            cell = self._cell(shape, alike, executed, timed)
+            self.atlas.put(cell.model_copy(update={"tuning": self._tuning(shape, level, tunings)}))
             self._measured.add((shape, level))
 
+    def _must_be_timed(self, shape: LayerShape, level: Level, tuning: Tuning | None) -> bool:
+        """Not where the usual plan stays: then what was measured with it stays, too."""
+        cell = self.atlas.find(shape, level)
+        return self.fresh or cell is None or (tuning is not None and tuning.plan != cell.plan)
+
+    def _keep(self, shape: LayerShape, level: Level, tuning: Tuning) -> None:
+        """Store that trying plans changed nothing for a cell that is known."""
+        cell = self.atlas.find(shape, level)
+        if cell is not None:
+            self.atlas.put(cell.model_copy(update={"tuning": tuning}))
+
+    def _tunings(self, level: Level, running: Sequence[Choice]) -> dict[LayerShape, Tuning]:
+        """What trying plans comes to, of every shape of which that is not known."""
+        if self.tuner is None:
+            return {}
+        found: dict[LayerShape, Tuning] = {}
+        progress = self.model.engines.progress
+        for shape, choice in {self.shapes[c.layer.name]: c for c in running}.items():
+            plans = self.model.engines.backend.plans(choice.layer, level)
+            cell = self.atlas.find(shape, level)
+            known = cell is not None and (cell.tuning is not None or cell.seconds is None)
+            if not plans or (known and not self.fresh):
+                continue
+            progress.stage("plans", f"{level}: {shape.title}")
+            try:
+                tuning = self.tuner.tune(choice, shape, plans)
+            except (CandidateError, ModelError) as error:
+                progress.note(f"plans of {level} could not be tried for {shape.title}: {error}")
+                continue
+            if tuning is not None:
+                found[shape] = tuning
+        return found
+
+    def _paying(
+        self, running: Sequence[Choice], tunings: Mapping[LayerShape, Tuning]
+    ) -> Mapping[LayerShape, Tuning]:
+        """The plans that were found, or the usual ones where those do not make a file faster."""
+        if self.tuner is None or not any(tuning.plan for tuning in tunings.values()):
+            return tunings
+        usual, planned = self._lower(running, {}, "usual"), self._lower(running, tunings, "planned")
+        if self.tuner.pay_together(usual, planned):
+            return tunings
+        self.model.engines.progress.note(
+            f"{running[0].level.without_method()}: plans that are faster for layers alone make the "
+            "whole model no faster, and are not used"
+        )
+        return {shape: tuning.as_usual() for shape, tuning in tunings.items()}
+
+    def _tuning(
+        self, shape: LayerShape, level: Level, tunings: Mapping[LayerShape, Tuning]
+    ) -> Tuning | None:
+        """What was found now, else what is known."""
+        cell = self.atlas.find(shape, level)
+        return tunings.get(shape) or (None if cell is None else cell.tuning)
+
     def _time_uniform(
-        self, running: Sequence[Choice]
+        self, running: Sequence[Choice], tunings: Mapping[LayerShape, Tuning]
     ) -> tuple[dict[str, ExecutedLayer], AttributedTime]:
         model = self.model
-        weights = {c.layer.name: self._compress(c) for c in running if c.level.method}
+        uniform = self._lower(running, tunings, "uniform")
+        executed = model.engines.backend.executed_layers(uniform, model.graph)
+        return executed, model.stopwatch.attribute(uniform, model.original)
+
+    def _lower(
+        self, running: Sequence[Choice], tunings: Mapping[LayerShape, Tuning], name: str
+    ) -> LoweredModel:
+        """The model with these layers at their level, each by its plan."""
+        model, target = self.model, self.model.target
+        weights = {
+            c.layer.name: plainly_compressed(model.graph, c) for c in running if c.level.method
+        }
         levels = {c.layer.name: c.level for c in running}
         recipe = Recipe(
             model_sha256=model.graph.sha256,
             levels={la.name: levels.get(la.name, DENSE_LEVELS[0]) for la in model.graph.layers},
         )
-        target = model.target
         request = LoweringRequest(
-            model.graph, recipe, weights, self.ranges, target.architecture, target.input_shapes
-        )
-        uniform = model.engines.backend.lower(request, model.scratch / "uniform")
-        executed = model.engines.backend.executed_layers(uniform, model.graph)
-        return executed, model.stopwatch.attribute(uniform, model.original)
+            model.graph, recipe, weights, self.ranges, target.architecture, target.input_shapes,
+            plans=dict(self._plans(running, tunings)),
+        )  # fmt: skip
+        return model.engines.backend.lower(request, model.scratch / name)
 
-    def _compress(self, choice: Choice) -> CompressedWeight:
-        """The plainest method: a latency depends on how many zeros there are, hardly on where."""
-        layer, level = choice.layer, choice.level
-        matrix = layer.to_matrix(self.model.graph.weight(layer))
-        method = METHODS.load(usual_method(level))
-        # a copy: the file's own arrays are read-only
-        return method.compress(layer, torch.tensor(matrix), level, NO_STATISTICS)
+    def _plans(
+        self, running: Sequence[Choice], tunings: Mapping[LayerShape, Tuning]
+    ) -> Iterator[tuple[str, str]]:
+        """(layer, plan) of the layers that are not computed as usual."""
+        for choice in running:
+            layer, level = choice.layer, choice.level
+            tuning = self._tuning(self.shapes[layer.name], level, tunings)
+            if tuning is not None and tuning.plan in self.model.engines.backend.plans(layer, level):
+                yield layer.name, tuning.plan
 
     def _cell(
         self,
@@ -266,7 +343,7 @@ class AtlasBuilder:
                              reason=failed or reason)  # fmt: skip
         return LevelTime(
             level=level, sparsity=level.sparsity, seconds=cell.seconds, kernel=cell.kernel,
-            reason=cell.reason, reused=(shape, level) not in self._measured,
+            reason=cell.reason, reused=(shape, level) not in self._measured, plan=cell.plan,
         )  # fmt: skip
 
 

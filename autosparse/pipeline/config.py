@@ -107,7 +107,8 @@ class JobConfig(TargetedModel):
     """What proposes candidates."""
     atlas: Path | None = None
     """Directory that `autosparse profile --atlas` wrote: sparse levels that it measured as slower
-    than dense ones on this machine are not measured again."""
+    than dense ones on this machine are not measured again, and kernels take the plans that it found
+    faster there."""
     exclude: tuple[str, ...] = ()
     """Layers to leave as they are: a regular expression on their names, name:NAME, or
     type:OPERATOR. May be repeated."""
@@ -215,6 +216,10 @@ class ProfileConfig(TargetedModel):
     calibration: Path | None = None
     """npz with typical inputs, named like the model's. Without it, inputs are random numbers:
     times hardly depend on them."""
+    plans: bool = False
+    """Try other tiles and families of the sparse kernels, too, for every layer shape at every level
+    of which that is not known; what is faster beyond the noise is kept, and jobs use it. Takes some
+    seconds for each of them."""
     fresh: bool = False
     """Measure again what the atlas holds already."""
     output_dir: Path = Path("autosparse-atlas")
@@ -242,7 +247,7 @@ class ProfileConfig(TargetedModel):
 
     @model_validator(mode="after")
     def _the_atlas_is_asked_for(self) -> Self:
-        given = self.model_fields_set & {"levels", "fresh", "output_dir"}
+        given = self.model_fields_set & {"levels", "plans", "fresh", "output_dir"}
         if given and not self.atlas:
             flag = "--" + min(given).replace("_", "-")
             raise ConfigError(f"{flag} belongs to the atlas", hint="add --atlas")

@@ -34,7 +34,7 @@ from autosparse.pipeline.pool import InProcess, Pool
 from autosparse.pipeline.progress import Progress
 from autosparse.pipeline.rows_at_once import MOST_ROWS_AT_ONCE, rows_at_once
 from autosparse.pipeline.stopwatch import Stopwatch
-from autosparse.pipeline.workshop import Workshop
+from autosparse.pipeline.workshop import Plans, Workshop
 from autosparse.pipeline.workspace import Workspace, remember_inputs
 from autosparse.search.strategies import STRATEGIES
 from search_spaces import load_space, own_space
@@ -75,6 +75,8 @@ class Job:
     """Layers that share one level."""
     rows_at_once: int = MOST_ROWS_AT_ONCE
     """Rows per inference where latency is not asked for and the model leaves their number free."""
+    plans: Plans = field(default_factory=dict)
+    """Of layers that the backend is to compute in another way than as usual."""
     started: float = 0.0
     """When intake was complete, by the clock of the engines; a resumed job begins to count anew."""
 
@@ -134,7 +136,7 @@ class Job:
         """What lowers recipes and runs files, apart from the rest of the job."""
         return Workshop(
             self.graph, self.backend, self.workspace.scratches, self.evaluation_batch,
-            self.recovered, self.architecture, self.input_shapes, self.tuning_trials,
+            self.recovered, self.architecture, self.input_shapes, self.tuning_trials, self.plans,
         )  # fmt: skip
 
     @property

@@ -87,16 +87,7 @@ def lower_layers(
         levels={la.name: levels.get(la.name, BASELINE) for la in place.graph.layers},
         knobs=knobs or Knobs(),
     )
-    request = LoweringRequest(
-        place.graph,
-        recipe,
-        weights,
-        ranges,
-        place.architecture,
-        place.input_shapes,
-        place.tuning_trials,
-    )
-    return place.backend.lower(request, place.scratch(name))
+    return _lower(place, recipe, weights, ranges, name)
 
 
 def lower_recipe(
@@ -123,15 +114,25 @@ def lower_recipe(
         if recipe.recovered is None
         else RecoveredWeights(place.recovered).load(recipe.recovered)
     )
+    return _lower(place, recipe, weights, ranges, name)
+
+
+def _lower(
+    place: Place,
+    recipe: Recipe,
+    weights: Mapping[str, CompressedWeight],
+    ranges: ActivationRanges,
+    name: str,
+) -> LoweredModel:
+    plans = {
+        layer: place.plans[layer, level.without_method()]
+        for layer, level in recipe.levels.items()
+        if (layer, level.without_method()) in place.plans
+    }
     request = LoweringRequest(
-        place.graph,
-        recipe,
-        weights,
-        ranges,
-        place.architecture,
-        place.input_shapes,
-        place.tuning_trials,
-    )
+        place.graph, recipe, weights, ranges, place.architecture, place.input_shapes,
+        place.tuning_trials, plans,
+    )  # fmt: skip
     return place.backend.lower(request, place.scratch(name))
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from autosparse.artifacts.manifest import Manifest
 from autosparse.datasets import Dataset
 from autosparse.evaluation import Verdict
-from autosparse.pipeline.atlas_losers import check_atlas, without_losers
+from autosparse.pipeline.atlas_losers import without_losers
+from autosparse.pipeline.atlas_plans import job_plans, note_on_plans
 from autosparse.pipeline.baseline import Baseline, measure_baseline
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.bench_building import build_bench
@@ -23,6 +24,7 @@ from autosparse.pipeline.finding_donor import donor_of
 from autosparse.pipeline.gating_rows import notes_on_few_rows
 from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.job_choices import job_choices
+from autosparse.pipeline.known_atlas import check_atlas, known_atlas
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.preparing import prepared
@@ -92,7 +94,9 @@ def answer(
     """
     notes = (*notes, *notes_on_few_rows(job, baseline))
     bench, parity = equipped(job, baseline, donor)
-    bench = replace(bench, notes=(*notes, *bench.notes, *_essential(bench, parity)))
+    bench = replace(
+        bench, notes=(*notes, *_planned(bench), *bench.notes, *_essential(bench, parity))
+    )
     search = Search(bench, resolve_space(bench), Ledger(job.workspace.study))
     nearest = search.nearest()  # by this contract, where a job goes on
     keep_only(job.workspace, None if nearest is None else nearest.recipe.id)
@@ -113,9 +117,18 @@ def equipped(job: Job, baseline: Baseline, donor: Donor | None = None) -> tuple[
     """
     parity = check_parity(job)
     choices = job_choices(job.graph, job.config, job.engines.backend, job.target)
-    choices = without_losers(job, choices)
+    known = known_atlas(job)
+    choices = without_losers(job, choices, known)
+    job = replace(job, plans=job_plans(job, choices, known))
     # nobody holds what the pass tells longer than the table is being built: it is large
     return build_bench(job, baseline, choices, calibrate(job, choices), parity, donor), parity
+
+
+def _planned(bench: Bench) -> Iterator[str]:
+    """Tell of kernels that an atlas knows better plans for."""
+    note = note_on_plans(bench.job.plans)
+    if note:
+        yield note
 
 
 def _essential(bench: Bench, parity: Parity) -> Iterator[str]:

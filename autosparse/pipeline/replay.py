@@ -28,11 +28,11 @@ from autosparse.evaluation.backend import NodeTime
 from autosparse.journal import Journal, stored_safely, write_journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.adoption import MARKER, link_or_copy
-from autosparse.pipeline.atlas_losers import check_atlas
 from autosparse.pipeline.baseline import measure_baseline
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.bench_building import ENVIRONMENT_FILE
 from autosparse.pipeline.job import Engines, prepare_job, target_of
+from autosparse.pipeline.known_atlas import check_atlas
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import equipped
 from autosparse.pipeline.pool import A, K, Task, attempt

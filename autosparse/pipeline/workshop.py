@@ -14,8 +14,12 @@ from autosparse.evaluation.answers import Answers, Batch, answered
 from autosparse.evaluation.metrics import Floats, Metric, default_metric
 from autosparse.evaluation.quality import row_scores
 from autosparse.heap import return_freed_memory
+from autosparse.levels import Level
 from autosparse.model_graph import ModelGraph
 from autosparse.pipeline.workspace import empty_directory
+
+Plans = Mapping[tuple[str, Level], str]
+"""(layer, level without its method) -> one of the backend's plans."""
 
 
 class Place(Protocol):
@@ -45,6 +49,10 @@ class Place(Protocol):
     def tuning_trials(self) -> int:
         """For each loop nest that a backend compiles and has no kernel for."""
 
+    @property
+    def plans(self) -> Plans:
+        """Of layers that the backend is to compute in another way than as usual."""
+
     def scratch(self, name: str) -> Path:
         """An empty directory for files that are made again when they are needed again."""
 
@@ -67,6 +75,8 @@ class Workshop:
     """Of one inference on the target."""
     tuning_trials: int = 0
     """For each loop nest that a backend compiles and has no kernel for."""
+    plans: Plans = field(default_factory=dict)
+    """Of layers that the backend is to compute in another way than as usual."""
 
     def at(self, files: Path) -> Workshop:
         """The same with scratch directories elsewhere: two processes must not share them."""

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from autosparse.evaluation import LoweringRequest
 from autosparse.model_graph import Layer
 from backends.kernels.library import LIBRARY_NAME, kernel_library, put_library
-from backends.kernels.lowering import SparseNode, use_fp32_kernel, use_int8_kernel
+from backends.kernels.lowering import SparseNode, plan_of, use_fp32_kernel, use_int8_kernel
 from backends.kernels.operators import SparseOperator
 from backends.kernels.support import why_not_sparse
 from backends.qdq_insertion import GrowingGraph
@@ -82,5 +82,5 @@ class SparseLowering:
             return None
         return SparseNode(
             layer=layer, level=level, weight=self._request.weights[layer.name],
-            bias=self._request.graph.bias(layer),
+            bias=self._request.graph.bias(layer), plan=plan_of(self._request, layer),
         )  # fmt: skip

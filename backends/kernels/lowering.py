@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from autosparse.errors import CompileError
+from autosparse.evaluation import LoweringRequest
 from autosparse.levels import NM, Level, Precision
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
@@ -56,6 +57,16 @@ class _Grids:
     input_zero: ir.Value
     quantize: ir.Node | None
     """The QuantizeLinear that alone reads the result, which the kernel then does itself."""
+
+
+def plan_of(request: LoweringRequest, layer: Layer) -> KernelPlan:
+    """What a request says of how a layer is computed.
+
+    Raises:
+        CompileError: its plan is none of the kernels'.
+    """
+    said = request.plans.get(layer.name)
+    return KernelPlan() if said is None else KernelPlan.parse(said)
 
 
 def use_fp32_kernel(

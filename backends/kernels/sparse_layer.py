@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from autosparse.errors import CompileError
+
 Number = TypeVar("Number", np.float32, np.int8)
 Weights = npt.NDArray[np.float32] | npt.NDArray[np.int8]
+_USUAL = "usual"
+_NUMBERS = ("vectors", "rows", "depth")
+_PLAN = re.compile(
+    r"(?P<family>broadcast|permute)?"
+    + "".join(rf"(?:(?:^| ){name}=(?P<{name}>[1-9]\d{{0,6}}))?" for name in _NUMBERS)
+)
 
 
 class Activation(enum.IntEnum):
@@ -42,6 +51,30 @@ class KernelPlan:
     """Output channels (broadcast) or input rows (permute) at once."""
     depth: int = 0
     """Features in one pass over a tile."""
+
+    def __str__(self) -> str:
+        """`permute vectors=4`; `usual` where everything is left to the library."""
+        numbers = (f"{name}={n}" for name in _NUMBERS if (n := getattr(self, name)))
+        family = () if self.family is Family.ANY else (self.family.name.lower(),)
+        return " ".join((*family, *numbers)) or _USUAL
+
+    @classmethod
+    def parse(cls, text: str) -> KernelPlan:
+        """Read what `str` writes.
+
+        Raises:
+            CompileError: it is no plan.
+        """
+        if text == _USUAL:
+            return cls()
+        match = _PLAN.fullmatch(text)
+        if match is None or not text:
+            raise CompileError(
+                f"{text!r} is no plan of the sparse kernels",
+                hint="measure the atlas again with --plans --fresh",
+            )
+        family = Family[(match["family"] or "any").upper()]
+        return cls(family, **{name: int(match[name] or 0) for name in _NUMBERS})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,13 @@ from autosparse.evaluation import LoweringRequest
 from autosparse.levels import Precision
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
-from backends.kernels.lowering import INT8_RUN, SparseNode, use_fp32_kernel, use_int8_kernel
+from backends.kernels.lowering import (
+    INT8_RUN,
+    SparseNode,
+    plan_of,
+    use_fp32_kernel,
+    use_int8_kernel,
+)
 from backends.kernels.operators import DOMAIN, SparseOperator, StoredRuns
 from backends.kernels.sparse_layer import (
     Activation,
@@ -160,7 +166,10 @@ class _Kernels:
         weight = self._request.weights.get(layer.name)
         if weight is None:
             weight = CompressedWeight(values=layer.to_matrix(graph.weight(layer)))
-        return SparseNode(layer=layer, level=level, weight=weight, bias=graph.bias(layer))
+        return SparseNode(
+            layer=layer, level=level, weight=weight, bias=graph.bias(layer),
+            plan=plan_of(self._request, layer),
+        )  # fmt: skip
 
 
 def _take_layer(graph: ArtifactGraph, node: ir.Node, operator: SparseOperator) -> None:

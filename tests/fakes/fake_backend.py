@@ -25,6 +25,7 @@ from autosparse.model_graph import Layer, ModelGraph
 
 Levels = Mapping[str, Level]
 CLASSES = 4
+_PLANS = "plans.json"
 
 
 def is_int8(level: Level) -> bool:
@@ -91,9 +92,14 @@ class FakeBackend:
     summary: str = "planted latencies and errors"
     delivers_onnx: bool = True
     lowered: list[str] = field(default_factory=list)
+    offered: Sequence[str] = ()
+    """Plans of every sparse level."""
 
     def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
         return Capability.wins() if is_int8(level) else Capability.no_faster("planted: no faster")
+
+    def plans(self, layer: Layer, level: Level) -> Sequence[str]:
+        return self.offered if level.sparsity else ()
 
     def conversions(self, graph: ModelGraph, levels: Levels) -> dict[str, int]:
         names = list(levels)
@@ -123,6 +129,9 @@ class FakeBackend:
         directory.mkdir(parents=True, exist_ok=True)
         size = self.planted.size(request.recipe.levels)
         (directory / "model.onnx").write_text(json.dumps(levels).ljust(size))
+        (directory / _PLANS).unlink(missing_ok=True)
+        if request.plans:
+            (directory / _PLANS).write_text(json.dumps(dict(request.plans)))
         return LoweredModel(directory, "model.onnx")
 
     def open(self, model: LoweredModel, *, threads: int) -> FakeRunner:
@@ -145,6 +154,12 @@ class FakeBackend:
         self, model: LoweredModel, inputs: Mapping[str, Array], *, threads: int, runs: int
     ) -> Sequence[NodeTime]:
         raise MeasurementError("the fake lane profiles by itself")
+
+
+def read_plans(model: LoweredModel) -> dict[str, str]:
+    """Plans of a file that the fake lowered, by layer."""
+    path = model.directory / _PLANS
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def read_levels(model: LoweredModel) -> dict[str, Level]:

@@ -69,8 +69,7 @@ def test_it_is_the_convolution(forced: KernelLibrary, how: Convolution) -> None:
 
 @pytest.mark.parametrize(
     "plan",
-    [KernelPlan(vectors=v, depth=d) for v, d in ((1, 0), (3, 1), (8, 2), (14, 5), (16, 100))]
-    + [KernelPlan(vectors=1000, rows=-5, depth=-1), KernelPlan(vectors=-3, rows=9)],
+    [KernelPlan(vectors=v, depth=d) for v, d in ((1, 0), (3, 1), (8, 2), (14, 5), (64, 100))],
     ids=str,
 )
 def test_every_plan_gives_the_same(library: KernelLibrary, plan: KernelPlan) -> None:

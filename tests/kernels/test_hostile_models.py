@@ -249,8 +249,11 @@ def test_a_sum_with_another_shape_is_refused_and_the_session_lives_on(kernel_pat
 
 LIMIT = 1 << 20
 PLANS = [
-    [0, LIMIT, LIMIT, LIMIT], [1, LIMIT, 1, 1], [2, LIMIT, LIMIT, 1], [1, 1, LIMIT, 1],
-    [2, 1, 1, 1], [1, 0, 0, 1], [LIMIT, 5, 7, 3],
+    [0, 64, 64, LIMIT], [1, 64, 1, 1], [2, 64, 64, 1], [1, 1, 64, 1], [2, 1, 1, 1], [1, 0, 0, 1],
+]  # fmt: skip
+NO_PLANS = [
+    [3, 0, 0, 0], [LIMIT, 5, 7, 3], [-1, 0, 0, 0], [0, 65, 0, 0], [0, -1, 0, 0], [1, 0, 65, 0],
+    [0, 0, 0, -1], [0, 0, 0, LIMIT + 1], [2**40, 0, 0, 0], [0, 0, 0], [0] * 5,
 ]  # fmt: skip
 
 
@@ -270,6 +273,16 @@ def test_an_absurd_plan_changes_nothing(
         assert np.abs(found.astype(int) - grid).max() <= 1
     else:
         np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("operator", [LINEAR, CONVOLUTION, INTEGER, INTEGER_CONVOLUTION],
+                         ids=lambda o: o.name)  # fmt: skip
+@pytest.mark.parametrize("plan", NO_PLANS, ids=str)
+def test_what_is_no_plan_is_refused(
+    operator: SparseOperator, plan: list[int], kernel_path: Path
+) -> None:
+    with pytest.raises(Exception, match="plan"):
+        opened(with_attribute(one_node_model(operator), "plan", plan), kernel_path)
 
 
 def test_weights_that_are_far_apart_take_memory_as_others_do(kernel_path: Path) -> None:

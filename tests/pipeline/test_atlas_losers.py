@@ -16,6 +16,7 @@ from autosparse.pipeline.atlas import run_atlas
 from autosparse.pipeline.atlas_losers import without_losers
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import prepare_job
+from autosparse.pipeline.known_atlas import known_atlas
 from autosparse.pipeline.layer_choices import Choice, layer_choices
 from autosparse.pipeline.optimize import run_job
 from autosparse.pipeline.workspace import open_workspace
@@ -51,7 +52,7 @@ def judged(world: SparseWorld, given: JobConfig) -> dict[str, Choice]:
             exclude=given.exclude, keep=given.keep,
         )  # fmt: skip
         first = job.graph.layers[0].name
-        found = without_losers(job, choices)
+        found = without_losers(job, choices, known_atlas(job))
         return {str(c.level): c for c in found if c.layer.name == first}
 
 

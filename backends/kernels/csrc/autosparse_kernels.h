@@ -30,7 +30,9 @@ typedef enum {
   AS_PERMUTE = 2
 } AsFamily;
 
-/* How a layer is computed; zeros ask for the usual choice. Tuned per shape, kept in the atlas. */
+/* How a layer is computed; zeros ask for the usual choice. Tuned per shape, kept in the atlas. What
+ * no compiled tile is like asks for the nearest one. */
+enum { AS_MOST_OF_PLAN = 64 /* vectors and rows */ };
 typedef struct {
   int32_t family;       /* AsFamily */
   int32_t vectors;      /* registers of columns in a tile */

@@ -17,6 +17,14 @@ static const char *check_weight(const AsLayerSpec *spec) {
   return NULL;
 }
 
+/* A plan that no tile fulfils exactly asks for the nearest one, so that files outlive the processor
+ * that they were tuned on; what is no plan at all is refused. */
+static int possible(const AsPlan *plan) {
+  return plan->family >= AS_ANY_FAMILY && plan->family <= AS_PERMUTE && plan->vectors >= 0 &&
+         plan->vectors <= AS_MOST_OF_PLAN && plan->rows >= 0 && plan->rows <= AS_MOST_OF_PLAN &&
+         plan->depth >= 0;
+}
+
 static const char *check(const AsLayerSpec *spec) {
   if (spec->struct_bytes != (int32_t)sizeof *spec)
     return "the library and its caller are of different versions";
@@ -29,6 +37,7 @@ static const char *check(const AsLayerSpec *spec) {
   if (spec->input_type == AS_FP32 ? spec->runs && !spec->fp32_values
                                   : spec->runs && (!spec->int8_values || !spec->weight_steps))
     return "the values of the non-zeros are missing";
+  if (!possible(&spec->plan)) return "its plan is one that no kernel has";
   return check_weight(spec);
 }
 

@@ -17,7 +17,6 @@
 enum {
   USUAL_VECTORS = 4,
   USUAL_WINDOW = 2,
-  MOST_PLAN = 64, /* plans come out of files */
 };
 
 static int usual_rows(const AsInstructionSet *set) {
@@ -44,19 +43,17 @@ typedef struct {
   int64_t lanes;
 } Packed;
 
-static int32_t within(int32_t wish, int32_t usual) {
-  return wish > 0 && wish <= MOST_PLAN ? wish : usual;
-}
+static int32_t wished(int32_t wish, int32_t usual) { return wish > 0 ? wish : usual; }
 
 static AsPlan broadcast_plan(const AsLayerSpec *spec) {
   const AsInstructionSet *set = as_current_set();
   const int asked = spec->plan.family != AS_PERMUTE; /* else its numbers mean something else */
-  const int32_t vectors = within(asked ? spec->plan.vectors : 0, USUAL_VECTORS);
+  const int32_t vectors = wished(asked ? spec->plan.vectors : 0, USUAL_VECTORS);
   const int64_t depth = usual_block_bytes(spec) / (vectors * set->lanes * (int64_t)sizeof(float));
   return (AsPlan){
       .family = AS_BROADCAST,
       .vectors = vectors,
-      .rows = within(asked ? spec->plan.rows : 0, usual_rows(set)),
+      .rows = wished(asked ? spec->plan.rows : 0, usual_rows(set)),
       .depth = asked && spec->plan.depth > 0 ? spec->plan.depth : (int32_t)depth,
   };
 }
@@ -65,8 +62,8 @@ static AsPlan permute_plan(const AsLayerSpec *spec) {
   const int asked = spec->plan.family == AS_PERMUTE;
   return (AsPlan){
       .family = AS_PERMUTE,
-      .vectors = within(asked ? spec->plan.vectors : 0, USUAL_WINDOW),
-      .rows = within(asked ? spec->plan.rows : 0, 0),
+      .vectors = wished(asked ? spec->plan.vectors : 0, USUAL_WINDOW),
+      .rows = wished(asked ? spec->plan.rows : 0, 0),
   };
 }
 
