@@ -34,7 +34,8 @@ _FP32_CONVOLUTIONS = (
 _INT8_CONVOLUTIONS = (
     *(KernelPlan(depth=depth) for depth in (32, 128, _WHOLE_DEPTH)),
     *(KernelPlan(vectors=v) for v in (2, 3, 4, 6)),
-)
+    KernelPlan(Family.BROADCAST), KernelPlan(Family.PERMUTE), KernelPlan(Family.PERMUTE, vectors=2),
+)  # fmt: skip
 
 
 def plans_for(layer: Layer, level: Level) -> tuple[KernelPlan, ...]:

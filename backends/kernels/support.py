@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import platform
 from functools import cache
 
@@ -63,13 +64,16 @@ def _why_no_run(layer: Layer, level: Level) -> str:
     """int8 kernels read 4 consecutive weights at once, which must not cross a border."""
     if level.precision is not Precision.INT8:
         return ""
-    inner = layer.weight_shape[1] if layer.operator == "Conv" else layer.reduction
-    step = level.pattern.group if isinstance(level.pattern, NM) else INT8_RUN
+    convolves, pattern = layer.operator == "Conv", level.pattern
+    if isinstance(pattern, NM) and convolves and layer.groups > 1:
+        return f"{layer.name}: the int8 N:M kernels know convolutions of one group only"
+    inner = layer.weight_shape[1] if convolves else layer.reduction
+    step = pattern.group if isinstance(pattern, NM) else INT8_RUN
+    if convolves:  # whatever the pattern, its input lies in words of four channels
+        step = math.lcm(step, INT8_RUN)
     if inner % step:
         return (
             f"{layer.name}: {level} needs a multiple of {step} consecutive inputs, and it has "
             f"{inner}"
         )
-    if isinstance(level.pattern, NM) and layer.operator == "Conv":
-        return f"{layer.name}: int8 N:M kernels are for matrix products, not convolutions"
     return ""

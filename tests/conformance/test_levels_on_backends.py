@@ -69,8 +69,7 @@ def test_it_is_what_its_weights_mean(
         for la in operators.graph.layers
         if backend.capability(la, wanted, target).runs
     }
-    is_nm_int8 = wanted.precision is Precision.INT8 and wanted.pattern.kind == "n:m"
-    assert set(chosen) >= set(OPERATORS[1:] if is_nm_int8 else OPERATORS)
+    assert set(chosen) >= set(OPERATORS)
     asked = request(operators, chosen)
     lowered = backend.lower(asked, tmp_path / "lowered")
     found = np.asarray(backend.open(lowered, threads=1).run(operators.inputs)["y"], np.float32)

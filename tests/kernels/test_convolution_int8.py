@@ -14,19 +14,31 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autosparse.errors import CompileError
+from backends.kernels import kernel_core
 from backends.kernels.kernel_core import KernelLibrary
-from backends.kernels.sparse_layer import Activation, Convolution, KernelPlan, Quantization
+from backends.kernels.sparse_layer import (
+    Activation,
+    Convolution,
+    Family,
+    KernelPlan,
+    Quantization,
+    SparseLayer,
+)
 from tests.kernels.convolutions import (
     GEOMETRIES,
     SIZES,
+    backwards_in_threads,
     convolution_layer,
     convolved,
     integer_grid,
     of_words,
 )
 from tests.kernels.fp32_layers import SETS, EndOfPage, instruction_sets
+from tests.kernels.int8_layers import n_of_m
 
 SAME = Convolution(8, (3, 3), pads=(1, 1, 1, 1))
+PERMUTED = (KernelPlan(Family.PERMUTE), KernelPlan(Family.PERMUTE, 2, 7))
+"""As rows of a matrix product, where the processor can."""
 Bytes = npt.NDArray[np.uint8]
 Weight = npt.NDArray[np.int8]
 
@@ -129,15 +141,24 @@ def test_any_geometry(library: KernelLibrary, data: st.DataObject) -> None:
 def test_grids_residual_and_activation(
     forced: KernelLibrary, activation: Activation, to_uint8: bool, how: Convolution, adds: bool
 ) -> None:
+    weight = scattered(9, how, 0.5)
+    assert_finished(forced, weight, how, activation, to_uint8, adds, KernelPlan(depth=8))
+
+
+def assert_finished(
+    library: KernelLibrary, weight: Weight, how: Convolution, activation: Activation,
+    to_uint8: bool, adds: bool, plan: KernelPlan, run: int = 4,
+) -> None:  # fmt: skip
+    """What follows the sums is done to them: nine outputs, two images."""
     random = np.random.default_rng(1)
-    weight, x = scattered(9, how, 0.5), images(how, (21, 17), 2)
+    x = images(how, (21, 17), 2)
     steps = (random.random(9) * 1e-3 + 1e-4).astype(np.float32)
     bias = random.standard_normal(9).astype(np.float32)
     residual = random.standard_normal((2, 9, 21, 17)).astype(np.float32)
     grid = Quantization(0.02, 120, steps, 0.05 if to_uint8 else None, 90)
     layer = convolution_layer(
-        weight, how, 4, bias=bias, quantization=grid, activation=activation, clip=(-0.5, 2.75),
-        plan=KernelPlan(depth=8),
+        weight, how, run, bias=bias, quantization=grid, activation=activation,
+        clip=(-0.5, 2.75), plan=plan,
     )  # fmt: skip
     scale = np.float64(np.float32(0.02)) * steps.astype(np.float64)
     wide = convolved(x.astype(np.float64) - 120, weight, how) * scale[:, None, None]
@@ -149,7 +170,7 @@ def test_grids_residual_and_activation(
         Activation.GELU: torch.nn.functional.gelu(real),
         Activation.SILU: torch.nn.functional.silu(real),
     }[activation].numpy()
-    result = forced.pack(layer)(x, residual if adds else None)
+    result = library.pack(layer)(x, residual if adds else None)
     if not to_uint8:
         np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-5)
         return
@@ -189,3 +210,88 @@ def test_channels_must_come_in_fours(library: KernelLibrary) -> None:
     layer = convolution_layer(scattered(2, how, 0.5), how, 2, quantization=integer_grid(2, 0))
     with pytest.raises(CompileError, match="multiple of four channels"):
         library.pack(layer)
+
+
+def n_of_m_weight(
+    outputs: int, how: Convolution, pattern: tuple[int, int], seed: int = 0
+) -> Weight:
+    """(outputs, channels, height, width) with N non-zeros at most in M consecutive channels."""
+    taps = how.kernel[0] * how.kernel[1]
+    random = np.random.default_rng(seed)
+    drawn = n_of_m(outputs * taps, how.channels, pattern, random)
+    return drawn.reshape(outputs, *how.kernel, how.channels).transpose(0, 3, 1, 2)
+
+
+OF_ONE_GROUP = [of_words(how) for how in GEOMETRIES if how.groups == 1]
+
+
+@pytest.mark.parametrize("how", OF_ONE_GROUP, ids=str)
+@pytest.mark.parametrize("plan", PERMUTED, ids=str)
+def test_sums_of_rows_of_positions_are_exact(
+    library: KernelLibrary, plan: KernelPlan, how: Convolution
+) -> None:
+    for index, (size, outputs) in enumerate(zip(SIZES, (1, 16, 65, 7, 33, 130), strict=True)):
+        pattern = ((1, 4), (2, 4), (4, 8))[index % 3]
+        weight = n_of_m_weight(outputs, how, pattern, index)
+        weight[:: index + 2] = 0
+        assert_sums(library, weight, how, images(how, size, index % 3), 1, 51 * index, plan)
+
+
+@pytest.mark.parametrize("pattern", [(1, 4), (2, 4), (2, 8), (4, 8), (1, 16)], ids=str)
+@pytest.mark.parametrize("how", [Convolution(64, (1, 1)), Convolution(32, (1, 1), (2, 2)),
+                                 Convolution(16, (3, 3), pads=(1, 1, 1, 1))], ids=str)  # fmt: skip
+def test_n_of_m_is_exact_wherever_it_runs(
+    forced: KernelLibrary, how: Convolution, pattern: tuple[int, int]
+) -> None:
+    weight = n_of_m_weight(70, how, pattern)
+    for size in ((1, 1), (14, 14), (9, 31)):
+        assert_sums(forced, weight, how, images(how, size, 2), 1)
+
+
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("how", [SAME, Convolution(16, (1, 1))], ids=str)
+@pytest.mark.parametrize("to_uint8", [False, True])
+@pytest.mark.parametrize("activation", Activation)
+def test_rows_of_positions_are_finished_like_others(
+    library: KernelLibrary, activation: Activation, to_uint8: bool, how: Convolution, adds: bool
+) -> None:
+    weight = n_of_m_weight(9, how, (2, 4))
+    assert_finished(library, weight, how, activation, to_uint8, adds, PERMUTED[0], 1)
+
+
+def permuted(how: Convolution, outputs: int, zero: int) -> tuple[Weight, SparseLayer]:
+    """A layer whose grid is a coarse one."""
+    weight = n_of_m_weight(outputs, how, (1, 4))
+    grid = dataclasses.replace(integer_grid(outputs, zero), output_step=500.0, output_zero=128)
+    return weight, convolution_layer(weight, how, 1, quantization=grid, plan=PERMUTED[0])
+
+
+@pytest.mark.parametrize("how", [SAME, Convolution(16, (1, 1))], ids=str)
+def test_rows_of_positions_may_end_where_memory_ends(
+    library: KernelLibrary, how: Convolution
+) -> None:
+    weight, layer = permuted(how, 4, 7)
+    packed = library.pack(layer)
+    for size in ((9, 17), (33, 31)):
+        pages = EndOfPage()
+        drawn = images(how, size)
+        x = pages.empty((drawn.size // 4,)).view(np.uint8).reshape(drawn.shape)
+        x[:] = drawn
+        shape = packed.output_shape(x.shape)
+        output = pages.empty((int(np.prod(shape)) // 4,)).view(np.uint8).reshape(shape)
+        places = convolved(x.astype(np.float64) - 7, weight, how) / 500 + 128
+        assert np.abs(packed(x, None, output) - np.clip(places, 0, 255)).max() <= 0.5 + 1e-3
+
+
+def test_threads_share_rows_of_positions(
+    library: KernelLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few images whose tiles are shared out, and many that are taken whole."""
+    how = Convolution(128, (1, 1))
+    weight = n_of_m_weight(150, how, (1, 4))
+    packed = library.pack(convolution_layer(weight, how, 1, quantization=integer_grid(150, 3)))
+    monkeypatch.setattr(kernel_core, "_SERIAL", backwards_in_threads(2))
+    for batch in (1, 5):
+        x = images(how, (30, 29), batch)
+        expected = convolved(x.astype(np.float64) - 3, weight, how)
+        np.testing.assert_array_equal(packed(x), expected)

@@ -24,7 +24,7 @@ SUITES = {
     "products in fp32": ("test_linear_fp32.py", "any_size or unaligned or both_ends"),
     "products in int8": ("test_linear_int8.py", "any_size or unaligned or extremes"),
     "convolutions in fp32": ("test_convolution_fp32.py", "any_geometry or memory_ends"),
-    "convolutions in int8": ("test_convolution_int8.py", "any_geometry or memory_ends"),
+    "convolutions in int8": ("test_convolution_int8.py", "any_geometry or memory_ends or rows_of"),
 }
 
 

@@ -1,10 +1,11 @@
-/* Convolutions by the broadcast family: what a layer is packed into. */
+/* Convolutions: what a layer is packed into, for the broadcast family unless conv_permute.c takes
+ * it. */
 #include <math.h>
 #include <string.h>
 
 #include "convolution.h"
 
-enum { USUAL_VECTORS = 8, WINDOW_VECTORS = 12 };
+enum { USUAL_VECTORS = 8, WINDOW_VECTORS = 12, PERMUTED_VECTORS = 4 };
 enum { DENSE_ROWS = 4, DENSE_VECTORS = 6 /* their sums leave room for what is loaded */ };
 enum { FIRST_CACHE = 32 * 1024 /* bytes of it for a block of input */, FEW_RUNS = 12 };
 
@@ -27,6 +28,7 @@ static int find_kernels(const AsLayerSpec *spec, AsConvPacked *packed) {
       packed->lanes == 16 && !packed->int8 && window ? WINDOW_VECTORS : USUAL_VECTORS;
   if (packed->rows > 1) wanted = packed->lanes == 16 ? DENSE_VECTORS : DENSE_VECTORS / 2;
   if (plan->vectors) wanted = plan->vectors;
+  if (packed->permute) wanted = PERMUTED_VECTORS; /* its plan means other registers */
   if (wanted > AS_CONV_VECTORS) wanted = AS_CONV_VECTORS;
   const AsKernel *best = as_nearest_kernel(family, wanted, packed->rows);
   if (!best || best->rows != packed->rows || best->vectors > AS_CONV_VECTORS) return 0;
@@ -87,7 +89,7 @@ static const char *check(const AsLayerSpec *spec) {
 static const char *create_sums(const AsLayerSpec *spec, AsConvPacked *packed) {
   if (packed->int8) {
     int32_t *start = NULL;
-    const char *problem = as_requantize_create(spec, 1, &packed->how, &start);
+    const char *problem = as_requantize_create(spec, AS_INT8_MORE, &packed->how, &start);
     packed->start = start;
     return problem;
   }
@@ -133,25 +135,34 @@ static const char *create(AsLayer *layer) {
   packed->int8 = spec->input_type == AS_UINT8;
   packed->lanes = set->lanes;
   packed->steps = set->conv_steps;
+  packed->surroundings = set->steps;
+  packed->permute = as_conv_permute_create(spec);
   packed->epilogue =
       (AsEpilogue){spec->activation_low, spec->activation_high, spec->activation};
   if (!find_kernels(spec, packed)) return "this library holds no convolution for this processor";
   problem = create_sums(spec, packed);
   if (!problem) problem = create_bounds(spec, packed);
   if (problem) return problem;
+  if (packed->permute) {
+    packed->products = as_int8_permute_words(packed->permute);
+    return as_conv_pack_sizes(spec, &packed->weight);
+  }
   const int64_t width = (int64_t)packed->vectors * packed->lanes;
   const int64_t channels = spec->channels / (packed->int8 ? 4 : 1);
   const int64_t most_blocks = as_most_blocks(spec);
   const int64_t shortest = (channels + most_blocks - 1) / most_blocks;
   const int64_t block = choose_block(spec, channels, width);
-  return as_conv_pack(spec, block < shortest ? shortest : block, packed->rows,
-                      &packed->weight);
+  problem = as_conv_pack(spec, block < shortest ? shortest : block, packed->rows,
+                         &packed->weight);
+  packed->products = packed->weight.pairs;
+  return problem;
 }
 
 static void destroy(AsLayer *layer) {
   AsConvPacked *packed = layer->packed;
   if (!packed) return;
   as_conv_release(&packed->weight);
+  as_int8_permute_destroy(packed->permute);
   as_requantize_destroy(&packed->how);
   as_free(packed->start);
   as_free(packed->scales);

@@ -93,13 +93,27 @@ static const char *pack_share(const AsLayerSpec *spec, const AsBroadcastLayout *
   return problem;
 }
 
-const char *as_conv_pack(const AsLayerSpec *spec, int64_t block_channels, int rows,
-                         AsConvWeight *packed) {
+static void describe(const AsLayerSpec *spec, int rows, AsConvWeight *packed) {
   packed->rows = rows;
   packed->channels = spec->channels / (spec->input_type == AS_FP32 ? 1 : 4);
-  packed->block_channels = block_channels;
   packed->taps_x = spec->kernel[1];
   packed->taps = spec->kernel[0] * spec->kernel[1];
+}
+
+const char *as_conv_pack_sizes(const AsLayerSpec *spec, AsConvWeight *packed) {
+  describe(spec, 1, packed);
+  packed->block_channels = packed->channels;
+  packed->shares = as_allocate(sizeof *packed->shares);
+  if (!packed->shares) return OUT_OF_MEMORY;
+  packed->share_count = 1;
+  packed->shares->outputs = spec->outputs;
+  return NULL;
+}
+
+const char *as_conv_pack(const AsLayerSpec *spec, int64_t block_channels, int rows,
+                         AsConvWeight *packed) {
+  describe(spec, rows, packed);
+  packed->block_channels = block_channels;
   const int64_t wanted = spec->runs / SHARE_RUNS + 1;
   int64_t count = wanted < MOST_SHARES ? wanted : MOST_SHARES;
   const int64_t groups = spec->outputs / rows; /* rows divides them */

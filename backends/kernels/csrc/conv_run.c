@@ -156,12 +156,16 @@ static void compute(Job *job, int64_t unit, const AsConvShare *share, int64_t ti
                         elements - first};
   Results results = {.sums = sums};
   if (packed->finishes && g->pitch == g->x.output && end - from == width &&
-      !(packed->int8 && residual)) {
+      !packed->permute && !(packed->int8 && residual)) {
     results.output = output + first * bytes;
     results.residual = residual ? residual + first : NULL;
     results.plane = plane;
   }
-  if (!multiply(packed, share, kernel, job->size->offsets, &input, &results)) job->failed = 1;
+  const int done =
+      packed->permute
+          ? as_conv_permute_run(packed, spec, g, planes + first, width, sums)
+          : multiply(packed, share, kernel, job->size->offsets, &input, &results);
+  if (!done) job->failed = 1;
   if (results.output) return;
   AsConvPiece pieces[AS_CONV_VECTORS * 16 + 1];
   const AsConvTarget target = {
@@ -245,7 +249,7 @@ static void run_units(Job *job, const AsParallel *parallel, int64_t units) {
   const AsConvPacked *packed = job->layer->packed;
   const AsConvGeometry *g = &job->size->geometry;
   const int64_t registers = positions_of(g, 0) / packed->lanes + 1;
-  const int64_t work = units * (packed->weight.pairs * registers + g->elements / packed->lanes);
+  const int64_t work = units * (packed->products * registers + g->elements / packed->lanes);
   const int64_t tiles = packed->weight.share_count * job->tiles;
   if (work < WORTH_THREADS || units * tiles == 1) {
     for (int64_t unit = 0; unit < units; unit++) whole_unit(job, (size_t)unit);

@@ -112,6 +112,8 @@ typedef struct {
 
 const char *as_conv_pack(const AsLayerSpec *spec, int64_t block_channels, int rows,
                          AsConvWeight *packed);
+/* The same of a weight that is packed elsewhere: its sizes alone, and one share of all outputs. */
+const char *as_conv_pack_sizes(const AsLayerSpec *spec, AsConvWeight *packed);
 void as_conv_release(AsConvWeight *packed);
 /* Geometry and offsets for an image size: kept ones, or new ones. NULL when out of memory; give
  * back what was got with as_conv_size_give. `problem` is set where the result is NULL. */
@@ -128,11 +130,22 @@ typedef struct {
   void *start;      /* of the sums: bias, or int32 with the input's zero folded in */
   AsRequantize how; /* of int8 */
   const AsConvSteps *steps;
+  AsInt8Permute *permute; /* the weight, in place of the shares'; or NULL */
+  const AsSteps *surroundings;
+  int64_t products; /* of a weight with a register, for every register of positions */
   AsEpilogue epilogue;
   int finishes; /* whether kernels can: the activation bounds what it is given, or does nothing */
   float bounds[AS_CONV_BOUNDS]; /* then, as the kernels want them */
   float *scales, *shifts;       /* of uint8 output then, in its steps */
 } AsConvPacked;
+
+/* A weight that this family has less to do for, or that asks for it; else NULL. */
+AsInt8Permute *as_conv_permute_create(const AsLayerSpec *spec);
+/* One tile of all outputs: `planes` from its first position on -> sums (outputs, width). 0 where it
+ * fails. */
+int as_conv_permute_run(const AsConvPacked *packed, const AsLayerSpec *spec,
+                        const AsConvGeometry *g, const int32_t *planes, int64_t width,
+                        int32_t *sums);
 
 const char *as_conv_run(const AsLayer *layer, const AsCall *call, const AsParallel *parallel);
 

@@ -69,6 +69,16 @@ int as_int8_permute_possible(const AsLayerSpec *spec);
 const char *as_int8_permute_create(const AsLayerSpec *spec, const AsPlan *plan,
                                    AsInt8Permute **made);
 int as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run);
+/* Sums of all rows of a run for the channels from `first` on, at most AS_INT8_PART of them, which
+ * it is a multiple of: `sums` has room for as many of each row, `stride` is what a row of them
+ * takes. Returns 0 where a kernel fails. */
+enum { AS_INT8_PART = 64 };
+typedef struct {
+  int64_t first;            /* given */
+  int32_t *sums;            /* given; (rows, stride) */
+  int64_t channels, stride; /* told */
+} AsInt8Part;
+int as_int8_permute_sums(const AsInt8Permute *packed, const AsInt8Run *run, AsInt8Part *part);
 void as_int8_permute_destroy(AsInt8Permute *packed);
 
 /* Share of words of four weights that hold a non-zero, where no two single ones share a word. */

@@ -74,6 +74,9 @@ typedef struct AsSteps {
   void (*untile_fp32)(const float *tile, int64_t width, int64_t columns, int64_t features,
                       const AsEpilogue *epilogue, const float *residual, float *output,
                       int64_t output_stride);
+  /* (rows, columns) words -> (columns, rows); strides in bytes */
+  void (*transpose)(const void *from, int64_t from_stride, int64_t rows, int64_t columns, void *to,
+                    int64_t to_stride);
   /* the activation alone, in place */
   void (*activate_fp32)(const AsEpilogue *epilogue, float *values, int64_t count);
   /* (columns, bytes) row-major -> words of four x `width`, rest zero-filled; stride in bytes */

@@ -15,7 +15,7 @@ enum {
   LANES = 16,
   FEATURES = 16, /* that a step looks at */
   BYTES = 64,
-  TASK_CHANNELS = 64, /* whose sums are kept at once */
+  TASK_CHANNELS = AS_INT8_PART, /* whose sums are kept at once */
   TASK_ROWS = 144,
   DEEPEST = 1 << 22, /* positions of a task's features fit into 31 bits */
 };
@@ -194,6 +194,22 @@ static int multiply(const Job *job, const AsKernel *kernel, int64_t row, int64_t
   return !as_call_kernel(kernel, views, sizeof views / sizeof *views);
 }
 
+static int64_t groups_of_part(const AsInt8Permute *packed) {
+  return TASK_CHANNELS / (LANES * packed->vectors);
+}
+
+/* Any number of rows from `row` on: most of them by the largest kernel, the rest by their own. */
+static int multiply_rows(const Job *job, int64_t row, int64_t rows, int64_t group, int64_t groups,
+                         int32_t *y) {
+  const AsInt8Permute *packed = job->packed;
+  const int64_t stride = groups * LANES * packed->vectors;
+  const int64_t whole = rows / packed->rows * packed->rows, rest = rows - whole;
+  if (whole && !multiply(job, packed->kernels[packed->rows], row, whole, group, groups, y))
+    return 0;
+  return !rest || multiply(job, packed->kernels[rest], row + whole, rest, group, groups,
+                           y + whole * stride);
+}
+
 static void task(void *data, size_t index) {
   Job *job = data;
   const AsInt8Permute *packed = job->packed;
@@ -202,15 +218,8 @@ static void task(void *data, size_t index) {
   const int64_t group = (int64_t)index / job->row_tasks * job->task_groups;
   const int64_t groups = smaller(job->task_groups, packed->groups - group);
   const int64_t channels = LANES * packed->vectors, stride = groups * channels;
-  const int64_t whole = rows / packed->rows * packed->rows, rest = rows - whole;
   int32_t *y = as_scratch_take((size_t)(rows * stride) * sizeof *y);
-  int done = y != NULL;
-  if (done && whole)
-    done = multiply(job, packed->kernels[packed->rows], row, whole, group, groups, y);
-  if (done && rest)
-    done = multiply(job, packed->kernels[rest], row + whole, rest, group, groups,
-                    y + whole * stride);
-  if (done) {
+  if (y && multiply_rows(job, row, rows, group, groups, y)) {
     const int64_t first = group * channels;
     const AsInt8Target target =
         as_int8_target(job->run->spec, job->run->call, job->run->how, row, first,
@@ -222,6 +231,16 @@ static void task(void *data, size_t index) {
   as_scratch_give(y);
 }
 
+int as_int8_permute_sums(const AsInt8Permute *packed, const AsInt8Run *run, AsInt8Part *part) {
+  const int64_t groups = groups_of_part(packed), channels = LANES * packed->vectors;
+  const int64_t group = part->first / channels;
+  const Job job = {.packed = packed, .run = run};
+  const int64_t count = smaller(groups, packed->groups - group);
+  part->stride = count * channels;
+  part->channels = smaller(part->stride, run->spec->outputs - part->first);
+  return multiply_rows(&job, 0, run->call->rows, group, count, part->sums);
+}
+
 int as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run) {
   Job job = {.packed = packed, .run = run};
   const int64_t rows = run->call->rows;
@@ -229,7 +248,7 @@ int as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run) {
   job.row_tasks = (rows + TASK_ROWS - 1) / TASK_ROWS;
   job.task_rows = (rows + job.row_tasks - 1) / job.row_tasks;
   job.row_tasks = (rows + job.task_rows - 1) / job.task_rows;
-  job.task_groups = TASK_CHANNELS / (LANES * packed->vectors);
+  job.task_groups = groups_of_part(packed);
   const int64_t group_tasks = (packed->groups + job.task_groups - 1) / job.task_groups;
   const size_t tasks = (size_t)(job.row_tasks * group_tasks);
   if (packed->steps * packed->vectors * rows < SERIAL_WORK)

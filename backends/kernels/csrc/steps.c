@@ -59,6 +59,7 @@ void JOINED(as_add_, AS_SET)(const AsSum *, int64_t, int64_t);
 const AsSteps JOINED(as_steps_, AS_SET) = {
     .tile_fp32 = tile_fp32,
     .untile_fp32 = untile_fp32,
+    .transpose = transpose_words,
     .tile_words = JOINED(as_tile_words_, AS_SET),
     .untile_int8 = JOINED(as_untile_int8_, AS_SET),
     .finish_int8 = JOINED(as_finish_int8_, AS_SET),
