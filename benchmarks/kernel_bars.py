@@ -105,7 +105,7 @@ def _own_bars() -> Iterator[KernelBar]:
 
 def _conv_reports() -> Iterator[KernelBar]:
     for group in ("resnet50", "resnet56"):
-        for levels, opponent in ((UNSTRUCTURED, ORT_FP32), (BLOCKS, ORT_INT8)):
+        for levels, opponent in ((UNSTRUCTURED, ORT_FP32), ((*BLOCKS, *NM_LEVELS), ORT_INT8)):
             for level in levels:
                 bar = Bar(f"{group} convolutions, {level}", opponent)
                 yield KernelBar(bar, "conv", level, group=group)

@@ -245,7 +245,7 @@ def write_files(
     work = Workload.load(path, random_inputs(shape, _CALIBRATION_ROWS[kind]))
     (layer,) = work.graph.layers
     lowered = {_FP32: work.original}
-    for text in (_INT8, *UNSTRUCTURED, *BLOCKS, *(NM_LEVELS if kind == "linear" else ())):
+    for text in (_INT8, *UNSTRUCTURED, *BLOCKS, *NM_LEVELS):
         levels = {layer.name: Level.parse(text)}
         lowered[text] = work.lower(levels, directory / _as_folder(text))
     return ShapeFiles(lowered, tuple(_challenges(work, lowered, directory, engines)))
