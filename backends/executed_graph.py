@@ -20,6 +20,8 @@ _INTEGER = frozenset(
 )  # fmt: skip
 _FLOAT = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
 _PACKED = frozenset({OPERATOR})
+_OF_OURS: dict[str, Literal["bf16", "int8"]] = {"Q": "int8", "B": "bf16"}
+"""By the first letter of an operator of ours; the others compute in fp32."""
 # Fusions take over the name or the result of the operator that ends them.
 _ENDINGS = frozenset({"Add", "Relu", "Clip", "Sigmoid", "Mul", "LeakyRelu", "Tanh", "HardSigmoid"})
 
@@ -82,9 +84,9 @@ def _possible_results(graph: ModelGraph, layer: Layer) -> Iterable[str]:
     yield str(fused_result(node).name)
 
 
-def _precision(node: onnx.NodeProto) -> Literal["fp32", "int8", "int4", "other"]:
+def _precision(node: onnx.NodeProto) -> Literal["fp32", "bf16", "int8", "int4", "other"]:
     if node.domain == SPARSE_DOMAIN:
-        return "int8" if node.op_type.startswith("Q") else "fp32"
+        return _OF_OURS.get(node.op_type[:1], "fp32")
     if node.op_type in _INTEGER:
         return "int8"
     if node.op_type in _PACKED and any(a.name == "bits" and a.i == 4 for a in node.attribute):

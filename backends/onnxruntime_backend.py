@@ -82,6 +82,9 @@ class OnnxRuntimeBackend:
             # whether it is faster depends on rows and sizes: the level table measures it
             reason = why_not_4_bits(layer)
             return Capability.no(reason) if reason else Capability.wins()
+        if level.precision is Precision.BF16:
+            reason = why_not_sparse(layer, level, target.architecture)
+            return Capability.no(reason) if reason else Capability.wins()
         if level.precision not in (Precision.FP32, Precision.INT8):
             return Capability.no(
                 f"{layer.name}: ONNX Runtime has no {level} {layer.operator} on CPU"

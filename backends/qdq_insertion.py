@@ -47,10 +47,12 @@ class GrowingGraph:
         self._taken.add(name)
         return name
 
-    def add_initializer(self, wanted: str, array: npt.NDArray[np.generic]) -> ir.Value:
-        """Register a constant."""
+    def add_initializer(
+        self, wanted: str, array: npt.NDArray[np.generic], dtype: ir.DataType | None = None
+    ) -> ir.Value:
+        """Register a constant; `dtype` is told where the array holds the bits of another type."""
         name = self.new_name(wanted)
-        tensor = ir.tensor(array, name=name)
+        tensor = ir.tensor(array, dtype=dtype, name=name)
         value = ir.Value(
             name=name,
             shape=ir.Shape(array.shape),

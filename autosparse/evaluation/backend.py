@@ -104,7 +104,7 @@ class ExecutedLayer(BaseModel):
 
     kernel: str
     """Operator that the runtime executes, for example `QLinearConv`."""
-    precision: Literal["fp32", "int8", "int4", "other"]
+    precision: Literal["fp32", "bf16", "int8", "int4", "other"]
     """Arithmetic of that operator; int4 where it reads 4-bit weights."""
     node: str
     """Name of the executed node, as `node_times` reports it."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autosparse.levels import Dense, Level, Precision
 from autosparse.levels.integer_grid import GRIDS
 from autosparse.levels.masks import why_pattern_does_not_fit
 from autosparse.model_graph import Layer
 
+_PRUNED = (Precision.FP32, Precision.INT8)
 
-def why_not_pruned(method: str, layer: Layer, level: Level) -> str:
+
+def why_not_pruned(
+    method: str, layer: Layer, level: Level, precisions: Sequence[Precision] = _PRUNED
+) -> str:
     """Why `method` cannot prune `layer` to `level`; empty where the level has zeros that fit."""
     if isinstance(level.pattern, Dense):
         return f"{layer.name}: {method} makes zeros, {level} has none"
-    if level.precision not in (Precision.FP32, Precision.INT8):
+    if level.precision not in precisions:
         return f"{layer.name}: {method} does not make {level.precision.value}"
     misfit = why_pattern_does_not_fit(
         level.pattern, layer.input_channels // layer.groups, layer.output_channels

@@ -13,13 +13,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
-from autosparse.levels import Level
+from autosparse.levels import Level, Precision
 from autosparse.levels.masks import project
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_pruned
 from autosparse.methods.method import Family, Statistic
 from autosparse.methods.round_to_nearest import at_precision
 from autosparse.model_graph import Layer
+
+_PRECISIONS = (Precision.FP32, Precision.BF16, Precision.INT8)
 
 
 def magnitude_scores(weight: Tensor) -> Tensor:
@@ -28,7 +30,7 @@ def magnitude_scores(weight: Tensor) -> Tensor:
 
 
 class Magnitude:
-    """Any pattern, fp32 or int8."""
+    """Any pattern, fp32, bf16 or int8."""
 
     name = "magnitude"
     summary = "zero the smallest weights"
@@ -39,7 +41,7 @@ class Magnitude:
 
     def why_not(self, layer: Layer, level: Level) -> str:
         """It makes every pattern with zeros that fits the layer."""
-        return why_not_pruned(self.name, layer, level)
+        return why_not_pruned(self.name, layer, level, _PRECISIONS)
 
     def compress(
         self, layer: Layer, weight: Tensor, level: Level, statistics: LayerStatistics

@@ -1,9 +1,9 @@
-"""Idea: put every weight on the nearest point of a symmetric integer grid, per channel or block.
+"""Idea: put every weight on the nearest point of an integer grid, per channel or block, or of bf16.
 
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference" (arXiv:1712.05877).
 Helps when: weights that share a step have no far outliers; the INT8 opponent of everything else.
-Does nothing when: the precision is a float format.
+Does nothing when: the precision is fp32.
 Cost: none worth naming; no data.
 """
 
@@ -12,7 +12,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from autosparse.calibration import LayerStatistics
-from autosparse.levels import Level, Precision
+from autosparse.levels import Dense, Level, Precision
+from autosparse.levels.bf16 import bf16_bits, from_bf16
 from autosparse.levels.integer_grid import GRIDS, grid_scales, round_to_grid
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods.applicability import why_not_rounded
@@ -24,6 +25,8 @@ def at_precision(weight: Tensor, precision: Precision) -> CompressedWeight:
     """The last step of every method: put a masked weight into the level's number format."""
     if precision is Precision.FP32:
         return CompressedWeight(values=weight.numpy())
+    if precision is Precision.BF16:
+        return CompressedWeight(values=from_bf16(bf16_bits(weight.float().numpy())))
     grid = GRIDS[precision]
     scales = grid_scales(weight, grid)
     integers = round_to_grid(weight, scales, grid.largest)
@@ -31,17 +34,19 @@ def at_precision(weight: Tensor, precision: Precision) -> CompressedWeight:
 
 
 class RoundToNearest:
-    """`dense:int8` and `dense:int4`."""
+    """`dense:int8`, `dense:int4` and `dense:bf16`."""
 
     name = "round_to_nearest"
-    summary = "nearest point of an integer grid"
+    summary = "nearest point of an integer grid, or nearest bf16"
     source = "Jacob et al. 2018, arXiv:1712.05877"
     needs: frozenset[Statistic] = frozenset()
     family: Family = "rounding"
     cost = "none worth naming"
 
     def why_not(self, layer: Layer, level: Level) -> str:
-        """It makes dense integer levels only."""
+        """It makes dense levels only."""
+        if level.precision is Precision.BF16 and isinstance(level.pattern, Dense):
+            return ""  # every number has a nearest one
         return why_not_rounded(self.name, layer, level)
 
     def compress(

@@ -9,7 +9,7 @@ import numpy as np
 
 from autosparse.errors import DisturbedError, KilledError
 from autosparse.evaluation import ExecutedLayer
-from autosparse.levels import Level, Precision
+from autosparse.levels import Level
 from autosparse.levels.table import Cell
 from autosparse.levels.weights import CompressedWeight, FloatMatrix
 from autosparse.model_graph import ModelGraph
@@ -54,9 +54,9 @@ def timed_cell(
 
 def runs_at(level: Level, runs_as: ExecutedLayer) -> bool:
     """Whether the runtime does what makes the level fast."""
-    integer = level.precision in (Precision.INT8, Precision.INT4)
-    arithmetic = level.precision.value if integer else "fp32"
-    return arithmetic == runs_as.precision and (level.sparsity == 0 or runs_as.skips_zeros)
+    return level.precision.value == runs_as.precision and (
+        level.sparsity == 0 or runs_as.skips_zeros
+    )
 
 
 def refused(choice: Choice, reason: str | None = None) -> Cell:

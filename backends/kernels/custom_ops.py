@@ -32,7 +32,7 @@ class SparseLowering:
         self._operators: set[SparseOperator] = set()
 
     def use_fp32(self, layer: Layer) -> bool:
-        """Replace a layer's node where its level is a sparse fp32 one that a kernel runs."""
+        """Replace a layer's node where a kernel runs its level on fp32: a sparse one, or bf16."""
         sparse = self._sparse_node(layer)
         if sparse is None:
             return False
@@ -78,7 +78,7 @@ class SparseLowering:
 
     def _sparse_node(self, layer: Layer) -> SparseNode | None:
         level = self._request.recipe.levels[layer.name]
-        if level.sparsity == 0 or why_not_sparse(layer, level, self._request.architecture):
+        if why_not_sparse(layer, level, self._request.architecture):
             return None
         return SparseNode(
             layer=layer, level=level, weight=self._request.weights[layer.name],

@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 _TASK = ctypes.CFUNCTYPE(None, c_void_p, c_size_t)
 _RUN = ctypes.CFUNCTYPE(None, c_void_p, _TASK, c_size_t, c_void_p)
-_UINT8 = 1
+_UINT8, _BF16 = 1, 2
 
 
 class _Plan(Structure):
@@ -29,6 +29,7 @@ class _Spec(Structure):
         ("struct_bytes", c_int32), ("operation", c_int32), ("outputs", c_int64),
         ("depth", c_int64), ("run", c_int32), ("group", c_int32), ("runs", c_int64),
         ("positions", c_void_p), ("fp32_values", c_void_p), ("int8_values", c_void_p),
+        ("bf16_values", c_void_p),
         ("bias", c_void_p), ("input_type", c_int32), ("output_type", c_int32),
         ("input_step", c_float), ("input_zero", c_int32), ("weight_steps", c_void_p),
         ("output_step", c_float), ("output_zero", c_int32), ("activation", c_int32),
@@ -252,7 +253,9 @@ def _specification(layer: SparseLayer) -> _Spec:
         spec.norm_scale = layer.norm.scale.ctypes.data
         spec.norm_shift = layer.norm.shift.ctypes.data
         spec.norm_epsilon = layer.norm.epsilon
-    if grid is None:
+    if layer.values.dtype == np.uint16:
+        spec.bf16_values, spec.input_type = layer.values.ctypes.data, _BF16
+    elif grid is None:
         spec.fp32_values = layer.values.ctypes.data
     else:
         spec.int8_values = layer.values.ctypes.data

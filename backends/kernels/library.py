@@ -35,7 +35,10 @@ _PER_INSTRUCTION_SET = (
     "steps_norm.c",
     "steps_conv.c",
     "steps_conv_int8.c",
+    "steps_bf16.c",
 )
+_WITH_BF16 = "avx512-vnni"
+"""Whose steps of bf16 are compiled a second time, for processors that multiply it themselves."""
 LIBRARY_NAME = "libautosparse_kernels.so"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
           "-fno-trapping-math", "-Wall", "-Wextra")  # fmt: skip
@@ -268,15 +271,20 @@ def run_module(
 
 
 def _compile_steps(target: InstructionSet, directory: Path, compiler: CCompiler) -> list[Path]:
+    flags = target.compiler_flags(zig=compiler.is_zig)
+    sources = [(name, target.identifier, flags) for name in _PER_INSTRUCTION_SET]
+    if target.name == _WITH_BF16:
+        cpu, *rest = flags
+        with_bf16 = (f"{cpu}+avx512bf16", *rest) if compiler.is_zig else (*flags, "-mavx512bf16")
+        sources.append(("steps_bf16.c", "avx512_bf16", with_bf16))
     made = []
-    for name in _PER_INSTRUCTION_SET:
-        path = directory / f"{Path(name).stem}_{target.identifier}.o"
+    for name, identifier, own in sources:
+        path = directory / f"{Path(name).stem}_{identifier}.o"
         command = [
-            *compiler.command, *_FLAGS, *target.compiler_flags(zig=compiler.is_zig),
-            f"-DAS_SET={target.identifier}", *_include_flags(), "-c", str(_C_SOURCES / name),
-            "-o", str(path),
+            *compiler.command, *_FLAGS, *own, f"-DAS_SET={identifier}", *_include_flags(), "-c",
+            str(_C_SOURCES / name), "-o", str(path),
         ]  # fmt: skip
-        run_compiler(command, f"{name} for {target.name}")
+        run_compiler(command, f"{name} for {identifier}")
         made.append(path)
     return made
 

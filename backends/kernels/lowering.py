@@ -12,6 +12,7 @@ import onnx_ir as ir
 from autosparse.errors import CompileError
 from autosparse.evaluation import LoweringRequest
 from autosparse.levels import NM, Level, Precision
+from autosparse.levels.bf16 import bf16_bits
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
 from backends.kernels.epilogues import Epilogue, follow
@@ -21,6 +22,8 @@ from backends.qdq_insertion import GrowingGraph
 
 INT8_RUN = 4
 """Weights that the int8 kernels multiply at once: one 32-bit lane."""
+BF16_RUN = 2
+"""Weights that the bf16 kernels multiply at once, likewise."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class SparseNode:
     @property
     def run(self) -> int:
         """Consecutive weights that are stored together."""
+        if self.level.precision is Precision.BF16:
+            return BF16_RUN
         integer = self.level.precision is Precision.INT8
         return INT8_RUN if integer and not isinstance(self.level.pattern, NM) else 1
 
@@ -72,7 +77,7 @@ def plan_of(request: LoweringRequest, layer: Layer) -> KernelPlan:
 def use_fp32_kernel(
     growing: GrowingGraph, node: ir.Node, sparse: SparseNode
 ) -> SparseOperator | None:
-    """Replace a layer's node by its sparse fp32 kernel.
+    """Replace a layer's node by its kernel that reads and writes fp32.
 
     Returns:
         The operator that took its place; None for a layer that the kernels do not know, which
@@ -84,11 +89,16 @@ def use_fp32_kernel(
     operator = SparseOperator(
         convolution=node.op_type == "Conv", integer_input=False, integer_output=False,
         adds=epilogue.residual is not None, activation=epilogue.activation,
-        normalizes=epilogue.norm is not None,
+        normalizes=epilogue.norm is not None, bf16=sparse.level.precision is Precision.BF16,
     )  # fmt: skip
     x = node.inputs[0]
     values = sparse.weight.values * np.float32(_factor(node, "alpha"))
-    inputs = {"x": x, **_stored_weight(growing, sparse, values)}
+    stored = (
+        _stored_weight(growing, sparse, bf16_bits(values))
+        if operator.bf16
+        else _stored_weight(growing, sparse, values)
+    )
+    inputs = {"x": x, **stored}
     _replace(growing, node, sparse, operator, epilogue, inputs, epilogue.value)
     return operator
 
@@ -161,7 +171,11 @@ def _stored_weight(
         out, cin, height, width = layer.weight_shape
         shape = (out, height, width, cin)
     return {
-        "values": growing.add_initializer(f"{prefix}_values", stored.values),
+        "values": growing.add_initializer(
+            f"{prefix}_values",
+            stored.values,
+            ir.DataType.BFLOAT16 if matrix.dtype == np.uint16 else None,
+        ),
         "gaps": growing.add_initializer(f"{prefix}_gaps", stored.gaps),
         "runs_shape": growing.add_initializer(
             f"{prefix}_runs_shape",

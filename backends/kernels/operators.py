@@ -1,6 +1,6 @@
 """The custom operators: their names, their inputs, and the dense meaning of each as a function.
 
-`[Q]Sparse(MatMul|Conv)[ToFloat][Add][Relu|Clip|Gelu|Silu|Norm]` in the domain `ai.autosparse`. A
+`[Q|B]Sparse(MatMul|Conv)[ToFloat][Add][Relu|Clip|Gelu|Silu|Norm]` in the domain `ai.autosparse`. A
 model that uses one also holds a model-local function of that name. ONNX Runtime takes the kernel
 where the library is registered; elsewhere it inlines the function, folds the weight at load and
 runs the layer densely: one file for both. The order of the inputs is that of `csrc/ort_variants.h`.
@@ -45,13 +45,16 @@ class SparseOperator:
     activation: Activation = Activation.NONE
     normalizes: bool = False
     """Whether a LayerNormalization ends it: of a matrix product in fp32, without activation."""
+    bf16: bool = False
+    """Whether both factors, of a matrix product in fp32, are rounded to bf16 before they meet."""
 
     @property
     def name(self) -> str:
         """Operator type in the model."""
         to_float = self.integer_input and not self.integer_output
         return (
-            f"{'Q' if self.integer_input else ''}Sparse{'Conv' if self.convolution else 'MatMul'}"
+            f"{'Q' if self.integer_input else 'B' if self.bf16 else ''}"
+            f"Sparse{'Conv' if self.convolution else 'MatMul'}"
             f"{'ToFloat' if to_float else ''}{'Add' if self.adds else ''}"
             f"{_ACTIVATION_NAMES[self.activation]}{'Norm' if self.normalizes else ''}"
         )
@@ -103,7 +106,8 @@ class SparseOperator:
             "positions = Sub (ends, one)",
             "places = Unsqueeze (positions, last_axis)",
             f"empty = ConstantOfShape <value = {empty}> (runs_shape)",
-            "runs = ScatterND (empty, places, values)",
+            *(["numbers = Cast <to = 1> (values)"] if self.bf16 else []),
+            f"runs = ScatterND (empty, places, {'numbers' if self.bf16 else 'values'})",
             "matrix = Reshape (runs, weight_shape)",
             f"weight = Transpose <perm = [{order}]> (matrix)",
         ]
@@ -113,10 +117,13 @@ class SparseOperator:
                 "x_real = DequantizeLinear (x, x_step, x_zero)",
                 f"weight_real = DequantizeLinear <axis = {axis}> (weight, weight_steps)",
             ]
+        if self.bf16:
+            lines += ["x_rounded = Cast <to = 16> (x)", "x_real = Cast <to = 1> (x_rounded)"]
         return lines
 
     def _product(self) -> list[str]:
-        x, weight = ("x_real", "weight_real") if self.integer_input else ("x", "weight")
+        weight = "weight_real" if self.integer_input else "weight"
+        x = "x_real" if self.integer_input or self.bf16 else "x"
         if self.convolution:
             kinds = ("ints", "ints", "ints", "int")
             passed = ", ".join(

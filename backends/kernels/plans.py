@@ -27,6 +27,7 @@ _INT8_PRODUCTS = (
     *(KernelPlan(vectors=v, rows=r) for v, r in ((2, 4), (2, 8), (4, 2), (8, 2))),
     *_FAMILIES,
 )
+_BF16_PRODUCTS = tuple(KernelPlan(depth=depth) for depth in (64, 128, 512, 1024))
 _FP32_CONVOLUTIONS = (
     *(KernelPlan(depth=depth) for depth in (16, 64, _WHOLE_DEPTH)),
     *(KernelPlan(vectors=v) for v in (4, 6, 8, 10, 12, 14)),
@@ -39,7 +40,9 @@ _INT8_CONVOLUTIONS = (
 
 
 def plans_for(layer: Layer, level: Level) -> tuple[KernelPlan, ...]:
-    """What a layer's kernel at a sparse level may be told, in no order; none for a dense level."""
+    """What a layer's kernel may be told, in no order; none for levels that the runtime computes."""
+    if level.precision is Precision.BF16:
+        return _BF16_PRODUCTS
     if level.sparsity == 0:
         return ()
     integer = level.precision is Precision.INT8

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from autosparse.errors import CompileError
 
-Number = TypeVar("Number", np.float32, np.int8)
-Weights = npt.NDArray[np.float32] | npt.NDArray[np.int8]
+Number = TypeVar("Number", np.float32, np.int8, np.uint16)
+Weights = npt.NDArray[np.float32] | npt.NDArray[np.int8] | npt.NDArray[np.uint16]
+"""uint16 holds the bits of bf16."""
 _USUAL = "usual"
 _NUMBERS = ("vectors", "rows", "depth")
 _PLAN = re.compile(
@@ -128,7 +129,7 @@ class SparseLayer:
     positions: npt.NDArray[np.int64]
     """Flat index of each run divided by `run`, ascending."""
     values: Weights
-    """(runs, run): float32, or int8 with a `quantization`."""
+    """(runs, run): float32, int8 with a `quantization`, or the bits of bf16 in pairs."""
     run: int = 1
     group: int = 0
     """M of an N:M pattern in which every group is full, else 0."""

@@ -11,7 +11,7 @@ from autosparse.errors import CompileError
 from autosparse.levels import NM, Dense, Level, Precision
 from autosparse.model_graph import Layer
 from backends.kernels.library import CCompiler
-from backends.kernels.lowering import INT8_RUN
+from backends.kernels.lowering import BF16_RUN, INT8_RUN
 from backends.kernels.targets import instruction_sets
 
 
@@ -38,26 +38,41 @@ def why_no_kernels(architecture: str = "") -> str:
 
 
 def why_not_sparse(layer: Layer, level: Level, architecture: str = "") -> str:
-    """Why no kernel runs this level of this layer faster than densely; empty where one may.
+    """Why no kernel runs this level of this layer faster than the runtime; empty where one may.
 
     Args:
         layer: the layer.
         level: the level.
         architecture: of the device; empty for this machine's.
     """
+    if level.precision is Precision.BF16:
+        return _why_not_bf16(layer) or _why_missing(layer, architecture)
     if isinstance(level.pattern, Dense):
         return f"{layer.name}: {level} has no zeros to skip"
     if level.precision not in (Precision.FP32, Precision.INT8):
-        return f"{layer.name}: the sparse kernels compute in fp32 and int8, not {level.precision}"
+        return f"{layer.name}: the kernels compute in fp32, bf16 and int8, not {level.precision}"
     if layer.operator == "Conv" and len(layer.weight_shape) != 4:
         return f"{layer.name}: the sparse kernels know two-dimensional convolutions only"
     if layer.is_depthwise:
         return f"{layer.name}: a depthwise convolution has too few weights per output to skip any"
-    reason = _why_no_run(layer, level)
-    if reason:
-        return reason
+    return _why_no_run(layer, level) or _why_missing(layer, architecture)
+
+
+def _why_missing(layer: Layer, architecture: str) -> str:
     missing = why_no_kernels(architecture)
     return f"{layer.name}: {missing}" if missing else ""
+
+
+def _why_not_bf16(layer: Layer) -> str:
+    """bf16 kernels read two consecutive weights at once, of rows of a matrix."""
+    if layer.operator == "Conv":
+        return f"{layer.name}: the bf16 kernels are for matrix products, not convolutions"
+    if layer.reduction % BF16_RUN:
+        return (
+            f"{layer.name}: the bf16 kernels read {BF16_RUN} inputs at once, and it has "
+            f"{layer.reduction}"
+        )
+    return ""
 
 
 def _why_no_run(layer: Layer, level: Level) -> str:

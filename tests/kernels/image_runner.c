@@ -72,6 +72,7 @@ static void run(const char *image, Case given, FILE *outputs) {
   spec->positions = within(image, spec->positions);
   spec->fp32_values = within(image, spec->fp32_values);
   spec->int8_values = within(image, spec->int8_values);
+  spec->bf16_values = within(image, spec->bf16_values);
   spec->bias = within(image, spec->bias);
   spec->weight_steps = within(image, spec->weight_steps);
   spec->norm_scale = within(image, spec->norm_scale);

@@ -79,7 +79,9 @@ def _record(case: Case, place: Callable[[Array | None], int | None]) -> _Record:
     spec.bias = place(layer.bias)
     if layer.norm is not None:
         spec.norm_scale, spec.norm_shift = place(layer.norm.scale), place(layer.norm.shift)
-    if layer.quantization is None:
+    if layer.values.dtype == np.uint16:
+        spec.bf16_values = place(layer.values)
+    elif layer.quantization is None:
         spec.fp32_values = place(layer.values)
     else:
         spec.int8_values = place(layer.values)

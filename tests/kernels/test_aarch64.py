@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from autosparse.levels.bf16 import bf16_bits, from_bf16
 from backends.kernels.kernel_core import Array
 from backends.kernels.library import CCompiler, compile_and_link, kernel_library, kernel_parts
 from backends.kernels.sparse_layer import (
@@ -25,6 +26,7 @@ from backends.kernels.sparse_layer import (
     Normalization,
     Quantization,
     SparseLayer,
+    nonzero_runs,
 )
 from tests.kernels import fp32_layers, int8_layers
 from tests.kernels.convolutions import (
@@ -217,12 +219,32 @@ def int8_convolutions(random: np.random.Generator) -> Iterator[Case]:
         yield case(layer, image(SAME, (21, 17)), weight, residual)
 
 
+def bf16_products(random: np.random.Generator) -> Iterator[Case]:
+    def halves(matrix: npt.NDArray[np.float32], bias: Array | None = None) -> SparseLayer:
+        positions, values = nonzero_runs(bf16_bits(matrix), 2)
+        outputs, depth = matrix.shape
+        return SparseLayer(outputs, depth, positions=positions, values=values, run=2, bias=bias)
+
+    for (outputs, pairs), rows in itertools.product(SHAPES, ROWS):
+        matrix = fp32_layers.weight(outputs, 2 * pairs, 0.7, random, uneven=True)
+        bias = random.standard_normal(outputs).astype(np.float32)
+        x = random.standard_normal((rows, 2 * pairs)).astype(np.float32)
+        near = (from_bf16(bf16_bits(values)) for values in (x, matrix))
+        yield case(halves(matrix, bias), *near)
+    x = random.standard_normal((19, 16)).astype(np.float32)
+
+    def check(made: Array) -> None:
+        np.testing.assert_array_equal(made, from_bf16(bf16_bits(x)))
+
+    yield Case("rounds to bf16", halves(np.eye(16, dtype=np.float32)), x, x.shape, check)
+
+
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
     random = np.random.default_rng(0)
     return [
         *fp32_products(random), *fp32_convolutions(random), *int8_products(random),
-        *int8_convolutions(random),
+        *int8_convolutions(random), *bf16_products(random),
     ]  # fmt: skip
 
 

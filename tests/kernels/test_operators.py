@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from scipy.special import erf, expit
 
+from autosparse.levels.bf16 import bf16_bits
 from backends.kernels.operators import DOMAIN, VERSION, SparseOperator, store_runs
 from backends.kernels.sparse_layer import Activation, nonzero_runs
 
@@ -34,8 +35,14 @@ OPERATORS = [
     )
 ]
 OPERATORS += [
-    SparseOperator(False, integer_input, False, adds, normalizes=True)
-    for integer_input, adds in itertools.product((False, True), (False, True))
+    SparseOperator(False, False, False, adds, activation, bf16=True)
+    for adds, activation in itertools.product((False, True), Activation)
+]
+OPERATORS += [
+    SparseOperator(False, integer_input, False, adds, normalizes=True, bf16=bf16)
+    for (integer_input, bf16), adds in itertools.product(
+        ((False, False), (True, False), (False, True)), (False, True)
+    )
 ]
 
 
@@ -59,11 +66,12 @@ def test_runs_that_hold_only_zeros_are_left_out() -> None:
 
 
 def test_every_operator_has_a_name_of_its_own() -> None:
-    assert len({operator.name for operator in OPERATORS}) == len(OPERATORS) == 64
+    assert len({operator.name for operator in OPERATORS}) == len(OPERATORS) == 76
     assert (
         SparseOperator(True, True, False, True, Activation.RELU).name == "QSparseConvToFloatAddRelu"
     )
     assert SparseOperator(False, False, False, True, normalizes=True).name == "SparseMatMulAddNorm"
+    assert SparseOperator(False, False, False, True, bf16=True).name == "BSparseMatMulAdd"
 
 
 def weights(operator: SparseOperator) -> npt.NDArray[np.float32]:
@@ -77,12 +85,13 @@ def weights(operator: SparseOperator) -> npt.NDArray[np.float32]:
 def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelProto:
     """The operator alone, with its function; `x` and `residual` are inputs."""
     weight = weights(operator)
-    run = 4 if operator.integer_input else 1
-    stored = (
-        store_runs(*nonzero_runs(weight.astype(np.int8), run))
-        if operator.integer_input
-        else store_runs(*nonzero_runs(weight, run))
-    )
+    run = 4 if operator.integer_input else 2 if operator.bf16 else 1
+    if operator.integer_input:
+        stored = store_runs(*nonzero_runs(weight.astype(np.int8), run))
+    elif operator.bf16:  # which has all of these numbers, and those of the input
+        stored = store_runs(*nonzero_runs(bf16_bits(weight), run))
+    else:
+        stored = store_runs(*nonzero_runs(weight, run))
     shape = (6, 3, 3, 4) if operator.convolution else weight.shape
     constants = {
         "x_step": np.float32(0.5), "x_zero": np.uint8(3), "values": stored.values,
@@ -109,8 +118,7 @@ def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelPr
         "net",
         [helper.make_tensor_value_info(n, kind, dims) for n, kind in given_types.items()],
         [helper.make_tensor_value_info("y", result, dims)],
-        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()
-         if n in operator.inputs],
+        [constant_tensor(n, np.asarray(v)) for n, v in constants.items() if n in operator.inputs],
     )  # fmt: skip
     function = onnx.FunctionProto()
     function.ParseFromString(serialized_function(operator, opset))
@@ -120,6 +128,13 @@ def one_node_model(operator: SparseOperator, opset: int = OPSET) -> onnx.ModelPr
     )  # fmt: skip
     model.ir_version = 9
     return model
+
+
+def constant_tensor(name: str, values: npt.NDArray[Any]) -> onnx.TensorProto:
+    """An initializer; the bits of bf16 come as uint16."""
+    if values.dtype != np.uint16:
+        return numpy_helper.from_array(values, name)
+    return helper.make_tensor(name, TensorProto.BFLOAT16, values.shape, values.tobytes(), raw=True)
 
 
 def serialized_function(operator: SparseOperator, opset: int) -> bytes:
@@ -206,7 +221,7 @@ def test_the_stock_runtime_and_the_kernels_mean_the_same(
 
 
 def test_a_normalization_means_the_same_where_the_opset_has_none(kernel_path: Path) -> None:
-    for operator in OPERATORS[-4:]:
+    for operator in (o for o in OPERATORS if o.normalizes):
         given_inputs = inputs_of(operator)
         residual = given_inputs.get("residual")
         expected = reference(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,5 +59,12 @@ def test_blocks_must_be_whole() -> None:
 def test_levels_of_other_methods_are_refused() -> None:
     method = RoundToNearest()
     assert "fc: round_to_nearest makes no zeros" in method.why_not(LAYER, Level.parse("2:4:int8"))
-    assert "fc: round_to_nearest does not" in method.why_not(LAYER, Level.parse("dense:bf16"))
+    assert "fc: round_to_nearest makes no zeros" in method.why_not(LAYER, Level.parse("2:4:bf16"))
     assert not method.why_not(LAYER, Level.parse("dense:int8"))
+
+
+def test_bf16_is_the_nearest_number_of_eight_digits() -> None:
+    weight = torch.tensor([[1.0, 1 + 2**-8, 1 + 3 * 2**-8, -3.14159265]])
+    made = RoundToNearest().compress(LAYER, weight, Level.parse("dense:bf16"), NO_STATISTICS)
+    np.testing.assert_array_equal(made.values, [[1.0, 1.0, 1 + 2**-6, -3.140625]])
+    assert made.integers is None

@@ -16,7 +16,8 @@
 typedef struct AsLayer AsLayer;
 
 typedef enum { AS_LINEAR = 0, AS_CONVOLUTION = 1 } AsOperation;
-typedef enum { AS_FP32 = 0, AS_UINT8 = 1 } AsType;
+/* AS_BF16, of an input alone: fp32, of which both factors are rounded to bf16 before they meet. */
+typedef enum { AS_FP32 = 0, AS_UINT8 = 1, AS_BF16 = 2 } AsType;
 typedef enum {
   AS_NO_ACTIVATION = 0,
   AS_RELU = 1,
@@ -52,12 +53,13 @@ typedef struct {
   int32_t operation;    /* AsOperation */
   int64_t outputs;
   int64_t depth;
-  int32_t run;          /* 1 for unstructured and N:M, 4 for blocks of 1x4 */
+  int32_t run;          /* 1 for unstructured and N:M, 4 for blocks of 1x4, 2 for bf16 */
   int32_t group;        /* M of N:M where every group is full, else 0 */
   int64_t runs;
   const int64_t *positions;  /* (runs,) */
   const float *fp32_values;  /* (runs, run) where input is fp32 */
   const int8_t *int8_values; /* (runs, run) where input is uint8 */
+  const uint16_t *bf16_values; /* (runs, run) where input is AS_BF16; run is 2 */
   const float *bias;         /* (outputs,) or NULL */
 
   int32_t input_type;  /* AsType */

@@ -2,6 +2,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "bf16.h"
 #include "convolution.h"
 
 #if defined(__x86_64__)
@@ -11,6 +12,8 @@ extern const AsSteps as_steps_baseline, as_steps_avx2, as_steps_avx2_vnni, as_st
     as_steps_avx512_vnni;
 extern const AsConvSteps as_conv_steps_baseline, as_conv_steps_avx2, as_conv_steps_avx2_vnni,
     as_conv_steps_avx512, as_conv_steps_avx512_vnni;
+extern const AsBf16Steps as_bf16_steps_baseline, as_bf16_steps_avx2, as_bf16_steps_avx2_vnni,
+    as_bf16_steps_avx512, as_bf16_steps_avx512_vnni, as_bf16_steps_avx512_bf16;
 
 /* The processor is asked here, since not every compiler's __builtin_cpu_supports does: that of zig
  * denies everything. What x86-64-v3 and v4 comprise, as bits of the registers of CPUID. */
@@ -24,6 +27,7 @@ static const uint32_t V3_ECX_OF_80000001 = 1u | 1u << 5;         /* LAHF LZCNT *
 static const uint32_t V4_EBX_OF_7 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;
 static const uint32_t VNNI_ECX_OF_7 = 1u << 11;
 static const uint32_t AVX_VNNI_EAX_OF_7_1 = 1u << 4; /* the same for registers of 256 bits alone */
+static const uint32_t AVX512_BF16_EAX_OF_7_1 = 1u << 5;
 /* Registers that the operating system keeps for a program. */
 static const uint32_t KEEPS_YMM = 0x6, KEEPS_ZMM = 0xe6;
 
@@ -58,19 +62,25 @@ static int has_avx512(void) {
   return has_avx2() && all_of(cpuid(7).b, V4_EBX_OF_7) && keeps(KEEPS_ZMM);
 }
 static int has_avx512_vnni(void) { return has_avx512() && all_of(cpuid(7).c, VNNI_ECX_OF_7); }
+static int has_avx512_bf16(void) {
+  return cpuid(7).a >= 1 && all_of(cpuid_of(7, 1).a, AVX512_BF16_EAX_OF_7_1);
+}
 
 static const AsInstructionSet sets[] = {
-    {"baseline", 4, &as_steps_baseline, &as_conv_steps_baseline, always},
-    {"avx2", 8, &as_steps_avx2, &as_conv_steps_avx2, has_avx2},
-    {"avx2-vnni", 8, &as_steps_avx2_vnni, &as_conv_steps_avx2_vnni, has_avx2_vnni},
-    {"avx512", 16, &as_steps_avx512, &as_conv_steps_avx512, has_avx512},
-    {"avx512-vnni", 16, &as_steps_avx512_vnni, &as_conv_steps_avx512_vnni, has_avx512_vnni},
+    {"baseline", 4, &as_steps_baseline, &as_conv_steps_baseline, &as_bf16_steps_baseline, always},
+    {"avx2", 8, &as_steps_avx2, &as_conv_steps_avx2, &as_bf16_steps_avx2, has_avx2},
+    {"avx2-vnni", 8, &as_steps_avx2_vnni, &as_conv_steps_avx2_vnni, &as_bf16_steps_avx2_vnni,
+     has_avx2_vnni},
+    {"avx512", 16, &as_steps_avx512, &as_conv_steps_avx512, &as_bf16_steps_avx512, has_avx512},
+    {"avx512-vnni", 16, &as_steps_avx512_vnni, &as_conv_steps_avx512_vnni,
+     &as_bf16_steps_avx512_vnni, has_avx512_vnni},
 };
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 
 extern const AsSteps as_steps_neon, as_steps_neon_dotprod;
 extern const AsConvSteps as_conv_steps_neon, as_conv_steps_neon_dotprod;
+extern const AsBf16Steps as_bf16_steps_neon, as_bf16_steps_neon_dotprod;
 
 static int always(void) { return 1; }
 static int has_dotprod(void) {
@@ -79,8 +89,9 @@ static int has_dotprod(void) {
 }
 
 static const AsInstructionSet sets[] = {
-    {"neon", 4, &as_steps_neon, &as_conv_steps_neon, always},
-    {"neon-dotprod", 4, &as_steps_neon_dotprod, &as_conv_steps_neon_dotprod, has_dotprod},
+    {"neon", 4, &as_steps_neon, &as_conv_steps_neon, &as_bf16_steps_neon, always},
+    {"neon-dotprod", 4, &as_steps_neon_dotprod, &as_conv_steps_neon_dotprod,
+     &as_bf16_steps_neon_dotprod, has_dotprod},
 };
 #else
 #error "no kernels for this architecture"
@@ -98,6 +109,14 @@ const AsInstructionSet *as_current_set(void) {
   while (best > 0 && !sets[best].supported()) best--;
   atomic_store_explicit(&current, &sets[best], memory_order_relaxed);
   return &sets[best];
+}
+
+const AsBf16Steps *as_bf16_steps(void) {
+  const AsInstructionSet *set = as_current_set();
+#if defined(__x86_64__)
+  if (set == &sets[SETS - 1] && has_avx512_bf16()) return &as_bf16_steps_avx512_bf16;
+#endif
+  return set->bf16_steps;
 }
 
 const char *as_instruction_set(void) { return as_current_set()->name; }

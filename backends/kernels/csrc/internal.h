@@ -10,6 +10,7 @@ typedef struct {
   int lanes;        /* floats in a register */
   const struct AsSteps *steps;
   const struct AsConvSteps *conv_steps; /* convolution.h */
+  const struct AsBf16Steps *bf16_steps; /* bf16.h */
   int (*supported)(void);
 } AsInstructionSet;
 
@@ -118,6 +119,7 @@ void as_norm_destroy(AsNorm *norm);
 
 extern const AsOperator as_linear_fp32;
 extern const AsOperator as_linear_int8;
+extern const AsOperator as_linear_bf16;
 extern const AsOperator as_convolution;
 
 /* The runs of a weight as files hold them: each run's gap from the position of the one before, in

@@ -25,6 +25,12 @@ static int possible(const AsPlan *plan) {
          plan->depth >= 0;
 }
 
+static int has_values(const AsLayerSpec *spec) {
+  if (spec->input_type == AS_BF16) return spec->bf16_values != NULL;
+  if (spec->input_type == AS_FP32) return spec->fp32_values != NULL;
+  return spec->int8_values && spec->weight_steps;
+}
+
 static const char *check(const AsLayerSpec *spec) {
   if (spec->struct_bytes != (int32_t)sizeof *spec)
     return "the library and its caller are of different versions";
@@ -34,9 +40,8 @@ static const char *check(const AsLayerSpec *spec) {
   if (spec->run <= 0 || spec->depth % spec->run) return "runs of non-zeros must divide the depth";
   if (spec->input_type == AS_FP32 && spec->run != 1)
     return "fp32 weights come one by one";
-  if (spec->input_type == AS_FP32 ? spec->runs && !spec->fp32_values
-                                  : spec->runs && (!spec->int8_values || !spec->weight_steps))
-    return "the values of the non-zeros are missing";
+  if (spec->input_type == AS_BF16 && spec->run != 2) return "bf16 weights come in pairs";
+  if (spec->runs && !has_values(spec)) return "the values of the non-zeros are missing";
   if (!possible(&spec->plan)) return "its plan is one that no kernel has";
   return check_weight(spec);
 }
@@ -46,7 +51,11 @@ static const AsOperator *operator_for(const AsLayerSpec *spec) {
       spec->output_type == AS_FP32)
     return &as_linear_fp32;
   if (spec->operation == AS_LINEAR && spec->input_type == AS_UINT8) return &as_linear_int8;
+  if (spec->operation == AS_LINEAR && spec->input_type == AS_BF16 &&
+      spec->output_type == AS_FP32)
+    return &as_linear_bf16;
   if (spec->operation == AS_CONVOLUTION &&
+      spec->input_type != AS_BF16 &&
       (spec->input_type == AS_UINT8 || spec->output_type == AS_FP32))
     return &as_convolution;
   return NULL;
@@ -71,6 +80,7 @@ const char *as_layer_create(const AsLayerSpec *spec, AsLayer **layer) {
   made->spec.norm_scale = made->spec.norm_shift = NULL;
   made->spec.fp32_values = made->spec.weight_steps = made->spec.bias = NULL;
   made->spec.int8_values = NULL;
+  made->spec.bf16_values = NULL;
   *layer = made;
   return NULL;
 }

@@ -11,7 +11,7 @@
 
 enum { ORT_API_VERSION = 17, OLDEST_ORT_API_VERSION = 1 };
 enum { ORT_INVALID_ARGUMENT = 2, ORT_NOT_IMPLEMENTED = 9 };
-enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT8 = 3, ORT_INT64 = 7 };
+enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT8 = 3, ORT_INT64 = 7, ORT_BFLOAT16 = 16 };
 
 typedef struct OrtStatus OrtStatus;
 typedef struct OrtValue OrtValue;

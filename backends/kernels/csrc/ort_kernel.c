@@ -97,7 +97,8 @@ static const char *decode_runs(const Variant *variant, AsLayerSpec *spec, Consta
   if (spec->outputs < 1 || spec->depth < 1 || spec->depth % run ||
       all != spec->outputs * (spec->depth / run))
     return "its runs do not fill its weight";
-  const size_t bytes = (size_t)run * (variant->input_type == AS_FP32 ? 4 : 1);
+  static const size_t bytes_of[] = {[AS_FP32] = 4, [AS_UINT8] = 1, [AS_BF16] = 2};
+  const size_t bytes = (size_t)run * bytes_of[variant->input_type];
   const AsStoredRuns stored = {values->data, gaps->data, gaps->shape[0], all, bytes};
   const char *problem = as_runs_decode(&stored, &constants->runs);
   spec->run = (int32_t)run;
@@ -105,6 +106,8 @@ static const char *decode_runs(const Variant *variant, AsLayerSpec *spec, Consta
   spec->positions = constants->runs.positions;
   if (variant->input_type == AS_FP32)
     spec->fp32_values = constants->runs.values;
+  else if (variant->input_type == AS_BF16)
+    spec->bf16_values = constants->runs.values;
   else
     spec->int8_values = constants->runs.values;
   return problem;
@@ -181,7 +184,7 @@ static const char *describe_grids(const Variant *variant, AsLayerSpec *spec,
   spec->activation_high = number(constants, ROLE_HIGH, 0);
   spec->input_type = variant->input_type;
   spec->output_type = variant->output_type;
-  if (variant->input_type == AS_FP32) return NULL;
+  if (variant->input_type != AS_UINT8) return NULL;
   if (!one_for_each_output(spec, &constants->tensors[ROLE_WEIGHT_STEPS]))
     return "its weight must have one step for each output";
   spec->weight_steps = constants->tensors[ROLE_WEIGHT_STEPS].data;

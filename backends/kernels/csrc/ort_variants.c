@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KINDS = 3, ACTIVATIONS = 5, NORMS = 4, VARIANTS = 2 * KINDS * ACTIVATIONS * 2 + NORMS };
+/* fp32; uint8 to fp32; uint8 to uint8; bf16, of matrix products alone */
+enum { KINDS = 4, OF_CONVOLUTIONS = 3, ACTIVATIONS = 5, NORMS = 6 };
+enum { VARIANTS = (KINDS + OF_CONVOLUTIONS) * ACTIVATIONS * 2 + NORMS };
 
 static Variant variants[VARIANTS];
 
@@ -18,7 +20,8 @@ static int input_type(const OrtCustomOp *op, size_t index) {
     case ROLE_INPUT_ZERO:
     case ROLE_OUTPUT_ZERO:
     case ROLE_GAPS: return ORT_UINT8;
-    case ROLE_VALUES: return integers ? ORT_INT8 : ORT_FLOAT;
+    case ROLE_VALUES:
+      return integers ? ORT_INT8 : variant->input_type == AS_BF16 ? ORT_BFLOAT16 : ORT_FLOAT;
     case ROLE_RUNS_SHAPE:
     case ROLE_WEIGHT_SHAPE: return ORT_INT64;
     default: return ORT_FLOAT;
@@ -54,7 +57,8 @@ static int has_role(const Variant *variant, Role role) {
 static void describe(Variant *variant) {
   static const char *const activations[] = {"", "Relu", "Clip", "Gelu", "Silu"};
   const int integers = variant->input_type == AS_UINT8;
-  snprintf(variant->name, sizeof variant->name, "%sSparse%s%s%s%s%s", integers ? "Q" : "",
+  snprintf(variant->name, sizeof variant->name, "%sSparse%s%s%s%s%s",
+           integers ? "Q" : variant->input_type == AS_BF16 ? "B" : "",
            variant->convolution ? "Conv" : "MatMul",
            integers && variant->output_type == AS_FP32 ? "ToFloat" : "",
            variant->residual ? "Add" : "", activations[variant->activation],
@@ -88,23 +92,24 @@ static void describe(Variant *variant) {
 Variant *as_ort_variants(size_t *count) {
   *count = VARIANTS;
   if (variants[0].inputs) return variants;
+  static const int input_types[KINDS] = {AS_FP32, AS_UINT8, AS_UINT8, AS_BF16};
   size_t next = 0;
   for (int convolution = 0; convolution < 2; convolution++)
-    for (int kind = 0; kind < KINDS; kind++) /* fp32; uint8 to fp32; uint8 to uint8 */
+    for (int kind = 0; kind < (convolution ? OF_CONVOLUTIONS : KINDS); kind++)
       for (int activation = 0; activation < ACTIVATIONS; activation++)
         for (int residual = 0; residual < 2; residual++) {
           Variant *variant = &variants[next++];
           variant->convolution = convolution;
-          variant->input_type = kind == 0 ? AS_FP32 : AS_UINT8;
+          variant->input_type = input_types[kind];
           variant->output_type = kind == 2 ? AS_UINT8 : AS_FP32;
           variant->activation = activation;
           variant->residual = residual;
           describe(variant);
         }
-  for (int integers = 0; integers < 2; integers++) /* uint8 or fp32, to fp32 */
+  for (int type = AS_FP32; type <= AS_BF16; type++) /* each of them, to fp32 */
     for (int residual = 0; residual < 2; residual++) {
       Variant *variant = &variants[next++];
-      variant->input_type = integers ? AS_UINT8 : AS_FP32;
+      variant->input_type = type;
       variant->output_type = AS_FP32;
       variant->residual = residual;
       variant->norm = 1;

@@ -1,6 +1,6 @@
 /* Every custom operator: one for each operation, type and epilogue, named after all of them.
  *
- *   [Q]Sparse(MatMul|Conv)[ToFloat][Add][Relu|Clip|Gelu|Silu|Norm]
+ *   [Q|B]Sparse(MatMul|Conv)[ToFloat][Add][Relu|Clip|Gelu|Silu|Norm]
  *
  * A model-local function of the same name holds the dense meaning, so that the file also runs
  * where this library is missing; a function cannot choose by attribute, hence the many names.
