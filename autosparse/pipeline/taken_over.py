@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict
 
 from autosparse.errors import ConfigError
 from autosparse.pipeline.adoption import BEGUN, MARKER, Adoption
-from autosparse.pipeline.atlas_losers import check_atlas
 from autosparse.pipeline.baseline import Baseline, measure_baseline
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import Engines, Job, prepare_job
 from autosparse.pipeline.job_choices import job_choices
+from autosparse.pipeline.known_atlas import check_atlas
 from autosparse.pipeline.layer_patterns import LayerPattern
 from autosparse.pipeline.optimize import Result, answer
 from autosparse.pipeline.preparing import prepared

@@ -54,7 +54,7 @@ class Ended:
     result: Result
 
     @property
-    def trials(self) -> list[TrialRecord]:
+    def trials(self) -> tuple[TrialRecord, ...]:
         return Ledger(Workspace(self.world.root / "out").study).records
 
     @property

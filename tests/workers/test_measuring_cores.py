@@ -16,6 +16,7 @@ from autosparse.errors import WorkerError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings
 from tests.workers.agents import KEY, PlayedLane, running_agent
 from workers.agent_lane import AgentLane
+from workers.agent_line import Dialled
 from workers.measuring_cores import MeasuringCores, last_cores
 
 # a job whose every measurement takes 4 ms: prints when each began and ended
@@ -209,7 +210,7 @@ def test_who_asks_a_device_that_measures_for_itself_comes_again(
     model = LoweredModel(residual_model.parent, residual_model.name)
     told: list[str] = []
     with running_agent(tmp_path / "scratch", PlayedLane(happens=happens)) as agent:
-        lane = AgentLane(agent.address, KEY, told.append)
+        lane = AgentLane(Dialled(agent.address, KEY), told.append)
         target = Target(address="rpc://10.0.0.9:9190")
         found = lane.measure({"one": model}, inputs, target, TimingSettings(rounds=3))
     assert list(found) == ["one"]
