@@ -94,7 +94,8 @@ def use_fp32_kernel(
     x = node.inputs[0]
     values = sparse.weight.values * np.float32(_factor(node, "alpha"))
     stored = (
-        _stored_weight(growing, sparse, bf16_bits(values))
+        # a negative zero has a bit, and is a zero to skip all the same
+        _stored_weight(growing, sparse, bf16_bits(values + np.float32(0)))
         if operator.bf16
         else _stored_weight(growing, sparse, values)
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autosparse.errors import CompileError
+from autosparse.levels import Level
 from autosparse.levels.bf16 import bf16_bits, from_bf16
 from backends.kernels import kernel_core
 from backends.kernels.kernel_core import KernelLibrary
@@ -23,6 +26,7 @@ from backends.kernels.sparse_layer import (
     all_runs,
     nonzero_runs,
 )
+from backends.onnxruntime_backend import OnnxRuntimeBackend
 from tests.kernels.convolutions import backwards_in_threads
 from tests.kernels.fp32_layers import (
     SETS,
@@ -33,6 +37,8 @@ from tests.kernels.fp32_layers import (
     unaligned,
     weight,
 )
+from tests.lowering import request, subject
+from tests.models import Net
 
 EXACT = 1e-5
 """Largest error, of the sum of the absolute products: sums are fp32."""
@@ -196,3 +202,16 @@ def test_what_they_cannot_be_is_refused(library: KernelLibrary) -> None:
     made.positions[:] = made.positions[::-1].copy()
     with pytest.raises(CompileError, match="ascend"):
         library.pack(made)
+
+
+def test_zeros_of_either_sign_are_left_out(tmp_path: Path) -> None:
+    """A weight that a mask makes zero keeps its sign, which is a bit."""
+    net = Net()
+    net.node("MatMul", net.input("x", 8, 64), net.weight("fc.weight", 64, 32), to="y")
+    given_x = {"x": draw(8, 64, np.random.default_rng(8))}
+    what = subject(net.save(tmp_path / "net.onnx", "y"), given_x)
+    asked = request(what, {"fc": Level.parse("block1x4@0.75:bf16")})
+    lowered = OnnxRuntimeBackend().lower(asked, tmp_path / "lowered")
+    stored = {i.name: list(i.dims) for i in onnx.load(str(lowered.path)).graph.initializer}
+    (shape,) = [dims for name, dims in stored.items() if name.endswith("_values")]
+    assert shape == [64 * 32 // 2 // 4, 2]
