@@ -8,21 +8,21 @@ whole or not at all, and the one before it is served until then.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import IO
 
-from fsspec.core import url_to_fs
-
 from api.artifacts import Artifact
-from api.json_logs import about
-from autosparse.errors import ConfigError, StorageError
+from api.remote_place import opened_place, reaching
+from autosparse.errors import StorageError
+from autosparse.journal import stored_safely
 
-_log = logging.getLogger("autosparse.artifacts")
 _LIST = "delivered.json"
 _PIECE_BYTES, _AHEAD_BYTES = 1 << 20, 4 << 20
 
@@ -41,21 +41,15 @@ class ArtifactStore:
     Args:
         url: of a directory, as fsspec spells it. Credentials come from where its library takes
             them: the environment, or files of the user's.
+        told_as: what is kept under one id, for people.
 
     Raises:
         ConfigError: no URL, or one whose library is not installed.
     """
 
-    def __init__(self, url: str) -> None:
-        try:
-            # what another server stores or removes is seen at once
-            self._fs, self._root = url_to_fs(url, use_listings_cache=False)
-        except (ValueError, ImportError) as error:
-            raise ConfigError(
-                f"the artifacts' URL cannot be used: {error}",
-                hint="give file:///DIRECTORY, or s3://BUCKET/PREFIX with 'autosparse[s3]' "
-                "installed",
-            ) from error
+    def __init__(self, url: str, told_as: str = "what the job {} delivered") -> None:
+        self._fs, self._root = opened_place(url)
+        self._told_as = told_as
 
     def put(self, job: str, files: Mapping[str, Artifact]) -> None:
         """Copy what a job delivered, in the place of what it delivered before.
@@ -66,7 +60,7 @@ class ArtifactStore:
         listed = {
             name: Stored(file.path.stat().st_size, file.sha256) for name, file in files.items()
         }
-        with _reaching(job):
+        with self._reaching(job):
             for name, file in files.items():
                 place = self._place(job, file.sha256, name)
                 self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
@@ -82,7 +76,7 @@ class ArtifactStore:
         Raises:
             StorageError: the store cannot be read.
         """
-        with _reaching(job):
+        with self._reaching(job):
             try:
                 content = self._fs.cat_file(self._place(job, _LIST))
             except FileNotFoundError:
@@ -96,11 +90,31 @@ class ArtifactStore:
         Raises:
             StorageError: the store cannot be read, now or later on.
         """
-        with _reaching(job):
+        with self._reaching(job):
             # by itself, the library of S3 fetches 50 MB for whoever reads a few bytes
             file = self._fs.open(self._place(job, sha256, name), "rb", block_size=_AHEAD_BYTES)
-        with io.BufferedReader(_Remote(file, job), _PIECE_BYTES) as reading:
+        remote = _Remote(file, partial(self._reaching, job))
+        with io.BufferedReader(remote, _PIECE_BYTES) as reading:
             yield reading
+
+    def fetch(self, job: str, name: str, sha256: str, place: Path) -> None:
+        """Put a copy of a delivered file that is listed on the disk, held against its digest.
+
+        Raises:
+            StorageError: the store cannot be read, the file is not what was stored, or the disk is
+                full.
+        """
+        digest = hashlib.sha256()
+        with (
+            self.open(job, name, sha256) as source,
+            stored_safely(place),
+            place.open("wb") as target,
+        ):
+            while piece := source.read(_PIECE_BYTES):
+                digest.update(piece)
+                target.write(piece)
+        if digest.hexdigest() != sha256:
+            raise StorageError(f"{self._told_as.format(job)} is damaged: {name}")
 
     def remove(self, job: str) -> None:
         """Forget what a job delivered.
@@ -108,7 +122,7 @@ class ArtifactStore:
         Raises:
             StorageError: the store cannot be written to.
         """
-        with _reaching(job):
+        with self._reaching(job):
             if self._fs.exists(self._place(job)):
                 self._fs.rm(self._place(job), recursive=True)
 
@@ -119,15 +133,20 @@ class ArtifactStore:
                 self._fs.rm_file(path)
 
     def _place(self, job: str, *name: str) -> str:
-        return "/".join((self._root.rstrip("/"), job, *name))
+        return "/".join((self._root, job, *name))
+
+    def _reaching(self, job: str) -> AbstractContextManager[None]:
+        return reaching(self._told_as.format(job), job)
 
 
 class _Remote(io.RawIOBase):
     """A file of a store: each time it is read, the store may be away."""
 
-    def __init__(self, file: IO[bytes], job: str) -> None:
+    def __init__(
+        self, file: IO[bytes], reaching: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._file = file
-        self._job = job
+        self._reaching = reaching
 
     def readable(self) -> bool:
         return True
@@ -136,11 +155,11 @@ class _Remote(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with _reaching(self._job):
+        with self._reaching():
             return self._file.seek(offset, whence)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        with _reaching(self._job):
+        with self._reaching():
             read = self._file.read(len(buffer))
         buffer[: len(read)] = read
         return len(read)
@@ -148,21 +167,6 @@ class _Remote(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-@contextmanager
-def _reaching(job: str) -> Iterator[None]:
-    """Say it in our words where a store does not do what it is asked."""
-    try:
-        yield
-    except Exception as error:
-        # The libraries of stores have errors of their own, few of them OSErrors. What they say
-        # names hosts and buckets, which is for whoever runs the server.
-        _log.warning("what was delivered cannot be reached: %s", error, extra=about(job=job))
-        raise StorageError(
-            f"what the job {job} delivered cannot be reached ({type(error).__name__})",
-            hint="see that the artifacts' store runs, and that the server may write there",
-        ) from error
 
 
 def artifact_store(url: str) -> ArtifactStore | None:

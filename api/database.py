@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import string
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,6 +110,18 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+def clock_of(session: Session) -> float:
+    """Seconds since 1970 by the one clock that leases are compared with.
+
+    That is PostgreSQL's, so that the clocks of its clients need not agree; SQLite is for the
+    processes of one machine, which have one clock.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        asked = text("SELECT extract(epoch FROM clock_timestamp())")
+        return float(session.execute(asked).scalar_one())
+    return time.time()
 
 
 def _options(url: str) -> dict[str, Any]:

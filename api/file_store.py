@@ -15,10 +15,14 @@ from pathlib import Path
 from anyio import to_thread
 
 from api.database import new_id
+from api.settings import ServerSettings
+from api.upload_store import UploadStore
 from autosparse.errors import TooLargeError
 from autosparse.journal import stored_safely
 
 _STALE_SECONDS = 86400.0
+_COPY_SECONDS = 7 * 86400.0  # longer than any job works
+_READ_SECONDS = 60.0
 MODEL_FILE = "model.onnx"
 
 
@@ -36,13 +40,16 @@ class FileStore:
 
     Args:
         root: a directory that nobody else writes to; it is made, readable for its owner only.
+        uploads: where every server finds all uploads, of which this one has copies; None where
+            all servers share the directory.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, uploads: UploadStore | None = None) -> None:
         self.root = root.absolute()
+        self._uploads = uploads
         with stored_safely(self.root):
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for part in ("blobs", "models", "jobs", "incoming", "archives"):
+        for part in ("blobs", "models", "jobs", "incoming", "archives", "views"):
             with stored_safely(self.root / part):
                 (self.root / part).mkdir(exist_ok=True, mode=0o700)
 
@@ -54,9 +61,47 @@ class FileStore:
         """Directory of the model that was uploaded with this digest."""
         return self.root / "models" / sha256
 
+    def fetched_blob(self, sha256: str) -> Path:
+        """The same, where it lies here now.
+
+        Raises:
+            StorageError: it has to be fetched first, and cannot be.
+        """
+        return self._fetched(self.blob(sha256), sha256)
+
+    def fetched_model(self, sha256: str) -> Path:
+        """The directory of a model, where it lies here now.
+
+        Raises:
+            StorageError: it has to be fetched first, and cannot be.
+        """
+        return self._fetched(self.model(sha256), sha256)
+
+    def _fetched(self, place: Path, sha256: str) -> Path:
+        if self._uploads is not None:
+            if not place.exists():
+                copy = self.incoming()
+                self._uploads.fetch(sha256, copy)
+                _put(copy, place)
+            os.utime(place)
+        return place
+
+    def send(self, sha256: str, received: Path) -> None:
+        """Let all servers have an upload, where they share no directory.
+
+        Raises:
+            StorageError: the store cannot be written to.
+        """
+        if self._uploads is not None and not self._uploads.has(sha256):
+            self._uploads.send(sha256, received)
+
     def job(self, id_: str) -> Path:
         """A job's directory."""
         return self.root / "jobs" / id_
+
+    def jobs_before(self, changed: float) -> list[str]:
+        """Jobs whose directories were changed last before a time."""
+        return [path.name for path in (self.root / "jobs").iterdir() if _modified(path) < changed]
 
     def archive(self, key: str) -> Path | None:
         """All that a job delivered in one file, if somebody asked for that lately.
@@ -127,32 +172,64 @@ class FileStore:
 
     def keep_model(self, unpacked: Path, sha256: str) -> None:
         """Put an unpacked model in its place; an equal one that is there already stays."""
-        place = self.model(sha256)
-        with stored_safely(self.root):
-            try:
-                unpacked.rename(place)
-            except OSError:
-                if not place.is_dir():
-                    raise
-                shutil.rmtree(unpacked)
+        _put(unpacked, self.model(sha256))
 
     def forget(self, sha256: str) -> None:
-        """Remove an upload that nobody has any more."""
+        """Remove an upload that nobody has any more.
+
+        Raises:
+            StorageError: other servers may have it, and the store is away; it is still here then.
+        """
+        if self._uploads is not None:
+            self._uploads.remove(sha256)
         self.blob(sha256).unlink(missing_ok=True)
         shutil.rmtree(self.model(sha256), ignore_errors=True)
+
+    def view(self, job: str, snapshot: str) -> Path:
+        """Where those files of a snapshot lie that are shown."""
+        return self.root / "views" / f"{job}.{snapshot}"
+
+    def keep_view(self, made: Path, place: Path) -> None:
+        """Put them there, and remove those of earlier snapshots, unless somebody may read them."""
+        for former in place.parent.glob(f"{place.name.partition('.')[0]}.*"):
+            if former != place and _modified(former) < time.time() - _READ_SECONDS:
+                shutil.rmtree(former, ignore_errors=True)
+        _put(made, place)
 
     def forget_job(self, id_: str) -> None:
         """Remove everything of a job."""
         shutil.rmtree(self.job(id_), ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what uploads left behind that broke off, and archives that can be made again."""
-        for part in ("incoming", "archives"):
+        """Remove what uploads left behind that broke off, and what can be made or fetched again."""
+        copies = () if self._uploads is None else ("blobs", "models")
+        parts = {
+            **dict.fromkeys(("incoming", "archives", "views"), _STALE_SECONDS),
+            **dict.fromkeys(copies, _COPY_SECONDS),
+        }
+        for part, seconds in parts.items():
             for path in (self.root / part).iterdir():
                 # another server may have removed it just now
                 with contextlib.suppress(FileNotFoundError):
-                    if path.stat().st_mtime < time.time() - _STALE_SECONDS:
+                    if path.stat().st_mtime < time.time() - seconds:
                         remove(path)
+
+
+def _put(made: Path, place: Path) -> None:
+    """Put a directory or a file in its place; an equal one that is there already stays."""
+    with stored_safely(place.parent):
+        try:
+            made.rename(place)
+        except OSError:
+            if not place.is_dir():
+                raise
+            shutil.rmtree(made)
+
+
+def file_store(settings: ServerSettings) -> FileStore:
+    """The files of a server, as it is set up."""
+    uploads = UploadStore(settings.artifacts) if settings.own_home else None
+    return FileStore(settings.home, uploads)
 
 
 def _modified(path: Path) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from sqlalchemy import or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from api.announcements import announce
-from api.database import Database
+from api.database import Database, clock_of
 from api.device_lanes import free_lane, waits_for_one_that_is_free
 from api.run_history import note_end, note_new_beginning
 from api.tables import EventRow, JobRow, LaneRow, TrialRow
@@ -77,10 +78,9 @@ class JobLease:
         Raises:
             LeaseLostError: too late.
         """
-        until = time.time() + lease_seconds
         with self._database.writing() as session:
             job = self._held(session)
-            job.lease_until = until
+            job.lease_until = until = clock_of(session) + lease_seconds
             if progress is not None:
                 job.progress = dict(progress)
             session.execute(
@@ -97,35 +97,53 @@ class JobLease:
 
     def trial(self, record: dict[str, Any], best_recipe: str | None) -> None:
         """Store a trial and its event together, unless it is known already."""
-        recipe, environment = record["evidence"]["recipe_id"], record["environment"]
         with self._database.writing() as session:
-            job = self._held(session)
-            job.best_recipe = best_recipe or job.best_recipe
-            mine = select(TrialRow).where(TrialRow.job == job.id)
-            same = mine.where(TrialRow.recipe == recipe, TrialRow.environment == environment)
-            if session.scalar(same) is not None:
-                return
-            last = session.scalar(mine.order_by(TrialRow.number.desc()).limit(1))
-            number = 1 if last is None else last.number + 1
-            job.attempts = 1  # it gets ahead: what ends it again and again is not the job
-            session.add(
-                TrialRow(
-                    job=job.id, number=number, recipe=recipe, environment=environment,
-                    record=record,
-                )
-            )  # fmt: skip
-            evidence = record["evidence"]
-            add_event(
-                session, job, "trial",
-                {"number": number, "recipe_id": recipe, "drop": evidence["drop"],
-                 "latency_ratio": evidence["latency_ratio"],
-                 "latency_seconds": record["latency_seconds"], "best": best_recipe},
-            )  # fmt: skip
+            _add_trial(session, self._held(session), record, best_recipe)
 
-    def end(self, state: str, **values: Any) -> None:
-        """Give the job back: finished, failed, cancelled, or queued once more."""
+    def snapshot(self, name: str, trials: Iterable[tuple[dict[str, Any], str | None]]) -> None:
+        """Store the name of a snapshot together with the trials that it has: both, or neither.
+
+        Args:
+            name: of the snapshot, which is complete.
+            trials: records, each with the recipe that was the best one then.
+
+        Raises:
+            LeaseLostError: too late; what another runner kept stays the last one.
+        """
         with self._database.writing() as session:
             job = self._held(session)
+            job.snapshot = name
+            for record, best_recipe in trials:
+                _add_trial(session, job, record, best_recipe)
+
+    def beat_while(self, lease_seconds: float, work: Callable[[], object]) -> None:
+        """Prolong the hold while something else takes its time; what that raises is raised.
+
+        Raises:
+            LeaseLostError: too late, although the work was done to its end.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(work)
+            while not done.done():
+                self.beat(lease_seconds, None)
+                wait([done], min(lease_seconds / 4, 1.0))
+            done.result()
+
+    def end(self, state: str, *, wait_seconds: float | None = None, **values: Any) -> None:
+        """Give the job back: finished, failed, cancelled, or queued once more.
+
+        Args:
+            state: that it is in then.
+            wait_seconds: before which nobody takes it again.
+            **values: of its row.
+
+        Raises:
+            LeaseLostError: too late.
+        """
+        with self._database.writing() as session:
+            job = self._held(session)
+            if wait_seconds is not None:
+                job.not_before = clock_of(session) + wait_seconds
             for name, value in values.items():
                 setattr(job, name, value)
             if state == "finished":
@@ -149,6 +167,30 @@ class JobLease:
         """The record of the best trial so far."""
         with self._database.reading() as session:
             return best_record(session, session.get(JobRow, self.job_id))
+
+
+def _add_trial(
+    session: Session, job: JobRow, record: dict[str, Any], best_recipe: str | None
+) -> None:
+    recipe, environment = record["evidence"]["recipe_id"], record["environment"]
+    job.best_recipe = best_recipe or job.best_recipe
+    mine = select(TrialRow).where(TrialRow.job == job.id)
+    same = mine.where(TrialRow.recipe == recipe, TrialRow.environment == environment)
+    if session.scalar(same) is not None:
+        return
+    last = session.scalar(mine.order_by(TrialRow.number.desc()).limit(1))
+    number = 1 if last is None else last.number + 1
+    job.attempts = 1  # it gets ahead: what ends it again and again is not the job
+    session.add(
+        TrialRow(job=job.id, number=number, recipe=recipe, environment=environment, record=record)
+    )
+    evidence = record["evidence"]
+    add_event(
+        session, job, "trial",
+        {"number": number, "recipe_id": recipe, "drop": evidence["drop"],
+         "latency_ratio": evidence["latency_ratio"],
+         "latency_seconds": record["latency_seconds"], "best": best_recipe},
+    )  # fmt: skip
 
 
 def _tell_regressions(session: Session, job: JobRow) -> None:
@@ -195,8 +237,8 @@ def take_job(
     Returns:
         None where there is nothing to do here, or another job measures on a device of the two.
     """
-    now = time.time()
     with database.writing() as session:
+        now = clock_of(session)
         own = free_lane(session, device, runner, now)
         if own is None:
             return None

@@ -179,6 +179,8 @@ def forget_job(service: Service, id_: str) -> None:
     service.files.forget_job(id_)
     if service.artifacts is not None:
         service.artifacts.remove(id_)
+    if service.snapshots is not None:
+        service.snapshots.remove(id_)
     with service.database.writing() as session:
         session.execute(delete(ForgottenRow).where(ForgottenRow.job == id_))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
-import time
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api.database import clock_of
 from api.device_lanes import may_name
 from api.device_lines import agent_at, device_address
 from api.json_logs import about
@@ -55,13 +55,13 @@ def offer_device(service: Service, caller: Caller, asked: DeviceOffer, peer: str
     with service.database.reading() as session:
         _check_free(session, caller, asked.name)
     environment = agent_at(address, asked.key)
-    now = time.time()
-    row = DeviceRow(
-        name=asked.name, owner=caller.id, shared=asked.shared, address=str(address),
-        secret=asked.key, environment=environment.model_dump(mode="json"), joined=now,
-        until=now + PRESENCE_SECONDS,
-    )  # fmt: skip
     with service.database.writing() as session:
+        now = clock_of(session)
+        row = DeviceRow(
+            name=asked.name, owner=caller.id, shared=asked.shared, address=str(address),
+            secret=asked.key, environment=environment.model_dump(mode="json"), joined=now,
+            until=now + PRESENCE_SECONDS,
+        )  # fmt: skip
         service.database.hold(session, f"lane {asked.name}")
         _check_free(session, caller, asked.name)  # meanwhile
         lane = session.get(LaneRow, asked.name)
@@ -86,7 +86,7 @@ def renew_device(service: Service, caller: Caller, name: str, key: str) -> None:
             raise ConflictError(
                 f"another agent has joined as {name}", hint="give each device a --name of its own"
             )
-        row.until = time.time() + PRESENCE_SECONDS
+        row.until = clock_of(session) + PRESENCE_SECONDS
 
 
 def withdraw_device(service: Service, caller: Caller, name: str) -> None:
@@ -105,7 +105,7 @@ def devices_there(session: Session, caller: Caller) -> tuple[DeviceInfo, ...]:
 
     Those of runners that were ever there, and those that joined and are there now.
     """
-    now = time.time()
+    now = clock_of(session)
     joined = {row.name: row for row in session.scalars(select(DeviceRow))}
     found = []
     for lane in session.scalars(select(LaneRow).order_by(LaneRow.device)):
@@ -149,7 +149,7 @@ def _own(session: Session, caller: Caller, name: str) -> DeviceRow:
 
 def _check_free(session: Session, caller: Caller, name: str) -> None:
     """Refuse a name that a runner's device has, or another key's that is there or measures."""
-    row, lane, now = session.get(DeviceRow, name), session.get(LaneRow, name), time.time()
+    row, lane, now = session.get(DeviceRow, name), session.get(LaneRow, name), clock_of(session)
     is_in_use = lane is not None and (row is None or lane.until > now or row.until > now)
     if is_in_use and (row is None or row.owner != caller.id):
         raise ConflictError(f"there is a device called {name}", hint="give it another --name")

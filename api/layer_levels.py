@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.service import Service
+from api.shown_files import shown_directory
 from api.tables import JobRow, TrialRow
 from autosparse.client.layer_records import LayerInfo, LevelInfo
 from autosparse.errors import StorageError
@@ -20,9 +21,9 @@ def layers_of(service: Service, session: Session, job: JobRow) -> tuple[LayerInf
     """The layers of a job in the order of its table; none before the table is begun.
 
     Raises:
-        StorageError: the table is damaged.
+        StorageError: the table is damaged, or is kept in a store that is away.
     """
-    directory = _table(session, job, Workspace(service.files.job(job.id) / "out").table)
+    directory = _table(session, job, Workspace(shown_directory(service, job) / "out").table)
     if directory is None:
         return ()
     try:

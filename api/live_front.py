@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from api.job_kinds import RESOLVE
 from api.service import Service
+from api.shown_files import shown_directory
 from api.tables import JobRow, TrialRow
 from autosparse.artifacts.manifest import Manifest
 from autosparse.artifacts.report import render_front
@@ -78,5 +79,7 @@ def _config(service: Service, job: JobRow) -> JobConfig:
     if job.kind != RESOLVE:
         return JobConfig.model_validate(job.config)
     # it was asked for what is to be different; what came of it, its process has written down
-    stored = Workspace(service.files.job(job.id) / "out").config
+    stored = Workspace(shown_directory(service, job) / "out").config
+    if not stored.is_file():
+        raise NotFoundError("the job's configuration is not kept yet", hint="try again in a moment")
     return JobConfig.model_validate_json(stored.read_bytes())

@@ -51,6 +51,8 @@ class Retention:
         days = service.settings.keep_days
         removed = 0 if days is None else self._remove_jobs(now - days * _DAY_SECONDS)
         self._remove_files()
+        if service.settings.own_home:
+            self._remove_copies()
         return removed
 
     def _remove_jobs(self, before: float) -> int:
@@ -65,6 +67,15 @@ class Retention:
         for id_ in removed:
             _log.info("removes what ended long ago", extra=about(job=id_))
         return len(removed)
+
+    def _remove_copies(self) -> None:
+        """Remove files of jobs that have ended: the artifacts' store has them, too."""
+        for id_ in self._service.files.jobs_before(self._clock() - _DAY_SECONDS):
+            with self._service.database.reading() as session:
+                row = session.get(JobRow, id_)
+                has_ended = row is None or row.state in ENDED
+                if has_ended and is_needed(session, id_) is None:
+                    self._service.files.forget_job(id_)
 
     def _remove_files(self) -> None:
         """Remove what is left of forgotten jobs; a store that is away is asked the next time."""

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -24,11 +24,12 @@ from api.artifacts import artifacts_of
 from api.best_file import keep_best_file
 from api.database import Database, new_id
 from api.device_lines import Lines, lines_to
-from api.file_store import FileStore
+from api.file_store import FileStore, file_store
 from api.inspection import confined_environment
 from api.job_kinds import seconds_of
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
 from api.json_logs import about, log_json_lines
+from api.runner_home import Keeper, runner_home
 from api.sandbox import end_with_parent
 from api.settings import ServerSettings
 from api.tables import JobRow
@@ -38,6 +39,7 @@ from autosparse.pipeline.records import TrialRecord
 
 _log = logging.getLogger("autosparse.runner")
 _IDLE_SECONDS, _AWAY_SECONDS, _STORE_AWAY_SECONDS = 0.5, 1.0, 30.0
+_TO_BE_FETCHED = {"stage": "begin", "detail": "waits for the artifacts' store"}
 _TO_BE_DELIVERED = {"stage": "deliver", "detail": "waits for the artifacts' store"}
 _MOST_LINE_BYTES = 256 << 20  # all trials of a job that goes on are one line
 JOB_COMMAND = (sys.executable, "-P", "-c", "from api.job_process import main; main()")
@@ -69,6 +71,7 @@ class Runner:
         self._files = files
         self._store = artifact_store(settings.artifacts)
         self._name = new_id("run")
+        self._home = runner_home(settings, database, files, self._name)
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -110,31 +113,47 @@ class Runner:
         if job is None:
             return
         _log.info("begins", extra=about(job=job.id, kind=job.kind, attempt=job.attempts))
-        if job.concluded is None:
-            state, values = self._run(lease, job, directory)
-        else:
-            state, values = job.concluded["state"], job.concluded["values"]
-        if state in ENDED and self._store is not None:
-            lease.conclude(state, values)
-            try:
-                self._hand_over(lease, directory, self._store)
-            except StorageError:
-                # no fault of the job's, which has ended: it is handed over later, and others go on
-                later = time.time() + _STORE_AWAY_SECONDS
-                lease.end("queued", attempts=0, not_before=later, progress=_TO_BE_DELIVERED)
-                raise
+        try:
+            self._home.ready(lease, job)
+        except StorageError:
+            self._put_off(lease, _TO_BE_FETCHED)
+            raise
+        with self._home.keeping(lease, job) as keeper:
+            if job.concluded is not None and self._home.has_end(job):
+                state, values = job.concluded["state"], job.concluded["values"]
+            else:
+                self._home.note_end(job.id, None)
+                state, values = self._run(lease, job, directory, keeper)
+            if state in ENDED and self._store is not None:
+                lease.conclude(state, values)
+                self._home.note_end(job.id, {"state": state, "values": values})
+                try:
+                    keeper.finish()
+                    self._hand_over(lease, directory, self._store)
+                except StorageError:
+                    self._put_off(lease, _TO_BE_DELIVERED)
+                    raise
         lease.end(state, **{**values, "concluded": None})
         _log.info("ends", extra=about(job=job.id, state=state))
 
-    def _run(self, lease: JobLease, job: JobRow, directory: Path) -> tuple[str, dict[str, Any]]:
+    def _put_off(self, lease: JobLease, waits: dict[str, Any]) -> None:
+        """What cannot be done now is no fault of the job's: it is tried later, and others go on."""
+        lease.end("queued", wait_seconds=_STORE_AWAY_SECONDS, attempts=0, progress=waits)
+
+    def _run(
+        self, lease: JobLease, job: JobRow, directory: Path, keeper: Keeper
+    ) -> tuple[str, dict[str, Any]]:
         """Let a child do the job; the state that it is in then, and what is stored with it."""
         with (
             lines_to(self._database, self._settings, job, lease.device) as lines,
             _Child(self._command, directory, self._request(job), lines) as child,
         ):
             asked = seconds_of(job.kind, job.config)
-            watch = _Watch(lease, child, self._settings, asked)
+            watch = _Watch(lease, child, keeper, self._settings, asked)
             state, values = watch.until_it_ends(self._stop.is_set)
+        if state in ENDED:
+            with contextlib.suppress(StorageError):  # it is tried again when it is handed over
+                keeper.finish()
         if state != "finished":
             told = keep_best_file(directory, lease.best_record())
             if told is not None and state == "cancelled":
@@ -143,12 +162,8 @@ class Runner:
 
     def _hand_over(self, lease: JobLease, directory: Path, store: ArtifactStore) -> None:
         """Copy what was delivered to the store; the lease goes on meanwhile."""
-        with ThreadPoolExecutor(1) as pool:
-            copying = pool.submit(store.put, lease.job_id, artifacts_of(directory))
-            while not copying.done():
-                lease.beat(self._settings.lease_seconds, None)
-                wait([copying], min(self._settings.lease_seconds / 4, 1.0))
-            copying.result()
+        copy = partial(store.put, lease.job_id, artifacts_of(directory))
+        lease.beat_while(self._settings.lease_seconds, copy)
 
     def _request(self, job: JobRow) -> dict[str, Any]:
         return {
@@ -224,10 +239,11 @@ class _Watch:
     """Stores what a child says, keeps the lease, and sees when somebody wants it to end."""
 
     def __init__(
-        self, lease: JobLease, child: _Child, settings: ServerSettings, asked: float
+        self, lease: JobLease, child: _Child, keeper: Keeper, settings: ServerSettings, asked: float
     ) -> None:
         self._lease = lease
         self._child = child
+        self._keeper = keeper
         self._lease_seconds = settings.lease_seconds
         self._beat_seconds = min(settings.lease_seconds / 4, 1.0)
         self._deadline = time.monotonic() + asked * _OVERTIME_FACTOR + _OVERTIME_SECONDS
@@ -242,13 +258,14 @@ class _Watch:
                 next_beat = time.monotonic() + self._beat_seconds
                 if self._lease.beat(self._lease_seconds, self._progress):
                     return "cancelled", {}
+            patience = min(self._beat_seconds, self._keeper.look())
             if stopping():
                 # no fault of the job's
                 return "queued", {"attempts": 0}
             if time.monotonic() > self._deadline:
                 return "queued", {}
             try:
-                told = self._child.lines.get(timeout=self._beat_seconds)
+                told = self._child.lines.get(timeout=patience)
             except queue.Empty:
                 continue
             if told is None:
@@ -270,12 +287,12 @@ class _Watch:
             self._lease.event("stage", told)
         elif kind == "trial":
             record = _checked(told["record"])
-            self._lease.trial(record, told["best"])
+            self._keeper.trial(record, told["best"])
             recipe = record["evidence"]["recipe_id"]
             _log.info("trial", extra=about(job=self._lease.job_id, trial=recipe))
         elif kind == "known":
             for record in told["records"]:
-                self._lease.trial(_checked(record), None)
+                self._keeper.trial(_checked(record), None)
         elif kind == "result":
             values = {"verdict": told["verdict"], "manifest": told["manifest"]}
             self._end = "finished", {**values, "problem": None}
@@ -296,7 +313,7 @@ def main() -> None:
     settings = ServerSettings.model_validate_json(sys.stdin.readline())
     log_json_lines()
     database = Database(settings.database_url)
-    runner = Runner(settings, database, FileStore(settings.home))
+    runner = Runner(settings, database, file_store(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
     runner.run()

@@ -20,7 +20,7 @@ from api.artifact_store import artifact_store
 from api.database import Database
 from api.deliverer import Deliverer
 from api.event_hub import EventHub
-from api.file_store import FileStore
+from api.file_store import file_store
 from api.inspection import Inspector, child_environment
 from api.json_logs import log_json_lines
 from api.keys import SCOPES, first_key, make_key, open_access
@@ -29,6 +29,7 @@ from api.retention import Retention
 from api.scheduler import Scheduler
 from api.service import Service
 from api.settings import ServerSettings
+from api.snapshot_store import SnapshotStore
 from api.tracking import tracking
 from autosparse.client.key_records import NewKey
 from autosparse.errors import ConfigError, WorkerError
@@ -45,7 +46,7 @@ _SWEEP_SECONDS = 3600.0
 @contextmanager
 def opened(settings: ServerSettings) -> Iterator[Service]:
     """A service with everything that it holds open."""
-    files = FileStore(settings.home)
+    files = file_store(settings)
     database = Database(settings.database_url)
     database.upgrade()
     if not settings.keys:
@@ -53,7 +54,8 @@ def opened(settings: ServerSettings) -> Iterator[Service]:
     inspector = Inspector(settings.intake, files.root / "inspector.log")
     try:
         store = artifact_store(settings.artifacts)
-        yield Service(settings, database, files, inspector, EventHub(database), store)
+        kept = SnapshotStore(settings.artifacts) if settings.own_home else None
+        yield Service(settings, database, files, inspector, EventHub(database), store, kept)
     finally:
         inspector.close()
         database.close()

@@ -18,6 +18,7 @@ from api.inspection import Inspector
 from api.keys import OPEN_KEY, SCOPES, Caller, authenticate
 from api.settings import ServerSettings
 from api.signed_links import caller_of_link
+from api.snapshot_store import SnapshotStore
 from autosparse.errors import ForbiddenError
 
 
@@ -32,6 +33,8 @@ class Service:
     hub: EventHub
     artifacts: ArtifactStore | None = None
     """Where delivered files are kept; None for the jobs' own directories."""
+    snapshots: SnapshotStore | None = None
+    """Where jobs' files are kept; None where all servers share one home."""
     arriving: Arriving = field(default_factory=Arriving)
     """Uploads that are on their way."""
     reaching: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 2, "devices"))

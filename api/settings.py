@@ -52,6 +52,12 @@ class ServerSettings(BaseModel):
     artifacts: str = ""
     """Where delivered files are kept, as fsspec spells it: s3://BUCKET/PREFIX. Without it: in the
     home directory."""
+    own_home: bool = False
+    """Whether the home is this server's alone: uploads and jobs' files are kept in the artifacts'
+    store as well, so that servers of one database need no shared disk."""
+    snapshot_seconds: Annotated[float, Field(gt=0)] = 20.0
+    """With a home of its own: how long a job's files are not kept elsewhere at most; after a trial,
+    they are at once."""
     keys: bool = True
     """Whether requests need a bearer key."""
     device: str = Field(default_factory=socket.gethostname)
@@ -95,6 +101,16 @@ class ServerSettings(BaseModel):
             raise ConfigError(
                 f"without keys, everybody who reaches {self.host} could use the service",
                 hint="leave --no-keys away, or listen on 127.0.0.1",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_home_without_a_store(self) -> Self:
+        if self.own_home and not (self.artifacts and self.database):
+            raise ConfigError(
+                "servers with homes of their own share a database and an artifacts' store, and "
+                f"{'the store' if self.database else 'the database'} is not given",
+                hint="give --database and --artifacts, or let all servers share one --home",
             )
         return self
 

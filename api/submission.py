@@ -53,6 +53,9 @@ def accept_job(
         undo.callback(service.files.forget_job, id_)
         row, needed = _prepared(service, caller, kind, fields, id_)
         row.idempotency_key, row.request_digest = idempotency_key, digest
+        if service.settings.own_home:
+            # whoever runs it lays its directory out anew; one that is here would be only in the way
+            service.files.forget_job(id_)
         try:
             _store(service, caller, row, needed)
         except IntegrityError:

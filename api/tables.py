@@ -132,6 +132,8 @@ class JobRow(Base):
     """Its end, where it has come to one and could not be delivered yet."""
     not_before: Mapped[float | None]
     """When a waiting job may be taken again."""
+    snapshot: Mapped[str | None] = mapped_column(String(120))
+    """The last snapshot of its files, where homes are not shared."""
 
 
 class ForgottenRow(Base):

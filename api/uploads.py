@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import JsonValue
 from sqlalchemy import delete, func, select
@@ -23,6 +25,7 @@ from autosparse.errors import (
     ConfigError,
     ConflictError,
     QuotaError,
+    StorageError,
 )
 
 
@@ -114,19 +117,49 @@ def keep_upload(
             owner=caller.id, kind=kind.name, name=name, sha256=received.sha256,
             size_bytes=received.size_bytes, created=time.time(), found=found,
         )  # fmt: skip
-        with service.database.writing() as session:
-            service.database.hold(session, received.sha256)
-            if announced is not None:  # its bytes count once
-                session.execute(delete(PendingRow).where(PendingRow.id == announced.id))
-            check_room_left(session, service, caller.id, received.size_bytes)
-            if unpacked.is_dir():
-                service.files.keep_model(unpacked, received.sha256)
-            else:
-                service.files.keep_blob(received)
-            session.add(row)
+        sent = unpacked if unpacked.is_dir() else received.path
+        room_for(service, caller.id, 0 if announced else received.size_bytes)
+        with ExitStack() as undo:
+            undo.callback(_forget_if_unowned, service, received.sha256)
+            # which takes long, so before others wait for it
+            service.files.send(received.sha256, sent)
+            _keep(service, row, announced, unpacked, received)
+            undo.pop_all()
     finally:
         remove(unpacked)
     return describe_upload(row)
+
+
+def _keep(
+    service: Service, row: UploadRow, announced: PendingRow | None, unpacked: Path,
+    received: Received,
+) -> None:  # fmt: skip
+    """Put what was looked into in its place, where its key has the room."""
+    with service.database.writing() as session:
+        service.database.hold(session, received.sha256)
+        if announced is not None:  # its bytes count once
+            session.execute(delete(PendingRow).where(PendingRow.id == announced.id))
+        check_room_left(session, service, row.owner, received.size_bytes)
+        if unpacked.is_dir():
+            service.files.send(received.sha256, unpacked)  # again, if it was forgotten in between
+            service.files.keep_model(unpacked, received.sha256)
+        else:
+            service.files.send(received.sha256, received.path)
+            service.files.keep_blob(received)
+        session.add(row)
+
+
+def _forget_if_unowned(service: Service, sha256: str) -> None:
+    """Keep nothing of an upload that was refused after all, unless somebody else has it, too."""
+    with suppress(StorageError), service.database.writing() as session:
+        service.database.hold(session, sha256)
+        _forget_bytes(session, service, sha256)
+
+
+def _forget_bytes(session: Session, service: Service, sha256: str) -> None:
+    same = select(UploadRow.id).where(UploadRow.sha256 == sha256).limit(1)
+    if session.scalar(same) is None:
+        service.files.forget(sha256)
 
 
 def kept_id(kind: UploadKind, announced: str) -> str:
@@ -181,6 +214,7 @@ def delete_upload(service: Service, caller: Caller, kind: UploadKind, id_: str) 
     Raises:
         NotFoundError: as for `find_upload`.
         ConflictError: a job needs it.
+        StorageError: it is in the artifacts' store, which is away; it stays then.
     """
     with service.database.writing() as session:
         row = find_upload(session, caller, kind, id_)
@@ -188,9 +222,7 @@ def delete_upload(service: Service, caller: Caller, kind: UploadKind, id_: str) 
         service.database.hold(session, row.sha256)
         session.delete(row)
         session.flush()
-        same = select(UploadRow.id).where(UploadRow.sha256 == row.sha256).limit(1)
-        if session.scalar(same) is None:
-            service.files.forget(row.sha256)
+        _forget_bytes(session, service, row.sha256)
 
 
 def delete_target(service: Service, caller: Caller, id_: str) -> None:

@@ -14,6 +14,7 @@ from api import jobs
 from api.deliverables import Deliverable, archive, deliverables
 from api.ranged import INERT, file_answer
 from api.service import Id, LinkedReader, Reader, Service, TheService
+from api.shown_files import LOG, shown_directory
 from autosparse.client.records import ArtifactInfo, Page
 from autosparse.errors import NotFoundError
 
@@ -59,8 +60,8 @@ async def follow_events(
 def get_logs(job_id: Id, service: TheService, caller: Reader) -> FileResponse:
     """The job's log so far. Ranges are answered, so that one can go on where one was."""
     with service.database.reading() as session:
-        jobs.find_job(session, caller, job_id)
-    path = service.files.job(job_id) / "log.txt"
+        job = jobs.find_job(session, caller, job_id)
+    path = shown_directory(service, job) / LOG
     if not path.is_file():
         raise NotFoundError("the job has no log yet", hint="wait until it is running")
     return FileResponse(path, media_type="text/plain; charset=utf-8", headers=INERT)

@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "in the home directory.",
     )  # fmt: skip
     parser.add_argument(
+        "--own-home", action="store_true", default=_UNLESS_GIVEN,
+        help="The home is this server's alone: keep uploads and jobs' files in the store of "
+        "--artifacts, too, so that servers of one --database need no shared disk.",
+    )  # fmt: skip
+    parser.add_argument(
         "--device", default=_UNLESS_GIVEN,
         help="Name of the device whose measurement lane is held. Without it: this machine's name.",
     )  # fmt: skip

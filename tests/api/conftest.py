@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from api.inspection import Inspector
@@ -57,6 +58,16 @@ def agent(tmp_path: Path) -> Iterator[RunningAgent]:
 def fields(live: LiveService, residual_model: Path, tmp_path: Path) -> dict[str, object]:
     """A job that would be accepted, its files uploaded."""
     return job_fields(live, residual_model, tmp_path)
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """A place in fsspec's memory, of one's own."""
+    url = f"memory://{uuid.uuid4()}/delivered"
+    yield url
+    store = fsspec.filesystem("memory")
+    if store.exists(url):
+        store.rm(url, recursive=True)
 
 
 @pytest.fixture(scope="session")

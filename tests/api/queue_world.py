@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from api.database import Database, new_id
-from api.file_store import FileStore
+from api.file_store import file_store
 from api.job_ledger import add_event
 from api.keys import make_key
 from api.runner import Runner
@@ -54,7 +54,7 @@ class QueueWorld:
         self.settings = ServerSettings.model_validate({"home": home, "database": url, **given})
         self.database = Database(self.settings.database_url)
         self.database.upgrade()
-        self.files = FileStore(home)
+        self.files = file_store(self.settings)
         self.owner = make_key(self.database, "owner", ("read",)).id
 
     def job(self, *attempts: list[Any], priority: int = 0) -> str:

@@ -34,6 +34,12 @@ def _do(step: Any) -> None:
         os.write(1, b'{"kind": "note", "te')
     elif step.startswith("say "):
         os.write(1, step.removeprefix("say ").encode() + b"\n")
+    elif step.startswith("append "):
+        _, path, text = step.split(" ", 2)
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("a") as file:
+            file.write(f"{text}\n")
     elif step == "die":
         os._exit(7)
     else:  # wait for a file that the test makes

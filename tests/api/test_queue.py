@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -216,6 +217,25 @@ def children() -> set[int]:
         if int(fields[1]) == os.getpid() and fields[0] not in "ZX":
             found.add(int(path.parent.name))
     return found
+
+
+def test_a_clock_that_is_wrong_takes_nobodys_job(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is an hour fast takes nothing, and one that is an hour slow loses nothing."""
+    world = QueueWorld(tmp_path / "home", postgres.url(f"queue{next(NUMBERS)}"))
+    world.job([RESULT])
+    make_lane(world.database, "bench")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600.0)
+    lease = take_job(world.database, "slow", "bench", 30.0, 5)
+    assert lease is not None
+    lease.beat(30.0, None)
+    monkeypatch.setattr(time, "time", lambda: real() + 3600.0)
+    assert take_job(world.database, "quick", "bench", 30.0, 5) is None
+    lease.end("queued", wait_seconds=60.0)
+    assert take_job(world.database, "quick", "bench", 30.0, 5) is None, "it waits"
+    world.database.close()
 
 
 def test_many_writers_lose_nothing(world: QueueWorld) -> None:

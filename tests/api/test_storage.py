@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,16 +29,6 @@ from tests.api.schedule_world import ScheduleWorld, answerable_job, delivered_jo
 from tests.api.test_deliveries import REPORT, deliver
 
 DAY = 86400.0
-
-
-@pytest.fixture
-def memory() -> Iterator[str]:
-    """A place in fsspec's memory, of one's own."""
-    url = f"memory://{uuid.uuid4()}/delivered"
-    yield url
-    store = fsspec.filesystem("memory")
-    if store.exists(url):
-        store.rm(url, recursive=True)
 
 
 S3 = pytest.param("s3", marks=pytest.mark.slow)

@@ -119,6 +119,16 @@ def test_a_server_starts_as_it_is_asked(name: str) -> None:
     assert "/tmp" in places, "the rest cannot be written to"
 
 
+def test_the_pods_share_no_disk() -> None:
+    """Each home is a pod's own, and a client keeps to its pod while it uploads in pieces."""
+    for name in SERVERS:
+        assert served(["autosparse", "serve"], environment(server(name))).own_home
+        pod = named("Deployment", name)["spec"]["template"]["spec"]
+        homes = [volume for volume in pod["volumes"] if volume["name"] == "home"]
+        assert [list(home) for home in homes] == [["name", "emptyDir"]]
+    assert named("Service", SERVERS[0])["spec"]["sessionAffinity"] == "ClientIP"
+
+
 def test_the_runner_holds_the_lane_of_its_node() -> None:
     settings = served(server(SERVERS[1])["args"], environment(server(SERVERS[1])))
     assert settings.device == "spec.nodeName"
