@@ -32,8 +32,8 @@ _log = logging.getLogger("autosparse.inspection")
 _START_SECONDS = 180.0
 _GRACE_SECONDS = 15.0
 _WRITING = 2  # threads that store what was looked into, beside those that wait for a look
-# Variables that databases, stores and trackers are opened with.
-_SECRETS = ("AUTOSPARSE_", "AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "MLFLOW_", "PG")
+# Variables that databases, stores, trackers and clusters are opened with.
+_SECRETS = ("AUTOSPARSE_", "AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "MLFLOW_", "PG", "RAY_")
 _UNREADABLE: dict[str, type[UserInputError]] = {
     "model": errors.ModelError, "dataset": errors.DataError, "job": errors.ConfigError,
     "resolve": errors.ConfigError, "atlas": errors.ConfigError,
@@ -203,6 +203,12 @@ def child_environment() -> dict[str, str]:
     }  # fmt: skip
 
 
-def confined_environment() -> dict[str, str]:
-    """For a child that reads what somebody uploaded: without passwords and keys of the server's."""
-    return {k: v for k, v in child_environment().items() if not k.startswith(_SECRETS)}
+def confined_environment(with_secrets_of: str = "") -> dict[str, str]:
+    """For a child that reads what somebody uploaded: without passwords and keys of the server's.
+
+    Args:
+        with_secrets_of: beginning of those variables that it needs all the same.
+    """
+    every = child_environment()
+    kept = {k: v for k, v in every.items() if with_secrets_of and k.startswith(with_secrets_of)}
+    return {k: v for k, v in every.items() if not k.startswith(_SECRETS)} | kept

@@ -16,8 +16,14 @@ from typing import IO, Any
 
 from api.job_work import WORK
 from api.problem_details import problem_of
-from api.sandbox import end_with_parent, leave_network, limit_resources
-from autosparse.errors import UserInputError
+from api.sandbox import (
+    end_with_parent,
+    keep_loopback,
+    keep_to_a_cluster,
+    leave_network,
+    limit_resources,
+)
+from autosparse.errors import UserInputError, WorkerError
 from autosparse.pipeline.records import TrialRecord
 
 _STEPS_PER_SECOND = 2.0
@@ -80,14 +86,30 @@ def main() -> None:
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # libraries may print
     request = json.loads(sys.stdin.readline())
+    # in this order: who may not be looked into can, unless as root, not have a network of its own
+    isolated = _confine(request["config"])
     limit_resources(memory_bytes=request["memory_bytes"], file_bytes=request["file_bytes"])
-    isolated = leave_network()
     with Path("log.txt").open("a", encoding="utf-8") as log, Path("process.lock").open("w") as lock:
         progress = PipeProgress(pipe, log)
         _wait_for_former(lock)
         if not isolated:
             progress.note("this system does not let the job leave the network")
         _run(request["kind"], request["config"], progress)
+
+
+def _confine(config: dict[str, Any]) -> bool:
+    """Give up what the job needs not of the network; whether the system allows it.
+
+    Raises:
+        WorkerError: workers are asked for here, and only a network of its own could hold them.
+    """
+    if not config.get("workers"):
+        return leave_network()
+    if config.get("ray_address"):
+        keep_to_a_cluster()
+    elif not keep_loopback():
+        raise WorkerError("this system gives a job no network of its own for its workers")
+    return True
 
 
 def _run(kind: str, config: dict[str, Any], progress: PipeProgress) -> None:

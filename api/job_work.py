@@ -19,7 +19,7 @@ from autosparse.pipeline.optimize import Result, run_job
 from autosparse.pipeline.progress import Progress
 from autosparse.pipeline.resolve import ResolveConfig
 from autosparse.pipeline.workspace import Workspace
-from workers.local import local_engines, verify
+from workers.local import engines_of, local_engines, verify
 from workers.resolve import resolve_job
 
 Document = Mapping[str, Any]
@@ -35,7 +35,7 @@ class Teller(Progress, Protocol):
 def _search(document: Document, progress: Teller) -> None:
     config = JobConfig.model_validate(document)
     _tell_known_trials(config.output_dir, progress)
-    with local_engines(target_of(config), progress) as engines:
+    with engines_of(config, progress) as engines:
         # an empty directory is begun, one with a job in it goes on
         _tell_result(run_job(config, engines, resume=True), progress)
 

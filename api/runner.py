@@ -26,7 +26,7 @@ from api.database import Database, new_id
 from api.device_lines import Lines, lines_to
 from api.file_store import FileStore, file_store
 from api.inspection import confined_environment
-from api.job_kinds import seconds_of
+from api.job_kinds import SEARCH, seconds_of
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
 from api.json_logs import about, log_json_lines
 from api.runner_home import Keeper, runner_home
@@ -144,9 +144,11 @@ class Runner:
         self, lease: JobLease, job: JobRow, directory: Path, keeper: Keeper
     ) -> tuple[str, dict[str, Any]]:
         """Let a child do the job; the state that it is in then, and what is stored with it."""
+        # a cluster's token is for those who join it
+        confined = confined_environment("RAY_" if self._settings.ray_address else "")
         with (
             lines_to(self._database, self._settings, job, lease.device) as lines,
-            _Child(self._command, directory, self._request(job), lines) as child,
+            _Child(self._command, directory, self._request(job), lines, confined) as child,
         ):
             asked = seconds_of(job.kind, job.config)
             watch = _Watch(lease, child, keeper, self._settings, asked)
@@ -166,9 +168,13 @@ class Runner:
         lease.beat_while(self._settings.lease_seconds, copy)
 
     def _request(self, job: JobRow) -> dict[str, Any]:
+        config = job.config
+        if job.kind == SEARCH and self._settings.workers:
+            address = self._settings.ray_address or None
+            config = {**config, "workers": self._settings.workers, "ray_address": address}
         return {
             "kind": job.kind,
-            "config": job.config,
+            "config": config,
             "memory_bytes": self._settings.max_job_memory_bytes,
             "file_bytes": self._settings.intake.file_bytes * 4,
         }
@@ -178,14 +184,15 @@ class _Child:
     """The job's process, and what it says line by line."""
 
     def __init__(
-        self, command: Sequence[str], directory: Path, request: dict[str, Any], lines: Lines
-    ) -> None:
+        self, command: Sequence[str], directory: Path, request: dict[str, Any], lines: Lines,
+        environment: dict[str, str],
+    ) -> None:  # fmt: skip
         self.lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         with (directory / "internal.log").open("ab") as said:
             self._process = subprocess.Popen(
                 [*command, str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, cwd=directory,
-                env={**confined_environment(), **lines.environment}, pass_fds=lines.handles,
+                env={**environment, **lines.environment}, pass_fds=lines.handles,
                 start_new_session=True,
             )  # fmt: skip
         if self._process.stdin is not None:

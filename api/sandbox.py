@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 import resource
 import signal
+import socket
+import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -24,9 +28,12 @@ _MACHINES = {
 _IO_URING_SETUP = 425  # it opens sockets, too; the same number on every machine
 _FIRST_OF_X32 = 0x40000000  # the same calls once more, under other numbers
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER_OF_CALL, _MACHINE_OF_CALL = 0, 4
+_NUMBER_OF_CALL, _MACHINE_OF_CALL, _FIRST_ARGUMENT = 0, 4, 16
 _ALLOWED, _REFUSED = 0x7FFF0000, 0x00050000 | errno.EACCES
 _SET_FILTER, _IN_EVERY_THREAD = 1, 1
+# What Ray speaks by, on a loopback of its own: also to the system, of which addresses there are.
+_OF_RAY = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+_SET_FLAGS_OF_INTERFACE, _IS_UP = 0x8914, 0x1  # linux/sockios.h, linux/if.h
 
 
 class _Instruction(ctypes.Structure):
@@ -75,6 +82,29 @@ def leave_network() -> bool:
     return _refuse_sockets() or alone
 
 
+def keep_loopback() -> bool:
+    """Give up every connection but those on a loopback of one's own, which Ray works on.
+
+    Sockets of files stay, since Ray has some: whoever is taken over reaches those of this machine
+    that the user may open.
+
+    Returns:
+        False where the system does not give a process a network of its own: nothing has changed.
+    """
+    if not _leave_for_an_empty_one():
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        asked = struct.pack("16sh22x", b"lo", _IS_UP)
+        fcntl.ioctl(any_socket, _SET_FLAGS_OF_INTERFACE, asked)
+    _refuse_sockets(but=_OF_RAY)
+    return True
+
+
+def keep_to_a_cluster() -> None:
+    """Give up sockets that a Ray cluster is not reached by: the network itself stays."""
+    _refuse_sockets(but=_OF_RAY)
+
+
 def _leave_for_an_empty_one() -> bool:
     """Move to an empty network of one's own."""
     uid, gid = os.getuid(), os.getgid()
@@ -88,28 +118,44 @@ def _leave_for_an_empty_one() -> bool:
     return True
 
 
-def _refuse_sockets() -> bool:
-    """Let the system refuse to make sockets, to every thread and to whatever is started."""
+def _refuse_sockets(but: Sequence[int] = ()) -> bool:
+    """Let the system refuse to make sockets, to every thread and to whatever is started.
+
+    Args:
+        but: families of sockets that may be made.
+
+    Returns:
+        Whether it does.
+    """
     known = _MACHINES.get(platform.machine())
     if known is None or sys.maxsize < 1 << 32:
         return False
-    machine, socket, seccomp = known
-    steps = (
-        (_LOAD, 0, 0, _MACHINE_OF_CALL),
-        (_IF_EQUAL, 0, 5, machine),  # from here on, a jump is to the last line
-        (_LOAD, 0, 0, _NUMBER_OF_CALL),
-        (_IF_AT_LEAST, 3, 0, _FIRST_OF_X32),
-        (_IF_EQUAL, 2, 0, socket),
-        (_IF_EQUAL, 1, 0, _IO_URING_SETUP),
-        (_RETURN, 0, 0, _ALLOWED),
-        (_RETURN, 0, 0, _REFUSED),
-    )
+    machine, call, seccomp = known
+    steps = _steps(machine, call, but)
     written = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
     asked = ctypes.byref(_Filter(len(steps), written))
     # the system's condition: else a program with more rights could be misled by refusals
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     done: int = _libc.syscall(seccomp, _SET_FILTER, _IN_EVERY_THREAD, asked)
     return done == 0
+
+
+def _steps(machine: int, call: int, but: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """The filter: (what, lines to jump over if so, lines to jump over if not, value)."""
+    refuse = 7 + len(but)  # the last line but one; the last one allows
+    allow = refuse + 1
+    return [
+        (_LOAD, 0, 0, _MACHINE_OF_CALL),
+        (_IF_EQUAL, 0, refuse - 2, machine),
+        (_LOAD, 0, 0, _NUMBER_OF_CALL),
+        (_IF_AT_LEAST, refuse - 4, 0, _FIRST_OF_X32),
+        (_IF_EQUAL, refuse - 5, 0, _IO_URING_SETUP),
+        (_IF_EQUAL, 0, allow - 6, call),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        *((_IF_EQUAL, allow - 8 - line, 0, family) for line, family in enumerate(but)),
+        (_RETURN, 0, 0, _REFUSED),
+        (_RETURN, 0, 0, _ALLOWED),
+    ]
 
 
 def _limit(which: int, value: int) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import uvicorn
 
@@ -32,10 +33,14 @@ from api.settings import ServerSettings
 from api.snapshot_store import SnapshotStore
 from api.tracking import tracking
 from autosparse.client.key_records import NewKey
-from autosparse.errors import ConfigError, WorkerError
+from autosparse.errors import ConfigError, NotInstalledError, WorkerError
 
 _log = logging.getLogger("autosparse.server")
 _RUNNER = "from api.runner import main; main()"
+_TRY_LOOPBACK = (
+    sys.executable, "-P", "-c",
+    "import sys; from api.sandbox import keep_loopback; sys.exit(not keep_loopback())",
+)  # fmt: skip
 _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 _FOLLOWERS_SECONDS = 3
@@ -77,8 +82,11 @@ def serve(
         ready: told the address, and the key that was made, if one was.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: the address cannot be listened on, or jobs cannot have their workers here.
+        NotInstalledError: workers are asked for, and Ray is not installed.
     """
+    if runner and settings.workers:
+        _check_workers(settings)
     log_json_lines()
     with _listening(settings) as listener, opened(settings) as service:
         key = None
@@ -103,6 +111,19 @@ def serve(
                 timeout_graceful_shutdown=_FOLLOWERS_SECONDS,
             )  # fmt: skip
             _run(uvicorn.Server(config), listener)
+
+
+def _check_workers(settings: ServerSettings) -> None:
+    """Say now what would else be wrong with every job."""
+    if find_spec("ray") is None:
+        raise NotInstalledError(
+            "--workers needs Ray, which is not installed", hint="pip install 'autosparse[ray]'"
+        )
+    if not settings.ray_address and subprocess.run(_TRY_LOOPBACK, check=False).returncode != 0:
+        raise ConfigError(
+            "this system gives a process no network of its own, in which a job could have workers",
+            hint="run as root, or let users make namespaces; or join a cluster with --ray-address",
+        )
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:

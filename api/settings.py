@@ -84,6 +84,12 @@ class ServerSettings(BaseModel):
     """Networks that webhooks may reach though they are not public: 10.1.0.0/16."""
     intake: IntakeLimits = IntakeLimits()
     """Limits of the process that reads uploads."""
+    workers: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Processes that compress layers and evaluate candidates of a search, on Ray. 0: all of a job
+    in one process, without any network."""
+    ray_address: str = ""
+    """Ray cluster that jobs join for their workers: 10.0.0.1:6379. Without it, each job starts Ray
+    on this machine."""
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0
     """A runner that says nothing for so long has lost its job to another."""
     keep_days: Annotated[float, Field(gt=0)] | None = None
@@ -122,6 +128,15 @@ class ServerSettings(BaseModel):
             raise ConfigError(
                 "the address of the tracking server has a name or a password in it",
                 hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_cluster_without_workers(self) -> Self:
+        if self.ray_address and self.workers == 0:
+            raise ConfigError(
+                "--ray-address joins a cluster for workers, and there are none",
+                hint="say how many with --workers",
             )
         return self
 

@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Remove jobs that ended so many days ago, unless they are kept or a schedule needs "
         "them. Without it: never.",
     )  # fmt: skip
+    _add_workers(parser)
     _add_listeners(parser)
     parser.add_argument(
         "--no-keys", dest="keys", action="store_false", default=_UNLESS_GIVEN,
@@ -77,6 +78,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="Print the address and a new key as JSON."
     )
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    """How many processes work at a job."""
+    parser.add_argument(
+        "--workers", type=int, default=_UNLESS_GIVEN, metavar="N",
+        help="Processes that compress layers and evaluate candidates of a search, on Ray. Without "
+        "it: 0, all of a job in one process.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray-address", default=_UNLESS_GIVEN, metavar="ADDRESS",
+        help="Ray cluster that jobs join for their workers: 10.0.0.1:6379. Without it, each job "
+        "starts Ray on this machine.",
+    )  # fmt: skip
 
 
 def _add_listeners(parser: argparse.ArgumentParser) -> None:

@@ -32,6 +32,9 @@ PLACE = DEPLOY / "kubernetes"
 GUIDE = ROOT / "docs" / "deployment.md"
 Thing = dict[str, Any]
 SERVERS = ("autosparse-api", "autosparse-runner")
+ON_RAY = "autosparse-ray-runner"
+# what KubeRay makes with a cluster that asks for a token
+MADE_BY_KUBERAY = {"autosparse": {"auth_token": "drawn"}}
 
 
 @cache
@@ -71,7 +74,7 @@ def containers(pod: Thing) -> list[Thing]:
 def secrets() -> dict[str, dict[str, str]]:
     """What the guide has one make by hand: name -> key -> a value."""
     text = GUIDE.read_text(encoding="utf-8").replace("\\\n", " ")
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = dict(MADE_BY_KUBERAY)
     for line in re.findall(r"^kubectl create secret generic .*$", text, re.MULTILINE):
         name, *given = shlex.split(line.partition(" generic ")[2])
         keys = (one.removeprefix("--from-literal=") for one in given if "=" in one)
@@ -121,12 +124,53 @@ def test_a_server_starts_as_it_is_asked(name: str) -> None:
 
 def test_the_pods_share_no_disk() -> None:
     """Each home is a pod's own, and a client keeps to its pod while it uploads in pieces."""
-    for name in SERVERS:
+    for name in (*SERVERS, ON_RAY):
         assert served(["autosparse", "serve"], environment(server(name))).own_home
         pod = named("Deployment", name)["spec"]["template"]["spec"]
         homes = [volume for volume in pod["volumes"] if volume["name"] == "home"]
         assert [list(home) for home in homes] == [["name", "emptyDir"]]
     assert named("Service", SERVERS[0])["spec"]["sessionAffinity"] == "ClientIP"
+
+
+def joins() -> tuple[list[str], list[str]]:
+    """How the runner on Ray joins the cluster, and what it starts then."""
+    shell, flag, line = server(ON_RAY)["command"]
+    assert (shell, flag) == ("sh", "-c")
+    join, start = line.split("&&")
+    return shlex.split(join), shlex.split(start.replace("exec ", ""))
+
+
+def test_the_runner_on_ray_joins_the_cluster_that_is_there() -> None:
+    """As the device that measures, without workers of its own, and with the cluster's token."""
+    cluster = named("RayCluster", "autosparse")
+    head = f"{cluster['metadata']['name']}-head-svc:6379"
+    join, start = joins()
+    assert join[:2] == ["ray", "start"]
+    asked = dict(zip(join[2::2], join[3::2], strict=True))
+    assert asked["--address"] == head
+    assert asked["--num-cpus"] == "0"
+    assert json.loads(asked["--resources"]) == {"measure": 1}
+    variables = {one["name"]: one for one in server(ON_RAY)["env"]}
+    assert variables["RAY_AUTH_MODE"]["value"] == cluster["spec"]["authOptions"]["mode"]
+    secret = variables["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]
+    assert {secret["name"]: {secret["key"]: "drawn"}} == MADE_BY_KUBERAY
+    assert secret["name"] == cluster["metadata"]["name"]
+    settings = served(start, environment(server(ON_RAY)))
+    assert settings.workers > 0
+    assert settings.ray_address == head
+    assert settings.is_loopback
+
+
+def test_the_guide_frees_the_cluster_of_its_other_device() -> None:
+    """Two devices would be taken for one another."""
+    text = GUIDE.read_text(encoding="utf-8").replace("\\\n", " ")
+    (patch,) = re.findall(r"--patch +'(\[.*?\])'", text, re.DOTALL)
+    for one in json.loads(patch):
+        *_, groups, number, field = one["path"].split("/")
+        group = named("RayCluster", "autosparse")["spec"][groups][int(number)]
+        assert group["groupName"] == "measure"
+        assert group[field] == 1
+        assert one["value"] == 0
 
 
 def test_the_runner_holds_the_lane_of_its_node() -> None:
@@ -240,15 +284,20 @@ def test_the_runner_waits_for_the_api() -> None:
     assert (urlsplit(url).port, urlsplit(url).path) == (port["port"], "/healthz")
 
 
-def test_the_runner_reaches_what_it_speaks_to() -> None:
-    rules = named("NetworkPolicy", "autosparse-runner")["spec"]["egress"]
+@pytest.mark.parametrize("policy", [SERVERS[1], ON_RAY])
+def test_the_runner_reaches_what_it_speaks_to(policy: str) -> None:
+    rules = named("NetworkPolicy", policy)["spec"]["egress"]
     allowed = {
         (json.dumps(peer["podSelector"]["matchLabels"], sort_keys=True), port["port"])
         for rule in rules
         for peer in rule.get("to", [])
-        for port in rule["ports"]
+        for port in rule.get("ports", [])
     }
-    for name in ("autosparse-api", "postgres", "objects"):
+    chosen_pods = named("NetworkPolicy", policy)["spec"]["podSelector"]["matchLabels"]
+    template = named("Deployment", policy)["spec"]["template"]
+    assert template["metadata"]["labels"] == chosen_pods
+    # the other runner waits for the API
+    for name in ("autosparse-api", "postgres", "objects")[policy == ON_RAY :]:
         offered = named("Service", name)["spec"]
         chosen = json.dumps(offered["selector"], sort_keys=True)
         ports = {8377} if name == "autosparse-api" else {one["port"] for one in offered["ports"]}
