@@ -73,6 +73,8 @@ class RecoveryRecord(BaseModel):
     """fp32 or bf16: what was faster here."""
     curve: tuple[tuple[int, float, float], ...]
     """(step, mean training loss since the last point, divergence on rows held out)."""
+    held_out_batches: int | None = None
+    """Batches of rows held out that it was watched by; None in records of earlier versions."""
 
 
 class MeasuredTrial(BaseModel):

@@ -168,7 +168,7 @@ class Trainer:
         """
         job = self.bench.job
         recovery = self._recovery(recipe)
-        plan = self._plan(seconds)
+        plan = self._plan(seconds, self._compared_on() if is_proxy else None)
         key = _key(recipe, recovery, plan, self.rows)
         known = next((r for r in self._journal.records if r.key == key), None)
         if known is not None:
@@ -202,7 +202,11 @@ class Trainer:
             raise CandidateError(f"{name} does not train {recipe.id}: {why_not}")
         return recovery
 
-    def _plan(self, seconds: float) -> TrainingPlan:
+    def _compared_on(self) -> int | None:
+        """Batches of rows held out that the first short training was watched by, and so all."""
+        return next((record.held_out_batches for record in self.done if record.is_proxy), None)
+
+    def _plan(self, seconds: float, held_out_batches: int | None) -> TrainingPlan:
         job = self.bench.job
         return TrainingPlan(
             seconds=seconds, batch_size=_rows_in_a_step(self.bench), augment=job.config.augment,
@@ -210,6 +214,7 @@ class Trainer:
             labels=1.0 if job.config.train_labels else 0.0,
             features=1.0 if "features" in job.config.distill else 0.0,
             attention=1.0 if "attention" in job.config.distill else 0.0,
+            held_out_batches=held_out_batches,
         )  # fmt: skip
 
     def _training(
@@ -279,6 +284,7 @@ def _record(
         key=key, recipe_id=recipe.id, method=recovery.name, is_proxy=is_proxy, weights=None,
         before=outcome.before, after=outcome.after, steps=outcome.steps, seconds=outcome.seconds,
         end=outcome.end, arithmetic=outcome.arithmetic,
+        held_out_batches=outcome.held_out_batches,
         curve=tuple(
             (p.step, p.training_loss, p.held_out) for p in outcome.curve
         ),

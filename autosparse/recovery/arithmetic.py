@@ -12,6 +12,8 @@ Arithmetic = Literal["fp32", "bf16"]
 # What is not clearly faster is not worth its rounding.
 _WORTHWHILE = 0.85
 _RUNS = 2
+STEPS_TRIED = 2 * (_RUNS + 1)
+"""Steps that finding out takes."""
 
 
 def in_arithmetic(arithmetic: Arithmetic) -> torch.autocast:

@@ -29,6 +29,7 @@ from autosparse.recovery.members import (
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.schedules import cubic, thinned
 from autosparse.recovery.training import CurvePoint, Outcome
+from autosparse.recovery.training_data import MOST_HELD_OUT
 
 # Time for the means, as a share of one training's.
 _FOR_MEANS = 0.2
@@ -156,6 +157,8 @@ class _Averaging:
                 "seconds": max(whole.seconds - spent, 1.0) / (self._turns_left + _FOR_MEANS),
                 "steps": None if whole.steps is None else max(whole.steps // shares, 1),
                 "evaluations": max(whole.evaluations // shares, 2),
+                # all rows held out: members are compared with each other, and with their mean
+                "held_out_batches": MOST_HELD_OUT,
             }
         )
         watch = self.watch

@@ -15,9 +15,10 @@ from autosparse.model_graph import ModelGraph
 from autosparse.recovery.checkpoint import State
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.recovery import Recovery
+from autosparse.recovery.row_lengths import row_lengths
 from autosparse.recovery.student import Student
 from autosparse.recovery.training import CurvePoint, Outcome, Training
-from autosparse.recovery.training_data import TrainingData
+from autosparse.recovery.training_data import TrainingData, learned_inputs
 
 Weights = Mapping[str, CompressedWeight]
 Watch = Callable[[CurvePoint], None]
@@ -66,7 +67,8 @@ class Member:
 
     def training(self, subject: Subject, rows: Dataset) -> Training:
         """At its start."""
-        data = TrainingData(rows, self.plan.batch_size, self.plan.seed, self.order)
+        lengths = row_lengths(subject.graph, learned_inputs(rows))
+        data = TrainingData(rows, self.plan.batch_size, self.plan.seed, self.order, lengths)
         student = subject.student()
         return Training(subject.graph, student, data, self.plan, self.checkpoint, self.watch)
 

@@ -47,7 +47,10 @@ class TrainingPlan(BaseModel):
     arithmetic: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where it is measured to be faster here and no layer is on an integer grid."""
     evaluations: Annotated[int, Field(ge=1)] = 20
-    """How often the rows held out are looked at."""
+    """How often the rows held out are looked at; less often where that would take long."""
+    held_out_batches: Annotated[int, Field(ge=1)] | None = None
+    """Batches of rows held out that every look takes, so that several trainings are compared on
+    the same ones; without it, as many as take a small share of the time."""
     patience: Annotated[int, Field(ge=1)] = 8
     """Evaluations in a row without improvement that end the training, in its second half."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -131,6 +131,8 @@ class Student(nn.Module):
         learning rates then mean the same in every layer.
         """
         able = {layer.name: layer for layer in self.trained_layers if is_normalized(layer)}
+        if not able:
+            return
         sums = {name: ChannelSums() for name in able}
         observers = {layer.layer.output: sums[name].add for name, layer in able.items()}
         self.eval()
@@ -147,6 +149,8 @@ class Student(nn.Module):
         Meanwhile a layer sees what the norms before it make of a batch by its own statistics.
         """
         norms = [layer.norm for layer in self.trained_layers if layer.norm is not None]
+        if not norms:
+            return
         for norm in norms:
             norm.sums = ChannelSums()
         self.train()

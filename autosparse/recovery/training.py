@@ -25,7 +25,12 @@ from autosparse.errors import CandidateError
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import ModelGraph
 from autosparse.model_graph.torch_executor import GraphModule
-from autosparse.recovery.arithmetic import Arithmetic, faster_arithmetic, in_arithmetic
+from autosparse.recovery.arithmetic import (
+    STEPS_TRIED,
+    Arithmetic,
+    faster_arithmetic,
+    in_arithmetic,
+)
 from autosparse.recovery.augmentation import augmented
 from autosparse.recovery.checkpoint import State, load_checkpoint, save_checkpoint
 from autosparse.recovery.distillation import (
@@ -35,17 +40,23 @@ from autosparse.recovery.distillation import (
     feature_tensors,
     relative_error,
 )
+from autosparse.recovery.looks import HeldOut, Looks
 from autosparse.recovery.optimizing import Optimizing
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.recovery import Moment
 from autosparse.recovery.student import Student
-from autosparse.recovery.training_data import TrainingData
+from autosparse.recovery.training_data import Rows, TrainingData
 
 _STATISTICS_BATCHES = 8
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 _MOST_GRADIENT = 5.0
 # Before, the learning rate is too high for an evaluation to tell whether more would help.
 _PATIENCE_FROM = 0.5
+# Of a training's time, to find out which arithmetic is faster; a step takes as long as so many
+# answers: the dense model's, the student's, and twice that on the way back.
+_TRIAL_SHARE, _ANSWERS_IN_A_STEP = 0.05, 4
+# From fewer rows nothing can be told of more.
+_FEWEST_TRIED = 4
 End = Literal["steps", "time", "no improvement", "diverged"]
 
 
@@ -79,6 +90,8 @@ class Outcome:
     end: End
     """What ended it."""
     arithmetic: Arithmetic
+    held_out_batches: int
+    """Batches of the rows held out that it was watched by."""
 
 
 @dataclass
@@ -127,10 +140,19 @@ class Training:
             student.insert_norms(self._statistics_rows)
         # statistics are taken once more behind the loop
         self._reserve = time.monotonic() - begun
-        self._held_out = [(rows, self._taught(rows.inputs, [])[0]) for rows in data.held_out()]
+        self._has_free_batch = not any(
+            spec.shape and isinstance(spec.shape[0], int) for spec in graph.inputs
+        )
         self._now = _Progress()
         self._arithmetic: Arithmetic = "fp32"
         self._identity = _identity(graph, student, data, plan)
+        self._stored = None if checkpoint is None else load_checkpoint(checkpoint, self._identity)
+        looks = None if self._stored is None else Looks(*self._stored["looks"])
+        self._held_out = HeldOut(
+            student, data, plan, lambda rows: self._taught(rows, [])[0], looks
+        )  # fmt: skip
+        # the last look of the loop, and one behind it
+        self._reserve += 2 * self._held_out.seconds_of_a_look
 
     def run(self) -> Outcome:
         """Train.
@@ -141,17 +163,11 @@ class Training:
         """
         now, plan = self._now, self._plan
         self._optimizing = Optimizing(self._student, plan)
-        stored = None if self._checkpoint is None else load_checkpoint(
-            self._checkpoint, self._identity
-        )  # fmt: skip
-        begun = time.monotonic()
-        before = self._divergence(0.0)
-        # the last evaluation of the loop, and one behind it
-        self._reserve += 2 * (time.monotonic() - begun)
-        if stored is not None:
-            self._restore(stored)
-            before = stored["before"]
+        if self._stored is not None:
+            self._restore(self._stored)
+            before = self._stored["before"]
         else:
+            before = self._held_out.divergence(0.0)
             self._arithmetic = self._choose_arithmetic()
         self._before, self._earlier, self._saved = before, now.seconds, time.monotonic()
         end = self._loop()
@@ -165,6 +181,7 @@ class Training:
         return Outcome(
             weights=weights, curve=tuple(now.curve), before=before, after=after,
             steps=now.step, seconds=now.seconds, end=end, arithmetic=self._arithmetic,
+            held_out_batches=self._held_out.looks.batches,
         )  # fmt: skip
 
     def conclude(self, state: State) -> tuple[Mapping[str, CompressedWeight], float]:
@@ -174,7 +191,7 @@ class Training:
         """
         self._student.load_state_dict(state)
         self._student.recalibrate(self._statistics_rows)
-        after = self._divergence(1.0)
+        after = self._held_out.divergence(1.0)
         return self._student.export(), after
 
     def state(self) -> State:
@@ -183,6 +200,9 @@ class Training:
 
     def _loop(self) -> End:
         now, plan, student = self._now, self._plan, self._student
+        looks = self._held_out.looks.times
+        # as long as with all the looks that were asked for
+        patience = math.ceil(plan.patience * looks / plan.evaluations)
         progress = self._share_done()
         while progress < 1.0:
             loss = self._step(progress)
@@ -193,9 +213,9 @@ class Training:
             done, progress = progress, self._share_done()
             moment = Moment(now.step, progress, self._optimizing.learning_rate)
             student.recovery.after_step(student.sparse_layers, moment, self._optimizing.optimizer)
-            if int(progress * plan.evaluations) > int(done * plan.evaluations) or progress >= 1.0:
+            if int(progress * looks) > int(done * looks) or progress >= 1.0:
                 self._evaluate(progress)
-                if now.fruitless >= plan.patience and progress < 1.0:
+                if now.fruitless >= patience and progress < 1.0:
                     return "no improvement"
             if time.monotonic() - self._saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 self._save()
@@ -251,7 +271,7 @@ class Training:
 
     def _evaluate(self, progress: float) -> None:
         now = self._now
-        held_out = self._divergence(progress)
+        held_out = self._held_out.divergence(progress)
         at_target = self._student.recovery.at_target(progress)
         mean = sum(now.losses) / max(len(now.losses), 1)
         now.losses = []
@@ -263,22 +283,10 @@ class Training:
             now.best_state = self.state()
         elif at_target and progress >= _PATIENCE_FROM:
             now.fruitless += 1
+        # what is told of can be gone on from
+        self._save()
         if self._watch is not None:
             self._watch(point)
-        self._save()
-
-    def _divergence(self, progress: float) -> float:
-        """How far the student is from the dense model on the rows held out."""
-        self._student.eval()
-        with torch.no_grad():
-            losses = [
-                answer_loss(
-                    self._student(rows.inputs, progress), taught,
-                    logits=self._plan.logits, temperature=1.0,
-                )
-                for rows, taught in self._held_out
-            ]  # fmt: skip
-        return float(torch.stack(losses).mean())
 
     def _share_done(self) -> float:
         """Of the steps or of the time, whichever is nearer to its end.
@@ -304,8 +312,10 @@ class Training:
             return self._plan.arithmetic
         if any(layer.steps is not None for layer in self._student.trained_layers):
             return "fp32"
+        rows = self._tried_rows()
+        if rows is None:
+            return "fp32"
         before = copy.deepcopy(self._student.state_dict())
-        rows = self._data.batch(0)
         self._student.train()
         chosen = faster_arithmetic(
             lambda: self._loss(rows.inputs, rows.labels, 0.0).backward()  # type: ignore[no-untyped-call]
@@ -313,13 +323,23 @@ class Training:
         self._student.load_state_dict(before)
         return chosen
 
+    def _tried_rows(self) -> Rows | None:
+        """A batch, or as much of it as a small share of the time allows; None where too little."""
+        rows, size = self._data.batch(0), self._data.batch_size
+        whole = STEPS_TRIED * _ANSWERS_IN_A_STEP * self._held_out.seconds_of_a_batch
+        count = int(size * min(_TRIAL_SHARE * self._plan.seconds / max(whole, 1e-9), 1.0))
+        if count == size:
+            return rows
+        return rows.first(count) if self._has_free_batch and count >= _FEWEST_TRIED else None
+
     def _save(self) -> None:
         if self._checkpoint is None:
             return
-        now = self._now
+        now, looks = self._now, self._held_out.looks
         now.seconds = self._elapsed()
         state: State = {
             "identity": self._identity, "before": self._before, "arithmetic": self._arithmetic,
+            "looks": [looks.batches, looks.times],
             "student": self._student.state_dict(),
             "optimizer": self._optimizing.optimizer.state_dict(),
             "now": {**vars(now), "curve": [vars(point) for point in now.curve]},

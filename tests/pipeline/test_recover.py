@@ -42,6 +42,7 @@ from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.training_rows import load_training_rows
 from autosparse.pipeline.trial import run_trial
 from autosparse.pipeline.workspace import open_workspace
+from autosparse.recovery import looks
 from autosparse.recovery.plan import TrainingPlan
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from tests.fakes.fake_backend import Planted
@@ -216,6 +217,16 @@ def test_short_trainings_choose_among_winners(job: Job) -> None:
     assert report.curve
 
 
+def test_winners_are_compared_on_the_same_rows(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one can afford few of them; what the others could does not count."""
+    taken = iter([1.0, 1e-6, 1e-6])
+    monkeypatch.setattr(looks, "_seconds_of", lambda run: next(taken))
+    monkeypatch.setattr(stage, "_rows_in_a_step", lambda bench: 8)
+    _, _, found = recovered_by(job, SPARSER, SPARSE)
+    batches = [record.held_out_batches for record in found.records]
+    assert batches == [1, 1, 4]  # the last one is the training of the chosen one
+
+
 def test_winners_are_compressed_and_inside_the_budget(job: Job) -> None:
     bench, search, found = recovered_by(job, SPARSE)
     search.try_recipe(bench.dense_recipe, "start")
@@ -246,7 +257,7 @@ def rows_of(job: Job) -> Dataset:
 def test_what_is_distilled_is_asked_for_by_name(tmp_path: Path, told: Notes) -> None:
     write_files(tmp_path)
     for job in opened(config_of(tmp_path, distill="features"), told):
-        plan = Trainer(bench_of(job), rows_of(job))._plan(5.0)
+        plan = Trainer(bench_of(job), rows_of(job))._plan(5.0, None)
         assert (plan.features, plan.attention) == (1.0, 0.0)
 
 
