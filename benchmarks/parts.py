@@ -7,7 +7,8 @@ kind share a run when the files of their parts are copied into one directory.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +20,7 @@ from benchmarks.benchmark import Request
 from benchmarks.model_files import UnavailableError
 from benchmarks.rows import Row, failed_row
 
-_NAMED = 4
+_NAMED_ONE_BY_ONE = 4
 
 
 class Unfinished(Exception):  # noqa: N818 (it is no error)
@@ -122,10 +123,9 @@ class Parts:
             asked = " ".join(f"--part {pattern}" for pattern in self.request.parts)
             yield failed_row(asked, "no part has such a name", self.environment)
         if self.left:
-            names = ", ".join(self.left[:_NAMED]) + ", ..." * (len(self.left) > _NAMED)
             yield Row(
                 what="parts left", figure=len(self.left), environment=self.environment,
-                note=f"{names}; the same command with the same --directory runs them",
+                note=f"{_named(self.left)}; the same command with the same --directory runs them",
             )  # fmt: skip
 
     def _may_begin(self, name: str) -> bool:
@@ -147,3 +147,17 @@ class Parts:
         partial = path.with_suffix(".partial")
         partial.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
         partial.replace(path)
+
+
+def _named(parts: Sequence[str]) -> str:
+    """All of them, as `--part` takes them: where there are many, by the folder they are in."""
+    if len(parts) <= _NAMED_ONE_BY_ONE:
+        return ", ".join(parts)
+    folders = Counter(f"{folder}/*" if folder else name for folder, _, name in map(_split, parts))
+    return ", ".join(
+        f"{pattern} ({count})" if count > 1 else pattern for pattern, count in folders.items()
+    )
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    return name.rpartition("/")

@@ -21,7 +21,7 @@ from autosparse.methods import METHODS
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery import RECOVERIES, StatisticsCorrection
 from autosparse.recovery.averaging import train
-from autosparse.recovery.members import Subject
+from autosparse.recovery.members import Subject, Watch
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.training import Outcome
 from backends.onnxruntime_backend import OnnxRuntimeBackend
@@ -79,14 +79,29 @@ class RecoveryLab:
         return self._correction.correct(weights, set(weights))
 
     def train(
-        self, levels: Mapping[str, Level], weights: Weights, method: str, plan: TrainingPlan
+        self,
+        levels: Mapping[str, Level],
+        weights: Weights,
+        method: str,
+        plan: TrainingPlan,
+        checkpoint: Path,
+        watch: Watch,
     ) -> Trained:
-        """Train, lower, and evaluate the file."""
+        """Train, lower, and evaluate the file.
+
+        Args:
+            levels: layer -> its level; none for the dense model.
+            weights: where the training starts.
+            method: name of the recovery.
+            plan: how long and how.
+            checkpoint: file to go on from, and to write to.
+            watch: is called with every point of the curve, and may end the training.
+        """
         chosen = self._every(levels)
         grids = self._backend.rounded_activations(self.graph, chosen, self._ranges)
         recovery = RECOVERIES.load(method)
         subject = Subject(self.graph, chosen, weights, recovery, tuple(grids))
-        outcome = train(subject, self.data.train, plan)
+        outcome = train(subject, self.data.train, plan, checkpoint, watch)
         return Trained(self.score(levels, outcome.weights), outcome)
 
     def score(self, levels: Mapping[str, Level], weights: Weights) -> float:

@@ -10,13 +10,15 @@ from typing import ClassVar, cast
 import pytest
 
 from autosparse.levels import Level
+from autosparse.recovery.members import Watch
 from autosparse.recovery.plan import TrainingPlan
-from autosparse.recovery.training import Outcome
+from autosparse.recovery.training import CurvePoint, Outcome
 from benchmarks import methods
 from benchmarks.benchmark import Request
 from benchmarks.intervals import interval_text
 from benchmarks.lab_data import LabData
 from benchmarks.methods import (
+    AIMS,
     BARS,
     FULL,
     LAB_DATA,
@@ -33,6 +35,9 @@ def test_every_bar_is_a_level_and_every_model_has_bars() -> None:
         assert Level.parse(spelling).sparsity > 0
         assert set(bars) <= set(LAB_DATA)
     assert {model for bars in BARS.values() for model in bars} == set(FULL.models)
+    for spelling, aims in AIMS.items():
+        # with more time, less is lost
+        assert all(aim < BARS[spelling][model] for model, aim in aims.items())
     assert set(QUICK.models) <= set(FULL.models)
     assert FULL.has_bars
     assert not QUICK.has_bars
@@ -86,8 +91,17 @@ class FakeLab:
         return 85.0 if levels else 90.0
 
     def train(
-        self, levels: Mapping[str, Level], weights: Weights, method: str, plan: TrainingPlan
+        self,
+        levels: Mapping[str, Level],
+        weights: Weights,
+        method: str,
+        plan: TrainingPlan,
+        checkpoint: Path,
+        watch: Watch,
     ) -> Trained:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.touch()
+        watch(CurvePoint(step=5, seconds=60.0, training_loss=1.0, held_out=1.0, at_target=True))
         self.trained.append((method if levels else "dense", plan.seed))
         drop = self.lost[method] + 0.1 * plan.seed if levels else 0.2
         outcome = SimpleNamespace(steps=plan.steps or 77, arithmetic="fp32")
@@ -119,12 +133,29 @@ def test_trainings_of_several_runs_are_pooled(tmp_path: Path, lab: type[FakeLab]
     assert (first.opponent_figure, first.holds) == (None, None)
     assert "3 seeds are asked for" in first.note
     assert left.what == "parts left"
-    found = run(tmp_path, "resnet20/2:4:fp32/timed-*", "resnet20/dense/*")[0]
+    found = run(tmp_path, "resnet20/2:4:fp32/timed-*", "resnet20/dense/timed-*")[0]
     every = [(name, seed) for name in ("dense", "fine_tune") for seed in range(3)]
     assert sorted(lab.trained) == every  # each of them once
     assert (found.figure, found.opponent_figure) == pytest.approx((2.1, 0.2))
     assert found.holds is False  # 0.5 points are allowed
     assert "before training 5.0; steps 77, 77, 77" in found.note
+
+
+def test_an_hour_goes_on_in_the_next_run_and_is_no_bar(
+    tmp_path: Path, lab: type[FakeLab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern = "resnet20/unstructured@0.90:fp32/hour-0"
+    with monkeypatch.context() as patched:
+        patched.setattr(methods, "_MOST_SECONDS", -1.0)
+        (left,) = run(tmp_path, pattern)
+        assert (left.what, left.holds) == ("parts left", None)
+        assert len(list(tmp_path.rglob("hour-0.pt"))) == 1
+    row, left = run(tmp_path, pattern)
+    assert row.what == "resnet20: unstructured@0.90:fp32, trained for 3600 s"
+    assert (row.figure, row.bar, row.holds) == (pytest.approx(2.0), "aim: 1.6", None)
+    assert not list(tmp_path.rglob("hour-0.pt"))
+    every = [f"resnet20/{spelling}/*" for spelling in BARS if "resnet20" in BARS[spelling]]
+    assert all(folder in left.note for folder in every)  # what is missing is named
 
 
 def test_what_a_method_gains_is_told_seed_by_seed(tmp_path: Path, lab: type[FakeLab]) -> None:

@@ -106,6 +106,15 @@ def test_only_what_is_asked_for_is_begun_and_only_in_time(tmp_path: Path) -> Non
     assert late.get("model/auto-1", never) is not None  # known, though the time is up
 
 
+def test_many_parts_are_named_by_their_folders(tmp_path: Path) -> None:
+    many = parts(tmp_path, minutes=0.0)
+    for name in ("net/2:4/a-0", "net/2:4/a-1", "net/dense/a-0", "net/dense/b-0", "whole"):
+        many.get(name, never)
+    (row,) = many.remaining_rows()
+    assert row.figure == 5
+    assert row.note.startswith("net/2:4/* (2), net/dense/* (2), whole; the same command")
+
+
 def test_a_name_that_no_part_has_is_told(tmp_path: Path) -> None:
     mistyped = parts(tmp_path, "modle/*")
     mistyped.get("model/auto-0", never)
