@@ -27,6 +27,22 @@ from backends import BACKENDS
 from search_spaces import load_space, names
 
 DOCS = Path(__file__).resolve().parent
+# What has a check and is no method: its seed row, and the module that it is in.
+BESIDE = {
+    "correction of channel statistics": ("", "autosparse.recovery.statistics_correction"),
+    "equalize": ("", "autosparse.methods.equalization"),
+    "smooth": ("", "autosparse.methods.smoothing"),
+    "permute": ("", "autosparse.methods.channel_permutation"),
+    "batch norms for the training": ("", "autosparse.recovery.batch_norm"),
+    "training on integer grids": ("", "autosparse.recovery.trained_layer"),
+    "note on under-training": ("TR10", "autosparse.recovery.under_training"),
+    "accuracy of each class": ("AN4", "autosparse.pipeline.guard_rails"),
+    "agreement with the dense model": ("AN6", "autosparse.pipeline.guard_rails"),
+    "calibration error": ("AN12", "autosparse.evaluation.confidence"),
+    "knee of essential sparsity": ("AN2", "autosparse.pipeline.essential_sparsity"),
+    "counted beside measured": ("AN1", "autosparse.artifacts.report"),
+    "planted tickets": ("AN5", ""),
+}
 # of a command's actions, those that take the flags of another command
 _AS_ELSEWHERE: dict[str, Container[str]] = {
     "search": JobConfig.model_fields, "refresh-atlas": ProfileConfig.model_fields,
@@ -121,7 +137,7 @@ def _methods() -> str:
 
 
 def checks() -> dict[str, list[tuple[str, str]]]:
-    """Method -> (what its tests say, their file): those marked with `checks`."""
+    """Method, or what is beside -> (what its tests say, their file): marked with `checks`."""
     found: dict[str, list[tuple[str, str]]] = {}
     for file in sorted((DOCS.parent / "tests").glob("*/test_*.py")):
         for test in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -134,7 +150,7 @@ def checks() -> dict[str, list[tuple[str, str]]]:
 
 
 def _checked(test: ast.FunctionDef) -> Iterable[str]:
-    """The methods that a test names in its mark."""
+    """What a test names in its mark."""
     for mark in test.decorator_list:
         if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.checks":
             yield from (ast.literal_eval(name) for name in mark.args)
@@ -148,12 +164,26 @@ def _method_checks() -> str:
     ]
     rows = [
         (f"`{m.name}`", seed_row(m.source), kind, m.family, ", ".join(sorted(m.needs)), m.cost,
-         "; ".join(said for said, _ in shown[m.name]),
-         ", ".join(f"`{file}`" for file in dict.fromkeys(file for _, file in shown[m.name])))
+         *_shown_by(shown[m.name]))
         for m, kind in kinds
     ]  # fmt: skip
     columns = ("method", "seed row", "makes", "family", "needs", "cost", "check", "its test")
     return _table(columns, rows)
+
+
+def _checks_beside() -> str:
+    shown = checks()
+    rows = [
+        (name, row, f"`{module}`" if module else "the tests", *_shown_by(shown[name]))
+        for name, (row, module) in BESIDE.items()
+    ]
+    return _table(("what", "seed row", "where", "check", "its test"), rows)
+
+
+def _shown_by(tests: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """What the tests say, and their files."""
+    files = dict.fromkeys(file for _, file in tests)
+    return "; ".join(said for said, _ in tests), ", ".join(f"`{file}`" for file in files)
 
 
 def _recoveries() -> str:
@@ -215,6 +245,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "configuration": _configuration,
     "methods": _methods,
     "checks": _method_checks,
+    "checks beside": _checks_beside,
     "recoveries": _recoveries,
     "strategies": _strategies,
     "backends": _backends,

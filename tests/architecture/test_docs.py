@@ -108,8 +108,10 @@ def test_generated_tables_are_up_to_date(page: Path) -> None:
 
 def test_every_method_has_a_check() -> None:
     """One that no test is marked with shows nothing of what it is for."""
-    names = {*METHODS.names(), *RECOVERIES.names()}
+    names = {*METHODS.names(), *RECOVERIES.names(), *writer().BESIDE}
     assert writer().checks().keys() == names
+    for _, module in writer().BESIDE.values():
+        assert not module or importlib.util.find_spec(module), f"there is no {module}"
 
 
 @each(PAGES)

@@ -235,6 +235,7 @@ def test_guard_rails_are_shown_or_their_absence_explained() -> None:
     assert "412 3 3 5 0.97" in text
 
 
+@pytest.mark.checks("counted beside measured")
 def test_what_is_counted_stands_beside_what_is_measured() -> None:
     row = report_data().layers[0]
     rows = (

@@ -27,6 +27,7 @@ def test_logits_and_probabilities_are_told_apart() -> None:
     assert np.isfinite(log_probabilities(np.array([[1.0, 0.0]]))).all()
 
 
+@pytest.mark.checks("calibration error")
 def test_a_model_that_is_too_sure_is_found_out_and_a_temperature_restores_it() -> None:
     """Labels are drawn from the logits' own probabilities; then the logits are tripled."""
     draw = np.random.default_rng(0)

@@ -83,6 +83,7 @@ def test_the_ticket_gives_the_outputs_and_cannot_be_seen(planted: Planted) -> No
     assert float(junk.norm()) > 0.5 * float(planted.ticket.norm())
 
 
+@pytest.mark.checks("planted tickets")
 @pytest.mark.parametrize("name", PRUNING)
 def test_a_method_finds_as_much_of_the_ticket_as_ever(planted: Planted, name: str) -> None:
     made = METHODS.load(name).compress(LAYER, planted.weight, LEVEL, planted.statistics)

@@ -39,6 +39,7 @@ def test_equal_ranges_by_hand() -> None:
     assert found.tolist() == [0.5, 3.0, 1.0]
 
 
+@pytest.mark.checks("equalize")
 def test_both_sides_have_one_range_afterwards(crowded: ModelGraph) -> None:
     (pair,) = channel_pairs(crowded)
     other = changed(crowded, {pair.name: equalized(crowded, pair)})
@@ -62,6 +63,7 @@ def test_smoothing_by_hand() -> None:
     assert np.allclose(found, [4.0, 0.25, 1.0])
 
 
+@pytest.mark.checks("smooth")
 def test_activations_behind_a_normalization_are_evened_out(tmp_path: Path) -> None:
     graph = transformer_block(tmp_path)
     norm, inner = channel_pairs(graph)
@@ -81,6 +83,7 @@ def test_an_order_by_hand() -> None:
     assert retained(sizes[:, order]) == 36.0
 
 
+@pytest.mark.checks("permute")
 def test_permuted_channels_keep_more_under_n_m(crowded: ModelGraph) -> None:
     (pair,) = channel_pairs(crowded)
     other = changed(crowded, {pair.name: permuted(crowded, pair)})

@@ -24,6 +24,7 @@ def test_a_knee_by_hand() -> None:
     assert knee((0.3, 0.6, 0.9), (0.8, 0.1, 1.0)) == 0.0
 
 
+@pytest.mark.checks("knee of essential sparsity")
 @pytest.mark.parametrize(("seed", "enough"), [(0, 1 << 28), (1, 1 << 28), (2, 1)])
 def test_a_planted_share_of_small_weights_is_found_on_any_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, enough: int

@@ -11,6 +11,7 @@ from autosparse.evaluation.scores import Array
 from autosparse.pipeline.guard_rails import BothAnswers, guard_rails
 
 
+@pytest.mark.checks("agreement with the dense model")
 def test_rows_that_changed_are_named_the_surest_first() -> None:
     dense = np.array([[5.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0], [4.0, 0, 0]])
     delivered = np.array([[5.0, 0, 0], [2.0, 0, 0], [0, 3.0, 0], [4.0, 0, 0]])
@@ -26,6 +27,7 @@ def test_rows_that_changed_are_named_the_surest_first() -> None:
     assert rails.changed[0].sureness > rails.changed[1].sureness
 
 
+@pytest.mark.checks("accuracy of each class")
 def test_a_small_class_that_is_lost_is_seen_although_the_mean_passes() -> None:
     """A tenth of the rows of one class: three quarters of them gone, and the mean hardly moves."""
     labels = np.repeat([0, 1, 2], [200, 200, 20])
@@ -41,6 +43,7 @@ def test_a_small_class_that_is_lost_is_seen_although_the_mean_passes() -> None:
     assert all(found.label == 2 for found in rails.changed)
 
 
+@pytest.mark.checks("calibration error")
 def test_confidence_is_compared() -> None:
     draw = np.random.default_rng(1)
     dense = draw.standard_normal((400, 3))

@@ -261,6 +261,7 @@ def test_what_is_distilled_is_asked_for_by_name(tmp_path: Path, told: Notes) -> 
         assert (plan.features, plan.attention) == (1.0, 0.0)
 
 
+@pytest.mark.checks("note on under-training")
 @pytest.mark.parametrize(("last", "is_told"), [(1.0, True), (1.95, False)])
 def test_a_training_that_ended_too_early_is_told(last: float, is_told: bool) -> None:
     losses = [4.0] * 8 + [2.0] * 4 + [last] * 4

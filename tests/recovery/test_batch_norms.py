@@ -43,6 +43,7 @@ def test_sums_over_batches_are_those_of_all_rows() -> None:
     assert torch.allclose(variance, rows.var(dim=(0, 2, 3), correction=0), atol=1e-5)
 
 
+@pytest.mark.checks("batch norms for the training")
 @pytest.mark.parametrize("level", ["unstructured@0.8:fp32", "2:4:fp32", "block1x4@0.5:int8"])
 def test_an_inserted_norm_changes_nothing(residual: ModelGraph, level: str) -> None:
     student = student_of(residual, level, FineTune()).eval()
@@ -57,6 +58,7 @@ def test_an_inserted_norm_changes_nothing(residual: ModelGraph, level: str) -> N
     assert [float(r) for r in rows] == pytest.approx([1.0] * len(rows), rel=1e-5)
 
 
+@pytest.mark.checks("batch norms for the training")
 @pytest.mark.parametrize("level", ["unstructured@0.8:fp32", "block1x4@0.5:int8"])
 def test_a_folded_norm_changes_nothing(residual: ModelGraph, level: str) -> None:
     """With scales of both signs: integers turn round, their steps stay positive."""

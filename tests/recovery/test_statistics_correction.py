@@ -137,6 +137,7 @@ def test_a_bias_that_the_operator_multiplies_makes_up_for_it() -> None:
     assert result.bias.tolist() == [8.0]  # 0.5 * 8 = 2 * (0.5 * 1) + 3
 
 
+@pytest.mark.checks("correction of channel statistics")
 def test_zeros_and_integers_are_kept_to_the_bit(graph: ModelGraph) -> None:
     correction = StatisticsCorrection(graph, {"image": ROWS})
     for level in (SPARSE, INT8):
@@ -160,6 +161,7 @@ def test_every_block_of_a_channel_is_scaled() -> None:
     assert np.array_equal(integers_of(result), integers)
 
 
+@pytest.mark.checks("correction of channel statistics")
 def test_a_sparse_network_gets_the_dense_moments_back(graph: ModelGraph) -> None:
     dense, before = run(graph, {}, ROWS), weights_at(graph, SPARSE)
     after = StatisticsCorrection(graph, {"image": ROWS}).correct(before, set(before))
@@ -178,6 +180,7 @@ def test_a_sparse_network_gets_the_dense_moments_back(graph: ModelGraph) -> None
         assert got.std.numpy()[free] == pytest.approx(wanted.std.numpy()[free], rel=1e-3)
 
 
+@pytest.mark.checks("correction of channel statistics")
 def test_divergence_falls_on_rows_that_were_not_seen(graph: ModelGraph) -> None:
     others, before = images(200, seed=9), weights_at(graph, SPARSE)
     after = StatisticsCorrection(graph, {"image": ROWS}).correct(before, set(before))

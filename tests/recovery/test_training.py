@@ -68,6 +68,7 @@ def test_what_is_learned_is_what_is_measured(residual: ModelGraph) -> None:
     assert found.item() == pytest.approx(outcome.after, rel=1e-3)
 
 
+@pytest.mark.checks("training on integer grids")
 def test_an_integer_grid_keeps_its_steps(residual: ModelGraph) -> None:
     """Without norms nothing is folded: the steps are those that came, to the bit."""
     level = "block1x4@0.5:int8"
@@ -87,6 +88,7 @@ def test_an_integer_grid_keeps_its_steps(residual: ModelGraph) -> None:
     assert moved > 0
 
 
+@pytest.mark.checks("training on integer grids")
 def test_the_lowered_file_computes_what_was_trained(tmp_path: Path) -> None:
     """Weights and activations on the grids of the file: training sees what will be delivered."""
     rows = {"image": images(64)}

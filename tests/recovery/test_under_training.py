@@ -14,6 +14,7 @@ def test_by_hand() -> None:
     assert still_falling(losses) == pytest.approx(0.25)
 
 
+@pytest.mark.checks("note on under-training")
 def test_a_loss_that_has_settled_does_not_fall() -> None:
     falling = [math.exp(-step / 8) for step in range(20)]
     assert still_falling(falling) > 0.4
