@@ -94,6 +94,11 @@ def keep_best(workspace: Workspace, recipe_id: str) -> None:
     keep_only(workspace, recipe_id)
 
 
+def forget_best(workspace: Workspace, recipe_id: str) -> None:
+    """Forget the files of a recipe that a verification refuted."""
+    shutil.rmtree(workspace.best / recipe_id, ignore_errors=True)
+
+
 def keep_only(workspace: Workspace, recipe_id: str | None) -> None:
     """Forget the files of every recipe but one; None for all of them."""
     for path in _kept(workspace):

@@ -13,6 +13,7 @@ from autosparse.evaluation.budget import byte_words
 from autosparse.evaluation.gate import best_effort, rank
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.best_so_far import forget_best
 from autosparse.pipeline.candidate_points import candidate_points
 from autosparse.pipeline.delivery import Answer
 from autosparse.pipeline.lowering import lower_recipe
@@ -127,6 +128,7 @@ def _first_that_holds(
         if attempt.holds:
             return attempt
         notes.append(_why_it_failed(attempt, contract))
+        forget_best(bench.job.workspace, recipe_id)  # that nobody verified it is not true any more
         if "latency" in attempt.evidence.missed(attempt.contract):
             _look_for_another(bench, search, attempt)
     return None

@@ -20,6 +20,7 @@ from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.progress import Silent
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.workspace import Workspace
+from tests.pipeline.test_refuted_files import FlatteringLane
 from tests.pipeline.worlds import World, odd_world
 
 
@@ -121,3 +122,23 @@ def test_nothing_is_found_where_nothing_was_measured(tmp_path: Path) -> None:
     assert best_directory(workspace) is None
     keep_only(workspace, None)
     assert list(workspace.best.iterdir()) == []
+
+
+class LooksAtTheBundle(Silent):
+    """Sees what there is when the answer has been decided."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.seen: list[BestSoFar | None] = []
+
+    def stage(self, name: str, detail: str = "") -> None:
+        if name == "bundle":
+            self.seen.append(found(self.workspace))
+
+
+def test_what_a_verification_refuted_is_no_best_file_any_more(world: World) -> None:
+    """It says that nobody verified it, which is not true then."""
+    looks = LooksAtTheBundle(Workspace(world.root / "out"))
+    lane = FlatteringLane(world.planted, world.layers, later=1.5)
+    world.run(engines=replace(world.engines(), lane=lane, progress=looks))
+    assert looks.seen == [None]
