@@ -7,11 +7,12 @@ run adds to the atlas is for later jobs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from autosparse.journal import Journal, stored_safely
+from autosparse.journal import Journal, read_journal, stored_safely
 from autosparse.levels import Level
 from autosparse.levels.table import has_cells
 from autosparse.pipeline.job import Job
@@ -65,7 +66,13 @@ def job_plans(job: Job, choices: Sequence[Choice], known: KnownAtlas | None) -> 
         # a table from before was measured with the usual ones
         found = () if known is None or has_cells(directory) else _found(job, choices, known)
         journal.append(JobPlans(plans=found))
-    return {(p.layer, p.level): p.plan for p in journal.records[-1].plans}
+    return plans_in(directory)
+
+
+def plans_in(table: Path) -> Plans:
+    """The plans that a level table was measured with; none where nobody chose any."""
+    records = read_journal(table / PLANS_FILE, JobPlans)
+    return {(p.layer, p.level): p.plan for p in records[-1].plans} if records else {}
 
 
 def note_on_plans(plans: Plans) -> str:

@@ -8,13 +8,14 @@ it is taken from a donor whose files are the same ones. Seconds are nobody's but
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autosparse.calibration import ActivationRanges
 from autosparse.levels import Knobs, Level
 from autosparse.levels.table import Cell, WeightFiles
 from autosparse.levels.weights import CompressedWeight
 from autosparse.pipeline.building import Alone, FileSizes
+from autosparse.pipeline.workshop import Plans
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Donor:
     """Ranges of its activations; None where its backend is another one, or it has none."""
     knobs: Knobs | None
     """How it asks the runtime to run files; None where its files are not the ones of this job."""
+    plans: Plans = field(default_factory=dict)
+    """Of layers that it computes in another way than as usual."""
 
     @property
     def note(self) -> str:
@@ -47,7 +50,12 @@ class Donor:
         }
 
     def alone(
-        self, level: Level, layers: Iterable[str], ranges: ActivationRanges, knobs: Knobs
+        self,
+        level: Level,
+        layers: Iterable[str],
+        ranges: ActivationRanges,
+        knobs: Knobs,
+        plans: Plans,
     ) -> dict[str, Alone]:
         """Layer -> what becomes of the model with only it at the level, where that is known.
 
@@ -56,10 +64,16 @@ class Donor:
             layers: names of the layers.
             ranges: of this job's activations, which may be older than what the other one has.
             knobs: how this job asks the runtime to run files.
+            plans: of the layers that this job computes in another way than as usual.
         """
         if (ranges, knobs) != (self.ranges, self.knobs):
             return {}
-        cells = {layer: self.cells.get((layer, level)) for layer in layers}
+        key = level.without_method()
+        cells = {
+            layer: self.cells.get((layer, level))
+            for layer in layers
+            if plans.get((layer, key)) == self.plans.get((layer, key))
+        }
         return {
             layer: Alone(cell.divergence, FileSizes(cell.file_bytes, cell.library_bytes))
             for layer, cell in cells.items()

@@ -11,6 +11,7 @@ from autosparse.journal import read_journal
 from autosparse.levels import Knobs
 from autosparse.levels.table import WeightFiles, read_cells
 from autosparse.pipeline.activation_type import TimedActivationType
+from autosparse.pipeline.atlas_plans import plans_in
 from autosparse.pipeline.bench_building import ENVIRONMENT_FILE
 from autosparse.pipeline.donor import Donor
 from autosparse.pipeline.job import Job, target_of
@@ -41,6 +42,7 @@ def donor_of(found: FoundJob, job: Job) -> Donor | None:
         files=WeightFiles(table / "weights"),
         ranges=ranges[-1] if ranges else None,
         knobs=_knobs(found, table.name) if ranges and _same_files(theirs, job.target) else None,
+        plans=plans_in(table),
     )
 
 

@@ -181,7 +181,7 @@ class TableBuilder:
             return dict.fromkeys(layers, Alone(0.0, FileSizes.of(as_it_came)))
         known: dict[str, Alone | CandidateError] = {}
         if self.donor is not None:
-            known.update(self.donor.alone(level, layers, self.ranges, self.knobs))
+            known.update(self.donor.alone(level, layers, self.ranges, self.knobs, self.job.plans))
         missing = [name for name in layers if name not in known]
         tasks = (AloneAtLevel(name, level, weights[name]) for name in missing)
         made = self.job.engines.pool.run(self._kit, tasks)

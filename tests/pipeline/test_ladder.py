@@ -11,12 +11,14 @@ import pytest
 
 from autosparse.artifacts.bundle import check_bundle
 from autosparse.artifacts.ladder_page import LADDER_FILE, LADDER_PAGE, LadderList
+from autosparse.calibration import ActivationRanges, Range
 from autosparse.errors import ConfigError, StorageError, UserInputError, WorkerError
 from autosparse.evaluation import LoweredModel, Verdict
-from autosparse.levels import Recipe
-from autosparse.levels.table import Cell, read_cells
+from autosparse.levels import Knobs, Level, Recipe
+from autosparse.levels.table import Cell, WeightFiles, read_cells
 from autosparse.pipeline.building import AloneAtLevel, Compress
 from autosparse.pipeline.config import read_configs
+from autosparse.pipeline.donor import Donor
 from autosparse.pipeline.ladder import Ladder, job_name
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import run_job
@@ -275,3 +277,16 @@ def test_a_donor_of_another_kind_of_file_gives_its_weights_alone(bench: DeviceBe
     levels = {str(task.level) for task in tasks if isinstance(task, Compress)}
     assert levels == {"dense:fp32"}
     assert [task for task in tasks if isinstance(task, AloneAtLevel)]
+
+
+def test_what_another_file_does_is_not_taken(tmp_path: Path) -> None:
+    int8 = Level.parse("dense:int8+round_to_nearest")
+    cell = Cell(layer="fc", level=int8, searched=True, divergence=0.1, file_bytes=10)
+    ranges, knobs = ActivationRanges(tensors={"x": Range(low=-1.0, high=1.0)}), Knobs()
+    donor = Donor("desk", {("fc", int8): cell}, WeightFiles(tmp_path), ranges, knobs)
+    assert donor.alone(int8, ["fc", "other"], ranges, knobs, {}).keys() == {"fc"}
+    planned = {("fc", int8.without_method()): "rows of 4"}
+    other = ActivationRanges(tensors={"x": Range(low=0.0, high=1.0)})
+    assert donor.alone(int8, ["fc"], other, knobs, {}) == {}
+    assert donor.alone(int8, ["fc"], ranges, Knobs(activation_type="int8"), {}) == {}
+    assert donor.alone(int8, ["fc"], ranges, knobs, planned) == {}
