@@ -1,7 +1,8 @@
 """`solvers`: what each method that makes zeros leaves of a trained ResNet, with nothing trained.
 
 All layers but the first and the last get the same pattern, then channels get their mean and
-spread back. Every figure is a mean over draws of calibration images.
+spread back. The best solver also shares out as many unstructured zeros among the layers, by what
+each layer's cost alone. Every figure is a mean over draws of calibration images.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from statistics import fmean
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
 from torch import Tensor
 
 from autosparse.calibration import LayerStatistics, StatisticsObserver
 from autosparse.calibration.gradients import GradientObserver
 from autosparse.evaluation import read_environment
-from autosparse.levels import Level
+from autosparse.levels import Level, Unstructured
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
 from autosparse.model_graph import Layer, ModelGraph, load_model
@@ -30,14 +32,20 @@ from benchmarks.guarded import guarded_rows
 from benchmarks.intervals import interval_text
 from benchmarks.model_files import ModelRequest, Sizes, asset
 from benchmarks.rows import Row, ratio_of
+from benchmarks.shared_zeros import shared_out
 
 # largest loss in points of top-1, for the best of the methods
 BARS = {"unstructured@0.7:fp32": 4.0, "2:4:fp32": 2.5}
 _OF_MAGNITUDES = 0.5
 _CONTROL = "magnitude"
+_SHARING = "alps"
+_SHARED = f"{_SHARING}, zeros shared out"
+# Of zeros, that a layer may then have.
+_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _MODELS = ("resnet20", "resnet56")
-_CALIBRATION_ROWS, _CORRECTION_ROWS, _GRADIENT_ROWS = 512, 128, 128
+_CALIBRATION_ROWS, _CORRECTION_ROWS, _GRADIENT_ROWS, _JUDGING_ROWS = 512, 128, 128, 128
 _INPUT, _OUTPUT = "input", "logits"
+_AT_ONCE = 200
 Weights = Mapping[str, CompressedWeight]
 
 
@@ -80,6 +88,9 @@ def _model_rows(request: Request, scale: SolverScale, name: str, environment: st
     validation = read_images(asset(files, "data/cifar10_valid.npz"), slice(0, scale.validation))
     graph = load_model(asset(files, f"models/{name}.onnx"))
     makers = {level: scale.methods or zero_makers(level, graph.layers[1:-1]) for level in BARS}
+    for level in BARS:
+        if isinstance(Level.parse(level).pattern, Unstructured):
+            makers[level] = (*makers[level], _SHARED)
     drops: dict[tuple[str, str], list[float]] = {}
     for draw in range(scale.draws):
         start = draw * _CALIBRATION_ROWS
@@ -144,6 +155,8 @@ class Study:
     statistics: Mapping[str, LayerStatistics]
     correction: StatisticsCorrection
     validation: Images
+    images: Floats
+    """Rows on which single layers are judged."""
     dense: float = 0.0
     """Its top-1, in points."""
     _module: GraphModule = field(init=False)
@@ -156,22 +169,54 @@ class Study:
     def of(cls, graph: ModelGraph, images: Floats, held: Images) -> Study:
         """Collect every statistic that a method may ask for."""
         correction = StatisticsCorrection(graph, {_INPUT: images[:_CORRECTION_ROWS]})
-        return cls(graph, collect(graph, images), correction, held)
+        return cls(graph, collect(graph, images), correction, held, images[:_JUDGING_ROWS])
 
     def drop(self, level: str, method: str) -> float:
         """Points of top-1 that are lost at a level, by a method, with the correction."""
         wanted = Level.parse(level)
-        weights = {}
-        for layer in self.graph.layers[1:-1]:
-            matrix = torch.tensor(layer.to_matrix(self.graph.weight(layer)))
-            if METHODS.load(method).why_not(layer, wanted) == "":
-                weights[layer.name] = METHODS.load(method).compress(
-                    layer, matrix, wanted, self.statistics[layer.name]
-                )
+        weights = (
+            self._shared_out(wanted.sparsity)
+            if method == _SHARED
+            else {
+                layer.name: self._compressed(layer, wanted, method)
+                for layer in self.graph.layers[1:-1]
+                if METHODS.load(method).why_not(layer, wanted) == ""
+            }
+        )
         return self.dense - self.top1(self.correction.correct(weights, set(weights)))
+
+    def _shared_out(self, zeros: float) -> dict[str, CompressedWeight]:
+        """So many zeros in all, more of them in layers that bear them."""
+        layers = self.graph.layers[1:-1]
+        made = {
+            (layer.name, share): self._compressed(
+                layer, Level.parse(f"unstructured@{share}:fp32"), _SHARING
+            )
+            for layer in layers
+            for share in _SHARES
+        }
+        dense = self._logits({}, self.images)
+        errors = [
+            [_divergence(self._logits({la.name: made[la.name, s]}, self.images), dense)
+             for s in _SHARES]
+            for la in layers
+        ]  # fmt: skip
+        sizes = {layer.name: self.graph.weight(layer).size for layer in layers}
+        chosen = shared_out(sizes, _SHARES, np.array(errors), zeros)
+        return {name: made[name, share] for name, share in chosen.items()}
 
     def top1(self, weights: Weights) -> float:
         """Top-1 on the validation images, in points."""
+        logits = self._logits(weights, self.validation.images)
+        hits = int((logits.argmax(1).numpy() == self.validation.labels).sum())
+        return 100 * hits / len(self.validation.labels)
+
+    def _compressed(self, layer: Layer, level: Level, method: str) -> CompressedWeight:
+        matrix = torch.tensor(layer.to_matrix(self.graph.weight(layer)))
+        return METHODS.load(method).compress(layer, matrix, level, self.statistics[layer.name])
+
+    def _logits(self, weights: Weights, images: Floats) -> Tensor:
+        """Answers with these weights, and the others dense."""
         for layer in self.graph.layers:
             made = weights.get(layer.name)
             stored = self.graph.weight(layer) if made is None else layer.from_matrix(made.values)
@@ -181,12 +226,15 @@ class Study:
                 bias = made.bias
             if own is not None and bias is not None:
                 own.data.copy_(torch.tensor(bias))
-        hits = 0
+        batches = np.array_split(images, -(-len(images) // _AT_ONCE))
         with torch.no_grad():
-            for rows in np.array_split(np.arange(len(self.validation.labels)), 10):
-                logits = self._module({_INPUT: torch.tensor(self.validation.images[rows])})[_OUTPUT]
-                hits += int((logits.argmax(1).numpy() == self.validation.labels[rows]).sum())
-        return 100 * hits / len(self.validation.labels)
+            return torch.cat([self._module({_INPUT: torch.tensor(b)})[_OUTPUT] for b in batches])
+
+
+def _divergence(found: Tensor, dense: Tensor) -> float:
+    """Mean KL divergence from the dense model's answers, in nats."""
+    mine, theirs = F.log_softmax(found, dim=1), F.log_softmax(dense, dim=1)
+    return float(F.kl_div(mine, theirs, reduction="batchmean", log_target=True))
 
 
 def collect(graph: ModelGraph, images: Floats) -> dict[str, LayerStatistics]:

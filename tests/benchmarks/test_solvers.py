@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 from autosparse.model_graph import Layer
+from benchmarks.shared_zeros import shared_out
 from benchmarks.solvers import BARS, drop_rows, zero_makers
 
 LEVEL = "unstructured@0.7:fp32"
@@ -36,3 +40,16 @@ def test_methods_that_do_not_make_the_level_are_left_out() -> None:
     assert everywhere <= unstructured & of_four
     assert not {"round_to_nearest", "gptq", "gqsa"} & (unstructured | of_four)
     assert {"transposable", "nm_descent"} <= of_four - unstructured
+
+
+def test_zeros_go_where_they_cost_least() -> None:
+    """Two thirds of the weights are in a layer that bears 90 %: the other one is spared."""
+    sizes, shares = {"wide": 200, "thin": 100}, (0.3, 0.6, 0.9)
+    errors = np.array([[0.0, 0.1, 0.2], [0.0, 1.0, 9.0]])
+    assert shared_out(sizes, shares, errors, 0.7) == {"wide": 0.9, "thin": 0.3}
+    assert shared_out(sizes, shares, errors, 0.3) == {"wide": 0.3, "thin": 0.3}
+    assert shared_out(sizes, shares, errors, 0.8) == {"wide": 0.9, "thin": 0.6}
+    # what one layer gives up, the other has to bear
+    assert shared_out(sizes, shares, errors[::-1], 0.7) == {"wide": 0.6, "thin": 0.9}
+    with pytest.raises(ValueError, match="no more than 90%"):
+        shared_out(sizes, shares, errors, 0.95)
