@@ -34,7 +34,7 @@ def _import_parts_alone(*names: str) -> None:
     sys.path.insert(0, str(_ROOT))
     for name in names:
         package = types.ModuleType(name)
-        package.__path__ = [str(_ROOT / name)]
+        package.__path__ = [str(_ROOT.joinpath(*name.split(".")))]
         sys.modules[name] = package
 
 
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="one shape, five numbers of rows")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     asked = parser.parse_args(arguments)
-    _import_parts_alone("backends", "benchmarks")
+    _import_parts_alone("backends", "benchmarks", "autosparse.levels")
     from autosparse.errors import AutoSparseError
     from backends.cuda_kernels.driver import Device
 

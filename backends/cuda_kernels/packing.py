@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autosparse.errors import CompileError
+from autosparse.levels.bf16 import bf16_bits
 from backends.cuda_kernels.tiles import BLOCK_ROWS, Element, Structure
 
 Words = npt.NDArray[np.uint32]
@@ -191,13 +192,6 @@ def _bits(matrix: Matrix, element: Element) -> Bits:
             )
         return half.view(np.uint16)
     return bf16_bits(matrix.astype(np.float32))
-
-
-def bf16_bits(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """Rounded to the nearest bf16, ties to even; NaN stays NaN."""
-    bits = np.ascontiguousarray(values).view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16
-    return np.where(np.isnan(values), 0x7FFF, rounded).astype(np.uint16)
 
 
 def _is_there(bits: Bits, element: Element) -> npt.NDArray[np.bool_]:

@@ -80,11 +80,6 @@ def emulate(
         raise EmulationError(problem.decode())
 
 
-def from_bf16(bits: Array) -> npt.NDArray[np.float32]:
-    """Real numbers of bf16's bits."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
 @dataclass
 class Emulated:
     """A layer in memory that ends where an access beyond it is a fault."""

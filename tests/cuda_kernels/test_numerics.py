@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autosparse.levels.bf16 import bf16_bits, from_bf16
 from backends.cuda_kernels.layer import LinearLayer
-from backends.cuda_kernels.packing import bf16_bits
 from backends.cuda_kernels.tiles import Element, kernel_names
 from backends.kernels.sparse_layer import Activation, Quantization
-from tests.cuda_kernels.emulated import ORDERS, Array, Emulated, from_bf16, unaligned
+from tests.cuda_kernels.emulated import ORDERS, Array, Emulated, unaligned
 from tests.cuda_kernels.weights import Floats, assert_near, packed, rounded, weight
 
 STRUCTURES = ("dense", "2:4", "16", "32")

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from autosparse.levels import Pattern
+from autosparse.levels.bf16 import bf16_bits, from_bf16
 from autosparse.levels.pattern import parse_pattern
-from backends.cuda_kernels.packing import PackedWeight, bf16_bits
+from backends.cuda_kernels.packing import PackedWeight
 from backends.cuda_kernels.patterns import pack
 from backends.cuda_kernels.tiles import Element
-from tests.cuda_kernels.emulated import from_bf16
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
