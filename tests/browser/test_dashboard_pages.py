@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.inspection import Inspector
 from api.job_ledger import move
 from api.tables import JobRow, UploadRow
 from tests.api.live_service import LiveService
@@ -125,7 +126,11 @@ def test_a_target_is_added_with_the_servers_words_at_the_field(
     page.get_by_text("No targets yet").wait_for()
 
 
-def test_an_atlas_is_asked_for_listed_and_shown(live: LiveService, url: str, tab: Tab) -> None:
+def test_an_atlas_is_asked_for_listed_and_shown(
+    live: LiveService, url: str, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the model is a name: there is nothing that an intake could look into
+    monkeypatch.setattr(Inspector, "inspect", lambda self, kind, **request: {})
     page = tab.page
     add_model(live, "resnet20.onnx")
     tab.open(url, live.key)
