@@ -37,7 +37,7 @@ def work(tmp_path: Path) -> Workload:
 
 @needs_kernels
 @pytest.mark.parametrize(
-    ("shape", "kind", "levels"), [(SHAPE, "linear", 10), (ConvShape(8, 8, 3, 6), "conv", 8)]
+    ("shape", "kind", "levels"), [(SHAPE, "linear", 10), (ConvShape(8, 8, 3, 6), "conv", 10)]
 )
 def test_every_sparse_file_has_a_kernel(
     shape: LayerShape, kind: str, levels: int, tmp_path: Path
