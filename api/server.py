@@ -44,7 +44,7 @@ _TRY_LOOPBACK = (
 _RESTART_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 # Clients keep an idle connection for 5 s, and so would this server: closed at the moment when a
-# request is on its way, it has no answer. Of 30,000 reads of 200 clients one had none.
+# request is on its way, it has no answer (one of the reads of `benchmarks service`, before this).
 _IDLE_SECONDS = 30
 _FOLLOWERS_SECONDS = 3
 _LOOK_SECONDS = 1.0

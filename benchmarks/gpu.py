@@ -38,9 +38,8 @@ class GpuBenchmark:
         """Every product; or one row that says that there is no GPU, and does not hold."""
         environment = read_environment().id
         command = [sys.executable, "-I", str(_SCRIPT), *(["--quick"] if request.quick else [])]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=None, text=True) as child:
-            assert child.stdout is not None
-            documents = [json.loads(line) for line in child.stdout]
+        child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        documents = [json.loads(line) for line in child.stdout.splitlines()]
         if child.returncode == NO_GPU:
             yield failed_row(
                 "kernels for GPUs",

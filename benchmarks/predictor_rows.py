@@ -19,7 +19,7 @@ from benchmarks.rows import Row, ratio_of
 
 _OTHER_SEED = 10_007
 # What a prediction is held against is timed four times as long as a trial: the error of a trial's
-# own latency, 1 to 3 %, would otherwise be counted as the predictor's.
+# own latency would otherwise be counted as the predictor's. The rows tell what is left of it.
 _TRUTH = TRIAL_TIMING.model_copy(
     update={
         "rounds": 4 * TRIAL_TIMING.rounds,
