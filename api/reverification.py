@@ -13,6 +13,7 @@ from typing import Any
 from autosparse.artifacts.manifest import Manifest
 from autosparse.evaluation import Environment, Verdict
 from autosparse.evaluation.budget import byte_words
+from autosparse.evaluation.quiet_state import change_words
 from autosparse.pipeline.bench_building import ENVIRONMENT_FILE
 from autosparse.pipeline.verification import Verified
 from autosparse.pipeline.verify import Verification
@@ -76,17 +77,21 @@ def regressions(
     contract, percentile = found.contract, found.contract.percentile
     ratio = found.comparison.ratio_interval(percentile)
     delivered = promised.latency.ratio_interval.high
+    changed = change_words(
+        promised.latency.vector_pace, found.comparison.vector_pace, "when it was delivered"
+    )
+    because = changed and f"; {changed}"
     told = []
     missed = ratio.low > max(contract.latency_ratio, delivered * (1.0 + _OF_TWO_RUNS))
     if promised.verdict is Verdict.MET and missed:
         told.append(
             f"it misses its budget: {ratio.low:.1%} to {ratio.high:.1%} of the baseline's "
-            f"{percentile}, where {contract.latency_ratio:.1%} are allowed"
+            f"{percentile}, where {contract.latency_ratio:.1%} are allowed{because}"
         )
     if ratio.low > delivered * (1.0 + tolerance):
         told.append(
             f"it is slower against the baseline: {ratio.low:.1%} to {ratio.high:.1%}, delivered "
-            f"with {promised.latency.ratio:.1%}"
+            f"with {promised.latency.ratio:.1%}{because}"
         )
     seconds = found.comparison.candidate.interval_seconds(percentile).low
     before = _promised_seconds(promised)

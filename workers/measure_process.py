@@ -97,6 +97,7 @@ def _measure(request: MeasureRequest, canaries: Canaries, opener: Opener) -> dic
             warmup_runs=request.settings.warmup_runs,
             blocks=taken,
             peak_memory_bytes=peaks[label],
+            quiet=canaries.best(),
         )
         for label, taken in blocks.items()
     }

@@ -47,6 +47,9 @@ class LatencySummary(_Record):
     """Samples of the delivered file that count."""
     discarded_samples: int
     """Samples of the delivered file that a canary or an interruption disqualified."""
+    vector_pace: float | None = None
+    """The state of the machine's vector units (`CanaryReading.vector_pace`); null where no canaries
+    were read, or an earlier version delivered."""
 
 
 class Offer(_Record):

@@ -89,6 +89,7 @@ def latency_view(data: ReportData) -> LatencyView:
             ("Noise floor", f"\N{PLUS-MINUS SIGN}{share(data.noise_floor.share)}"),
             ("Undisturbed rounds", f"{kept} of {len(pairs)}"),
             *_interruptions(comparison),
+            *_canaries(comparison),
         ),
         beyond=beyond,
         percentile=percentile,
@@ -100,6 +101,15 @@ def _why_discarded(comparison: Comparison, number: int) -> str:
     if any(block.interruptions and not block.accepted for block in blocks):
         return "another process took the core"
     return "a canary ran slow"
+
+
+def _canaries(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    """What tells the state of the machine, where canaries were read."""
+    quiet = comparison.candidate.quiet
+    if quiet is None:
+        return ()
+    told = " / ".join(f"{1e6 * seconds:.0f}" for seconds in quiet.seconds)
+    return (("Quiet canaries: vector / copy / scalar", f"{told} \N{MICRO SIGN}s"),)
 
 
 def _interruptions(comparison: Comparison) -> tuple[tuple[str, str], ...]:

@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "size_bytes": verified.evidence.size_bytes,
                 "peak_memory_bytes": verified.evidence.peak_memory_bytes,
                 "missed": verified.evidence.missed(verified.contract),
+                "what_changed": found.what_changed,
             }
         )
         return found.verdict.exit_code
@@ -69,4 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
         f"{asked_text(verified.contract)}.",
         markup=False,
     )
+    if found.what_changed:
+        console().print(f"Note: {found.what_changed}.", markup=False)
     return found.verdict.exit_code

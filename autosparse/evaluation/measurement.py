@@ -53,6 +53,14 @@ class CanaryReading(BaseModel):
         """All three, in this order."""
         return self.fma_seconds, self.stream_seconds, self.scalar_seconds
 
+    @property
+    def vector_pace(self) -> float:
+        """Time of the vector canary over that of the scalar one.
+
+        Where it is 1.5 times as much, vector units are half as slow again, whatever the clock.
+        """
+        return self.fma_seconds / self.scalar_seconds
+
     @classmethod
     def of(cls, seconds: Iterable[float]) -> CanaryReading:
         """From all three, in that order."""
@@ -102,6 +110,9 @@ class Measurement(BaseModel):
     peak_memory_bytes: int | None = None
     """By how much opening the file and running it raised the process's resident memory at most;
     None where that was not measured."""
+    quiet: CanaryReading | None = None
+    """What the canaries beside the blocks were held against; None where none were read, or an
+    earlier version measured."""
 
     @property
     def samples_seconds(self) -> npt.NDArray[np.float64]:
@@ -189,6 +200,12 @@ class Comparison(BaseModel):
         return _interval(
             _percentiles(mine[chosen], percentile) / _percentiles(base[chosen], percentile)
         )
+
+    @property
+    def vector_pace(self) -> float | None:
+        """See `CanaryReading.vector_pace`; None where no canaries were read."""
+        quiet = self.candidate.quiet
+        return None if quiet is None else quiet.vector_pace
 
     def pooled(self, later: Comparison) -> Comparison:
         """The rounds of this run and of a later one of the same two files, in their order."""

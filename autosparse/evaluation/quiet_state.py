@@ -33,6 +33,10 @@ _CLOCK = 1.10
 _VECTOR_UNITS = 1.03
 
 
+# Between two states of vector units lies more than between two processes in one of them.
+_ANOTHER_STATE = 1.08
+
+
 class QuietState(BaseModel):
     """The canaries of some cores at their best."""
 
@@ -82,6 +86,34 @@ def held_to(own: CanaryReading, known: CanaryReading) -> CanaryReading:
         fma_seconds=min(own.fma_seconds, known.fma_seconds * min(clock * _VECTOR_UNITS, _CLOCK)),
         stream_seconds=own.stream_seconds,
         scalar_seconds=min(own.scalar_seconds, known.scalar_seconds * _CLOCK),
+    )
+
+
+def is_same_state(pace: float | None, other: float | None) -> bool:
+    """Whether vector units were in the same state, from two `vector_pace`s.
+
+    Machines that others share have several, for tens of minutes each, and a file's share of the
+    baseline's latency differs between them: what is unknown passes for the same.
+    """
+    if pace is None or other is None:
+        return True
+    return 1 / _ANOTHER_STATE <= pace / other <= _ANOTHER_STATE
+
+
+def change_words(then: float | None, now: float | None, when: str) -> str:
+    """A clause that says how vector units changed; empty where they did not.
+
+    Args:
+        then: `vector_pace` of what is compared with.
+        now: of what was measured last.
+        when: in words, when `then` was: "in the trial".
+    """
+    if then is None or now is None or is_same_state(then, now):
+        return ""
+    factor, other = (now / then, "slower") if now > then else (then / now, "faster")
+    return (
+        f"the machine's vector units were {factor:.2f} times {other} than {when}, which changes "
+        "shares of the baseline's latency, too"
     )
 
 

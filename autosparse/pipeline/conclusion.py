@@ -11,6 +11,7 @@ from autosparse.evaluation import Contract, Evidence, LoweredModel, Verdict
 from autosparse.evaluation.artifact_files import lowered_bytes
 from autosparse.evaluation.budget import byte_words
 from autosparse.evaluation.gate import best_effort, rank
+from autosparse.evaluation.quiet_state import change_words
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.best_so_far import forget_best
@@ -127,7 +128,7 @@ def _first_that_holds(
             continue
         if attempt.holds:
             return attempt
-        notes.append(_why_it_failed(attempt, contract))
+        notes.append(_why_it_failed(attempt, contract, search.vector_pace(recipe_id)))
         forget_best(bench.job.workspace, recipe_id)  # that nobody verified it is not true any more
         if "latency" in attempt.evidence.missed(attempt.contract):
             _look_for_another(bench, search, attempt)
@@ -186,15 +187,16 @@ def _files(bench: Bench, recipe: Recipe) -> LoweredModel:
     )
 
 
-def _why_it_failed(attempt: Verified, before: Contract) -> str:
+def _why_it_failed(attempt: Verified, before: Contract, pace: float | None) -> str:
     evidence, contract = attempt.evidence, attempt.contract
     if not evidence.meets_budget(contract):
         baseline, seconds = attempt.comparison.seconds(contract.percentile)
+        changed = change_words(pace, attempt.comparison.vector_pace, "in the trial")
         return (
             f"recipe {evidence.recipe_id} met the budget in the search but took "
             f"{seconds * 1e3:.3f} ms when verified, {evidence.latency_ratio:.3f} of the baseline's "
             f"{baseline * 1e3:.3f} ms in the same run; before, the baseline took "
-            f"{before.baseline_seconds * 1e3:.3f} ms"
+            f"{before.baseline_seconds * 1e3:.3f} ms{changed and '; ' + changed}"
         )
     if not evidence.meets_drop(contract):
         return (

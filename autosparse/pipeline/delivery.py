@@ -226,6 +226,7 @@ def latency_summary(comparison: Comparison, job: Job) -> LatencySummary:
         seconds_interval=comparison.seconds_interval(percentile),
         samples=int(comparison.candidate.samples_seconds.size),
         discarded_samples=comparison.candidate.discarded_samples,
+        vector_pace=comparison.vector_pace,
     )
 
 

@@ -37,6 +37,9 @@ class TrialRecord(BaseModel):
     """Size of the model as it came; None where an earlier version wrote the record."""
     baseline_peak_memory_bytes: int | None = None
     """The peak memory that a bound in percent refers to; None where it was not measured."""
+    vector_pace: float | None = None
+    """The state of the machine's vector units (`CanaryReading.vector_pace`); None where no canaries
+    were read, or an earlier version wrote the record."""
 
 
 class RecoveryRecord(BaseModel):

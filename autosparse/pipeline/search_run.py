@@ -104,9 +104,14 @@ class Search:
     def as_verified(self, evidence: Evidence) -> Evidence:
         """A trial's evidence as a verification is expected to find it."""
         ratio, high = evidence.latency_ratio, evidence.latency_ratio_high
-        shift = self._latency.shift
+        shift = self._latency.shift(evidence.recipe_id)
         update = {"latency_ratio": ratio * shift, "latency_ratio_high": high * shift}
         return evidence.model_copy(update=update)
+
+    def vector_pace(self, recipe_id: str) -> float | None:
+        """The state of the machine's vector units in a trial; None where that is not known."""
+        record = self._done.get(recipe_id)
+        return None if record is None else record.vector_pace
 
     def refute(self, recipe_id: str, verified: float) -> None:
         """A verification found a trial's file outside the budget: look for another one.
@@ -202,8 +207,9 @@ class Search:
     def _was_timed(self, record: TrialRecord) -> None:
         evidence = record.evidence
         self._latency.measured(
-            record.recipe.id, evidence.latency_ratio, evidence.latency_ratio_high
-        )
+            record.recipe.id, evidence.latency_ratio, evidence.latency_ratio_high,
+            record.vector_pace,
+        )  # fmt: skip
 
     def _learn(self) -> None:
         """Refit the predictor to everything that was timed."""

@@ -51,6 +51,7 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
             seconds_since_start=job.elapsed,
             baseline_size_bytes=contract.baseline_size_bytes,
             baseline_peak_memory_bytes=contract.baseline_peak_memory_bytes,
+            vector_pace=comparison.vector_pace,
         )
         set_aside(job.workspace, model, record)
     finally:

@@ -12,6 +12,7 @@ from autosparse.artifacts.manifest import Manifest
 from autosparse.errors import BundleError, ConfigError
 from autosparse.evaluation import Environment, Target, Verdict
 from autosparse.evaluation.address import is_address
+from autosparse.evaluation.quiet_state import change_words
 from autosparse.levels import Recipe
 from autosparse.pipeline.baseline import measure_baseline
 from autosparse.pipeline.config import JobConfig, read_config
@@ -30,6 +31,15 @@ class Verification:
     """Where it was verified."""
     environment: Environment
     """Of the device that measured."""
+
+    @property
+    def what_changed(self) -> str:
+        """How the machine's vector units changed since the bundle was made; empty if they did not.
+
+        Shares of the baseline's latency that were measured in one state are no promise in another.
+        """
+        then, now = self.manifest.latency.vector_pace, self.verified.comparison.vector_pace
+        return change_words(then, now, "when the bundle was made")
 
     @property
     def verdict(self) -> Verdict:

@@ -6,13 +6,14 @@ what was seen is what the next measurement is expected to add.
 
 The best of many trials is also the one that chance favoured most, and what a machine was like while
 it was timed is part of that. Where a verification refutes it, others that look as fast are held to
-the same shift.
+the same shift, as far as they were timed in the same state of the machine's vector units.
 """
 
 from __future__ import annotations
 
 from statistics import median
 
+from autosparse.evaluation.quiet_state import is_same_state
 from autosparse.search.latency_predictor import Prediction
 
 
@@ -28,19 +29,24 @@ class HeldLatency:
         self.bound = bound
         self._strict = strict
         self._held: dict[str, float] = {}
+        self._paces: dict[str, float | None] = {}
         self._over: list[float] = []
         self._factor = 1.0
         self._refuted: dict[str, float] = {}
-        self._shifts: list[float] = []
+        self._shifts: list[tuple[float, float | None]] = []
 
-    def measured(self, recipe_id: str, ratio: float, high: float) -> None:
+    def measured(
+        self, recipe_id: str, ratio: float, high: float, vector_pace: float | None = None
+    ) -> None:
         """Take in a recipe that was timed.
 
         Args:
             recipe_id: which.
             ratio: its latency as a share of the baseline's.
             high: the upper end of its interval.
+            vector_pace: of the machine meanwhile.
         """
+        self._paces[recipe_id] = vector_pace
         self._held[recipe_id] = high if self._strict else ratio
         if self._strict:
             self._over.append(high / ratio)
@@ -55,19 +61,24 @@ class HeldLatency:
             verified: the same, when it was verified.
         """
         self._refuted[recipe_id] = verified
-        self._shifts.append(verified / ratio)
+        self._shifts.append((verified / ratio, self._paces.get(recipe_id)))
 
-    @property
-    def shift(self) -> float:
-        """By what a verification is expected to multiply the latency of a trial."""
-        return median(self._shifts) if self._shifts else 1.0
+    def shift(self, recipe_id: str | None = None) -> float:
+        """By what a verification is expected to multiply the latency of a trial.
+
+        Args:
+            recipe_id: of the trial; None for the next one.
+        """
+        pace = None if recipe_id is None else self._paces.get(recipe_id)
+        alike = [shift for shift, other in self._shifts if is_same_state(other, pace)]
+        return median(alike) if alike else 1.0
 
     def known(self, recipe_id: str) -> float | None:
         """What was measured of a recipe and is held against the bound; None where nothing was."""
         if recipe_id in self._refuted:
             return self._refuted[recipe_id]
         held = self._held.get(recipe_id)
-        return None if held is None else held * self.shift
+        return None if held is None else held * self.shift(recipe_id)
 
     @property
     def least(self) -> float | None:
@@ -77,10 +88,10 @@ class HeldLatency:
 
     def of(self, predicted: Prediction) -> Prediction:
         """What is expected to be held against the bound, where a prediction is all there is."""
-        factor = self._factor * self.shift
+        factor = self._factor * self.shift()
         return Prediction(predicted.ratio * factor, predicted.low * factor, predicted.high * factor)
 
     @property
     def largest_estimate(self) -> float:
         """The bound on estimates, which leaves room for what a measurement adds to them."""
-        return self.bound / (self._factor * self.shift)
+        return self.bound / (self._factor * self.shift())

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from autosparse.evaluation import LoweredModel, Measurement, Target, TimingSettings, Verdict
+from autosparse.evaluation.measurement import CanaryReading
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.replay import run_replay
 from autosparse.pipeline.search_run import AFTER_VERIFICATION
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
+from autosparse.pipeline.verify import run_verify
 from autosparse.pipeline.workspace import Workspace
 from tests.fakes.fake_lane import FakeLane, slowed
 from tests.pipeline.sparse_world import Notes
@@ -28,6 +30,8 @@ class FlatteringLane(FakeLane):
     """The baseline was slow during the trials: in a fresh process, files take a share more."""
 
     later: float = LATER
+    vector_slowdown: float = 1.0
+    """Of the vector units in a fresh process, beside what they were during the trials."""
 
     def measure(
         self,
@@ -40,8 +44,12 @@ class FlatteringLane(FakeLane):
     ) -> dict[str, Measurement]:
         measured = super().measure(files, inputs, target, settings, fresh=fresh)
         factor = self.later if fresh else 1.0
+        pace = self.vector_slowdown if fresh else 1.0
+        quiet = CanaryReading(fma_seconds=1e-4 * pace, stream_seconds=2e-5, scalar_seconds=4e-5)
         return {
-            label: m if label == BASELINE_LABEL else slowed(m, factor)
+            label: (m if label == BASELINE_LABEL else slowed(m, factor)).model_copy(
+                update={"quiet": quiet}
+            )
             for label, m in measured.items()
         }
 
@@ -62,14 +70,18 @@ class Ended:
         return [t for t in self.trials if t.proposed_by == f"auto {AFTER_VERIFICATION}"]
 
 
-def ended(root: Path, later: float) -> Ended:
+def ended(root: Path, later: float, vector_slowdown: float = 1.0) -> Ended:
     world = odd_world(root, LAYERS)
-    lane = FlatteringLane(world.planted, world.layers, later=later)
+    lane = FlatteringLane(world.planted, world.layers, later=later, vector_slowdown=vector_slowdown)
     engines = replace(world.engines(), lane=lane)
     result = world.run(
         engines=engines, latency_budget=f"{100 * BOUND:.0f}%", max_drop="50pt", trials=TRIALS
     )
     return Ended(world, result)
+
+
+def report(job: Ended) -> str:
+    return (Path(job.result.bundle) / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +114,27 @@ def test_where_the_first_file_holds_no_trial_is_added(tmp_path: Path) -> None:
     assert held.result.verdict is Verdict.MET
     assert held.later_trials == []
     assert len(held.trials) <= TRIALS
+
+
+def test_a_machine_in_another_state_is_named(refuted: Ended, tmp_path: Path) -> None:
+    """Where vector units slowed down after the trials, that is said beside what it did."""
+    slower = ended(tmp_path, LATER, vector_slowdown=1.5)
+    named = "vector units were 1.50 times slower than in the trial"
+    assert named in report(slower)
+    assert named not in report(refuted)
+    assert slower.result.manifest.latency.vector_pace == pytest.approx(3.75)
+    assert [t.vector_pace for t in slower.trials] == pytest.approx([2.5] * len(slower.trials))
+
+
+def test_a_verification_names_it_too(refuted: Ended) -> None:
+    world = refuted.world
+    slower = FlatteringLane(world.planted, world.layers, vector_slowdown=1.5)
+    bundle = Path(refuted.result.bundle)
+    found = run_verify(bundle, lambda target: replace(world.engines(), lane=slower))
+    assert "1.50 times slower than when the bundle was made" in found.what_changed
+    same = FlatteringLane(world.planted, world.layers, vector_slowdown=1.02)
+    found = run_verify(bundle, lambda target: replace(world.engines(), lane=same))
+    assert found.what_changed == ""
 
 
 def test_a_replay_ends_where_the_device_had_its_say(refuted: Ended) -> None:

@@ -59,4 +59,17 @@ def test_a_verification_that_was_disturbed_itself_does_not_move_the_aim() -> Non
     for number, shift in enumerate((1.02, 1.04, 3.0)):
         latency.measured(str(number), 0.55, 0.56)
         latency.refuted(str(number), 0.55, 0.55 * shift)
-    assert latency.shift == pytest.approx(1.04)
+    assert latency.shift() == pytest.approx(1.04)
+
+
+def test_a_shift_is_that_of_one_state_of_the_machine() -> None:
+    """What was timed while vector units were slower is not held to what refuted the others."""
+    latency = HeldLatency(0.6)
+    latency.measured("fast", 0.59, 0.6, vector_pace=3.2)
+    latency.measured("as fast", 0.58, 0.59, vector_pace=3.25)
+    latency.measured("slow", 0.58, 0.59, vector_pace=4.9)
+    latency.measured("unknown", 0.58, 0.59)
+    latency.refuted("fast", 0.59, 0.649)
+    assert latency.known("as fast") == pytest.approx(0.58 * 1.1)
+    assert latency.known("slow") == 0.58
+    assert latency.known("unknown") == pytest.approx(0.58 * 1.1)
