@@ -19,11 +19,11 @@ from api.keys import Caller
 from api.ownership import owned_row
 from api.service import Service
 from api.submission import check_quota
-from api.tables import ForgottenRow, JobRow, JobUploadRow, ScheduleNeedRow, TrialRow
-from autosparse.client.records import ENDED, JobInfo, TrialInfo
+from api.tables import ForgottenRow, JobRow, JobUploadRow, ScheduleNeedRow
+from api.trials import trial_info
+from autosparse.client.records import ENDED, JobInfo
 from autosparse.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from autosparse.evaluation import Verdict
-from autosparse.evaluation.dominance import dominators
 
 
 class JobChanges(BaseModel):
@@ -221,32 +221,3 @@ def _described(
             "manifest": manifest,
         }
     )  # fmt: skip
-
-
-def page_of_trials(
-    session: Session, job: JobRow, limit: int, after: int
-) -> tuple[list[TrialInfo], str | None]:
-    """A job's trials behind a number, in order, and what to give for the page behind them."""
-    behind = select(TrialRow).where(TrialRow.job == job.id, TrialRow.number > after)
-    rows = list(session.scalars(behind.order_by(TrialRow.number).limit(limit + 1)))
-    following = str(rows[limit - 1].number) if len(rows) > limit else None
-    return [trial_info(row.number, row.record) for row in rows[:limit]], following
-
-
-def trials_of(session: Session, job: JobRow) -> list[TrialInfo]:
-    """Every trial of a job, in order."""
-    rows = session.scalars(select(TrialRow).where(TrialRow.job == job.id).order_by(TrialRow.number))
-    return [trial_info(row.number, row.record) for row in rows]
-
-
-def trial_info(number: int, record: Mapping[str, Any]) -> TrialInfo:
-    """A trial's record as it is told."""
-    # what the record tells itself counts: its evidence may leave seconds out
-    return TrialInfo.model_validate({**record["evidence"], **record, "number": number})
-
-
-def pareto_front(trials: list[TrialInfo]) -> list[TrialInfo]:
-    """Trials that none beats in drop, latency, size or memory without losing, fastest first."""
-    ordered = sorted(trials, key=lambda t: (t.latency_ratio, t.drop))
-    points = [(t.drop, t.latency_ratio, t.size_bytes, t.peak_memory_bytes) for t in ordered]
-    return [t for t, by in zip(ordered, dominators(points), strict=True) if by is None]

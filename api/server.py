@@ -34,6 +34,7 @@ from api.snapshot_store import SnapshotStore
 from api.tracking import tracking
 from autosparse.client.key_records import NewKey
 from autosparse.errors import ConfigError, NotInstalledError, WorkerError
+from autosparse.heap import return_freed_memory, share_arenas
 
 _log = logging.getLogger("autosparse.server")
 _RUNNER = "from api.runner import main; main()"
@@ -49,6 +50,7 @@ _IDLE_SECONDS = 30
 _FOLLOWERS_SECONDS = 3
 _LOOK_SECONDS = 1.0
 _SWEEP_SECONDS = 3600.0
+_TRIM_SECONDS = 30.0
 
 
 @contextmanager
@@ -91,6 +93,7 @@ def serve(
     if runner and settings.workers:
         _check_workers(settings)
     log_json_lines()
+    share_arenas()
     with _listening(settings) as listener, opened(settings) as service:
         key = None
         if settings.keys:
@@ -106,6 +109,7 @@ def serve(
             recurring("scheduler", Scheduler(service).tick, _LOOK_SECONDS),
             recurring("retention", Retention(service).tick, _SWEEP_SECONDS),
             recurring("webhooks", Deliverer(service).tick, _LOOK_SECONDS),
+            recurring("memory", return_freed_memory, _TRIM_SECONDS),
             tracking(service),
         ):
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", key)

@@ -14,6 +14,7 @@ from api.artifact_store import ArtifactStore
 from api.database import ID_PATTERN, Database
 from api.event_hub import EventHub
 from api.file_store import FileStore
+from api.fronts import Fronts
 from api.inspection import Inspector
 from api.keys import OPEN_KEY, SCOPES, Caller, authenticate
 from api.settings import ServerSettings
@@ -39,6 +40,8 @@ class Service:
     """Uploads that are on their way."""
     reaching: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 2, "devices"))
     """Threads that connect to devices, apart from those that all requests share."""
+    fronts: Fronts = field(default_factory=Fronts)
+    """What is known of the trials of the jobs that are looked at."""
 
 
 async def service_of(request: Request) -> Service:

@@ -19,6 +19,7 @@ from api.paging import After, AfterNumber, Limit, page_of
 from api.service import Id, Reader, Service, Submitter, TheService
 from api.submission import accept_job
 from api.tables import JobRow
+from api.trials import page_of_trials
 from autosparse.client.layer_records import LayerInfo
 from autosparse.client.records import JobInfo, JobKind, Page, TrialInfo
 
@@ -152,7 +153,7 @@ def list_trials(
     """The recipes that were evaluated and measured, the first one first."""
     with service.database.reading() as session:
         job = jobs.find_job(session, caller, job_id)
-        trials, following = jobs.page_of_trials(session, job, limit, after)
+        trials, following = page_of_trials(session, job, limit, after)
     return Page(items=tuple(trials), next=following)
 
 
@@ -161,7 +162,7 @@ def list_front(job_id: Id, service: TheService, caller: Reader) -> Page[TrialInf
     """The trials that none beats in drop, latency, size or memory without losing, fastest first."""
     with service.database.reading() as session:
         job = jobs.find_job(session, caller, job_id)
-        return Page(items=tuple(jobs.pareto_front(jobs.trials_of(session, job))))
+        return Page(items=tuple(service.fronts.front(session, job)))
 
 
 @router.get("/{job_id}/layers")

@@ -119,6 +119,41 @@ def test_the_front_counts_size_and_memory_where_every_trial_tells_them(
     assert [(t["latency_ratio"], t["size_bytes"]) for t in front] == [(0.5, 9), (0.6, 7)]
 
 
+def test_a_front_that_is_known_takes_in_later_trials(live: LiveService, job: str) -> None:
+    """Of those that are known, nothing is read again; a figure may stop counting for all."""
+    make_lane(live.service.database, "test")
+    lease = take_job(live.service.database, "runner", "test", 60.0, 5)
+    assert lease is not None
+    later = [
+        ((0.5, 9), [0.5]),
+        ((0.6, 7), [0.5, 0.6]),
+        ((0.4, 8), [0.4, 0.6]),
+        ((0.7, None), [0.4]),
+    ]
+    for number, ((ratio, size), front) in enumerate(later):
+        one = record(number)
+        one["evidence"].update(latency_ratio=ratio, drop=0.0, size_bytes=size)
+        lease.trial(one, "recipe0")
+        told = live.http.get(f"/v1/jobs/{job}/pareto").json()["items"]
+        assert [t["latency_ratio"] for t in told] == front
+    assert live.http.delete(f"/v1/jobs/{job}").status_code == 409
+
+
+def test_fronts_of_many_jobs_are_forgotten_and_read_again(
+    live: LiveService, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.fronts._MOST_JOBS", 1)
+    make_lane(live.service.database, "test")
+    lease = take_job(live.service.database, "runner", "test", 60.0, 5)
+    assert lease is not None
+    lease.trial(record(0), "recipe0")
+    before = live.http.get(f"/v1/jobs/{job}/pareto").json()
+    with live.service.database.reading() as session:
+        assert live.service.fronts.front(session, JobRow(id="job_other")) == []
+    assert len(before["items"]) == 1
+    assert live.http.get(f"/v1/jobs/{job}/pareto").json() == before
+
+
 def test_artifacts_are_listed_and_sent_with_their_digests(live: LiveService, job: str) -> None:
     path = f"/v1/jobs/{job}/artifacts"
     assert live.http.get(path).json()["items"] == []
