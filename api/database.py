@@ -26,6 +26,7 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 _ALPHABET = string.ascii_letters + string.digits
 _SCHEMA_LOCK = 0x4155544F  # any number that nobody else takes
 _BUSY_SECONDS = 20
+_CACHED_KIB = 256
 ID_PATTERN = r"^[a-z]{2,6}_[A-Za-z0-9]{1,32}$"
 """What every identifier looks like."""
 _ID = re.compile(ID_PATTERN.removesuffix("$"))
@@ -126,7 +127,7 @@ def clock_of(session: Session) -> float:
 
 def _options(url: str) -> dict[str, Any]:
     # as many connections as there are threads that answer requests; the one that was used last is
-    # used next, since each of SQLite's has two megabytes of pages in memory once they were read
+    # used next, since each has memory of its own
     pool = {"pool_size": 10, "max_overflow": 40, "pool_use_lifo": True}
     if url.startswith("sqlite"):
         return {**pool, "connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}}
@@ -137,7 +138,9 @@ def _set_up_sqlite(connection: DBAPIConnection, _: object) -> None:
     # the driver's own idea of when a transaction begins is switched off: see _begin_sqlite
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # pages that one connection keeps are of use to no other, and the system keeps them anyway
+    few = f"cache_size=-{_CACHED_KIB}"
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", few):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.tables import JobRow, TrialRow
@@ -15,7 +15,7 @@ from api.trials import trial_info
 from autosparse.client.records import TrialInfo
 from autosparse.evaluation.dominance import dominators
 
-_MOST_JOBS = 64
+_MOST_JOBS, _MOST_POINTS = 64, 100_000
 # A trial's record holds the level of every layer: of thousands, so many are in memory at a time.
 _AT_ONCE = 100
 
@@ -62,7 +62,9 @@ class Fronts:
         known = self._known(job.id)
         with known.lock:
             _read_on(session, job, known.points)
-            numbers = _front(known.points)
+            visible = _last_of(session, job)
+            numbers = _front([point for point in known.points if point.number <= visible])
+        self._forget(job.id)
         chosen = select(TrialRow).where(TrialRow.job == job.id, TrialRow.number.in_(numbers))
         told = {row.number: trial_info(row.number, row.record) for row in session.scalars(chosen)}
         # a job may be deleted meanwhile
@@ -72,9 +74,18 @@ class Fronts:
         with self._lock:
             known = self._jobs.setdefault(job, _Known())
             self._jobs.move_to_end(job)
-            while len(self._jobs) > _MOST_JOBS:
-                self._jobs.popitem(last=False)
             return known
+
+    def _forget(self, asked: str) -> None:
+        """Keep so many, the one that was asked for among them."""
+        with self._lock:
+            points = sum(len(known.points) for known in self._jobs.values())
+            while len(self._jobs) > _MOST_JOBS or points > _MOST_POINTS:
+                job, known = next(iter(self._jobs.items()))
+                if job == asked:
+                    return
+                points -= len(known.points)
+                del self._jobs[job]
 
 
 def _read_on(session: Session, job: JobRow, points: list[_Point]) -> None:
@@ -88,6 +99,11 @@ def _read_on(session: Session, job: JobRow, points: list[_Point]) -> None:
         points.extend(_Point.of(trial_info(number, record)) for number, record in new)
         if len(new) < _AT_ONCE:
             return
+
+
+def _last_of(session: Session, job: JobRow) -> int:
+    """The last trial that this session sees: another one, begun later, may have read on since."""
+    return session.scalar(select(func.max(TrialRow.number)).where(TrialRow.job == job.id)) or 0
 
 
 def _front(points: Sequence[_Point]) -> list[int]:

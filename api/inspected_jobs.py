@@ -17,7 +17,8 @@ from autosparse.pipeline.dry_run import run_dry
 from autosparse.pipeline.job import Engines, prepare_job, target_of
 from autosparse.pipeline.profiled_model import profiled_model
 from autosparse.pipeline.progress import Silent
-from autosparse.pipeline.resolve import ResolveConfig, resolved_config
+from autosparse.pipeline.resolve import resolved_config
+from autosparse.pipeline.resolve_config import ResolveConfig
 from autosparse.pipeline.source_job import FoundJob
 from autosparse.pipeline.workspace import Workspace, open_workspace
 from backends import BACKENDS

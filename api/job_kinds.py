@@ -29,7 +29,7 @@ from api.service import Service
 from api.tables import JobRow
 from autosparse.errors import ConfigError, ConflictError
 from autosparse.pipeline.config import JobConfig, read_profile_config
-from autosparse.pipeline.resolve import ResolveConfig, read_resolve_config
+from autosparse.pipeline.resolve_config import ResolveConfig, read_resolve_config
 
 SEARCH, RESOLVE, REVERIFY, ATLAS = "search", "resolve", "reverify", "refresh_atlas"
 _REVERIFY_SECONDS, _ATLAS_SECONDS = 900.0, 3600.0

@@ -17,7 +17,7 @@ from autosparse.pipeline.job import target_of
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import Result, run_job
 from autosparse.pipeline.progress import Progress
-from autosparse.pipeline.resolve import ResolveConfig
+from autosparse.pipeline.resolve_config import ResolveConfig
 from autosparse.pipeline.workspace import Workspace
 from workers.local import engines_of, local_engines, verify
 from workers.resolve import resolve_job

@@ -23,7 +23,7 @@ from pydantic_core import CoreSchema
 from api.job_request import OWN_FIELDS, check_chosen, property_schema
 from autosparse.errors import ConfigError, first_problem
 from autosparse.pipeline.config import ProfileConfig
-from autosparse.pipeline.resolve import ResolveConfig
+from autosparse.pipeline.resolve_config import ResolveConfig
 
 _PLACES = frozenset(
     {"source", "output_dir", "model", "calibration", "validation", "test", "target"}

@@ -15,8 +15,8 @@ from autosparse.artifacts.report_front import FrontSource
 from autosparse.errors import NotFoundError
 from autosparse.evaluation import Contract
 from autosparse.pipeline.config import JobConfig
-from autosparse.pipeline.delivery import trial_points
 from autosparse.pipeline.records import TrialRecord
+from autosparse.pipeline.trial_points import trial_points
 from autosparse.pipeline.workspace import Workspace
 
 _NO_PLAIN_INT8 = ""  # which recipe that is, only the level table knows

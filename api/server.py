@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -112,12 +113,22 @@ def serve(
             recurring("memory", return_freed_memory, _TRIM_SECONDS),
             tracking(service),
         ):
+            _settle()
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", key)
             config = uvicorn.Config(
                 create_app(service), log_config=None, access_log=False, server_header=False,
                 timeout_graceful_shutdown=_FOLLOWERS_SECONDS, timeout_keep_alive=_IDLE_SECONDS,
             )  # fmt: skip
             _run(uvicorn.Server(config), listener)
+
+
+def _settle() -> None:
+    """What is there now stays: it need not be looked through for garbage again and again.
+
+    Otherwise a collection of everything waits until a quarter as many objects have piled up.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _check_workers(settings: ServerSettings) -> None:

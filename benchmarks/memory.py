@@ -15,7 +15,9 @@ import psutil
 _EVERY_SECONDS = 0.5
 _KEPT_OF_STDERR = 600
 _LOG = "stderr.txt"
-_PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
+_PSS, _ANONYMOUS = (
+    re.compile(rf"^{name}:\s+(\d+) kB$", re.MULTILINE) for name in ("Pss", "Pss_Anon")
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,21 @@ def tree_pss_bytes(pid: int) -> int:
 
 def pss_bytes(pid: int) -> int:
     """Proportional set size of one process; 0 where it is gone."""
+    return _rolled_up(pid, _PSS)
+
+
+def anonymous_bytes(pid: int) -> int:
+    """The part of the proportional set size that is no file's: what the process allocated.
+
+    Of files it is told less as soon as another process maps them too.
+    """
+    return _rolled_up(pid, _ANONYMOUS)
+
+
+def _rolled_up(pid: int, line: re.Pattern[str]) -> int:
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except (OSError, ValueError):
         return 0  # it ended meanwhile
-    found = _PSS.search(text)
+    found = line.search(text)
     return int(found[1]) * 1024 if found else 0

@@ -175,7 +175,7 @@ def rows_of(load: Load, plan: LoadPlan, state: str, environment: str) -> Iterato
             note=f"{len(delays)} deliveries, median {_share(delays, 0.5) * 1e3:.0f} ms",
         )  # fmt: skip
     for name, samples in load.memory.items():
-        yield _memory_row(name, samples, environment)
+        yield _memory_row(name, samples, load.anonymous[name], environment)
 
 
 def _followers_row(load: Load, plan: LoadPlan, environment: str) -> Row:
@@ -192,19 +192,28 @@ def _followers_row(load: Load, plan: LoadPlan, environment: str) -> Row:
     )  # fmt: skip
 
 
-def _memory_row(name: str, samples: Sequence[int], environment: str) -> Row:
+def _memory_row(
+    name: str, samples: Sequence[int], anonymous: Sequence[int], environment: str
+) -> Row:
     """The last fifth of the time against the second one: what starts is over by then."""
-    fifth = max(len(samples) // 5, 1)
-    early = statistics.median(samples[fifth : 2 * fifth] or samples)
-    late = statistics.median(samples[-fifth:])
+    early, late = _early_and_late(samples)
+    own_early, own_late = _early_and_late(anonymous)
     return Row(
         what=f"memory of the {name}, last fifth of the time over the second",
         figure=late / early,
         bar=f"<= {_MOST_GROWTH}",
         holds=late <= _MOST_GROWTH * early,
         environment=environment,
-        note=f"{early / _MIB:.1f} MiB, then {late / _MIB:.1f}; most {max(samples) / _MIB:.1f} MiB",
+        note=f"{early / _MIB:.1f} MiB, then {late / _MIB:.1f}; most {max(samples) / _MIB:.1f} MiB; "
+        f"of it allocated {own_early / _MIB:.1f}, then {own_late / _MIB:.1f}",
     )
+
+
+def _early_and_late(samples: Sequence[int]) -> tuple[float, float]:
+    """Medians of the second and the last fifth."""
+    fifth = max(len(samples) // 5, 1)
+    early = statistics.median(samples[fifth : 2 * fifth] or samples)
+    return early, statistics.median(samples[-fifth:])
 
 
 def _processor_words(load: Load) -> str:

@@ -18,7 +18,7 @@ import psutil
 from pydantic import ValidationError
 
 from autosparse.client.records import EventInfo
-from benchmarks.memory import pss_bytes
+from benchmarks.memory import anonymous_bytes, pss_bytes
 
 _MEMORY_SECONDS = 1.0
 _READ_SECONDS = 30.0
@@ -71,6 +71,8 @@ class Load:
     """Reads by status, or by the error of their connection."""
     memory: dict[str, list[int]] = field(default_factory=dict)
     """Process -> bytes, once a second."""
+    anonymous: dict[str, list[int]] = field(default_factory=dict)
+    """The part of it that is no file's."""
     processor: dict[str, float] = field(default_factory=dict)
     """`server` and `load` -> seconds of processor time."""
 
@@ -176,6 +178,7 @@ async def _watch_memory(server: int, load: Load) -> None:
         for name, pid in processes.items():
             if pid is not None:
                 load.memory.setdefault(name, []).append(pss_bytes(pid))
+                load.anonymous.setdefault(name, []).append(anonymous_bytes(pid))
         await asyncio.sleep(_MEMORY_SECONDS)
 
 

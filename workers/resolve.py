@@ -8,7 +8,8 @@ from typing import Any
 
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.progress import Progress, Silent
-from autosparse.pipeline.resolve import ResolveConfig, read_resolve_config, run_resolve
+from autosparse.pipeline.resolve import run_resolve
+from autosparse.pipeline.resolve_config import ResolveConfig, read_resolve_config
 from workers.local import local_engines
 
 

@@ -7,7 +7,7 @@ import argparse
 from autosparse.cli.flags import add_config_flags, given_fields
 from autosparse.cli.optimize import print_result
 from autosparse.cli.terminal import TerminalProgress, print_json
-from autosparse.pipeline.resolve import ResolveConfig, read_resolve_config
+from autosparse.pipeline.resolve_config import ResolveConfig, read_resolve_config
 from workers.resolve import resolve_job
 
 

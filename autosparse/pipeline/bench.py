@@ -20,6 +20,15 @@ from autosparse.pipeline.scoring import ScoringKit
 
 
 @dataclass(frozen=True)
+class SamplingRung:
+    """What a candidate is run on before it may become a trial."""
+
+    rows: Dataset
+    outputs: Answers
+    """The dense model's answers to them."""
+
+
+@dataclass(frozen=True)
 class Bench:
     """A job, its baseline, its level table, and the rows of the sampling rung."""
 
@@ -30,11 +39,13 @@ class Bench:
     correction: Correction | None
     """What is done to a recipe's weights before they are lowered, where it helps."""
     few: Dataset
-    """The rows of the sampling rung."""
+    """Rows for what is asked of many files that differ in one layer."""
     few_outputs: Answers
     """The dense model's answers on them."""
     raw: Journal[MeasuredTrial]
     """Raw samples of every trial, and of what was timed for other purposes."""
+    sampling: SamplingRung
+    """The rows of the sampling rung."""
     knobs: Knobs = field(default_factory=Knobs)
     """Runtime settings of every recipe of the job."""
     out_of_reach: Fastest | None = None
@@ -49,8 +60,8 @@ class Bench:
         """What evaluating a recipe takes, here or in another process."""
         job = self.job
         return ScoringKit(
-            job.workshop, self.table.files, self.ranges, self.correction, self.few,
-            self.few_outputs, job.selecting, self.baseline.reference, job.metric,
+            job.workshop, self.table.files, self.ranges, self.correction, self.sampling.rows,
+            self.sampling.outputs, job.selecting, self.baseline.reference, job.metric,
         )  # fmt: skip
 
     @property

@@ -12,7 +12,7 @@ from autosparse.journal import Journal, stored_safely
 from autosparse.levels.table import LevelTable
 from autosparse.pipeline.activation_type import choose_knobs
 from autosparse.pipeline.baseline import Baseline
-from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.bench import Bench, SamplingRung
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.correction import CorrectionEffect, CorrectionTest
 from autosparse.pipeline.donor import Donor
@@ -23,10 +23,10 @@ from autosparse.pipeline.layer_groups import Groups, not_shared, told
 from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.pilots import Pilots
 from autosparse.pipeline.records import MeasuredTrial
+from autosparse.pipeline.sampling_rows import FEW_ROWS, sampling_rows
 from autosparse.pipeline.table_building import FIRST_LEVELS, TableBuilder, choose_ranges
 from autosparse.pipeline.table_room import TableRoom, note_on_room
 
-_FEW_ROWS = 64
 ENVIRONMENT_FILE = "environment.json"
 
 
@@ -51,7 +51,7 @@ def build_bench(
         donor: what a job on another target made already.
     """
     parity = parity or check_parity(job)
-    few = first_rows(job.selecting, _FEW_ROWS)
+    few = first_rows(job.selecting, FEW_ROWS)
     few_outputs = job.kept(job.original, few, "few")
     # a table's seconds belong to the environment they were measured in
     directory = job.workspace.table / baseline.environment.id
@@ -68,10 +68,17 @@ def build_bench(
     builder = TableBuilder(job, room, calibration, ranges, few, few_outputs, pilots, knobs, donor)
     bench = Bench(
         job, baseline, ranges, table, None, few, few_outputs,
-        Journal(job.workspace.measurements, MeasuredTrial), knobs,
+        Journal(job.workspace.measurements, MeasuredTrial), _sampling_rung(job, baseline), knobs,
     )  # fmt: skip
     bench = _filled(bench, builder, choices)
     return _with_correction(bench, parity)
+
+
+def _sampling_rung(job: Job, baseline: Baseline) -> SamplingRung:
+    rows = sampling_rows(job)
+    if len(rows) == len(job.selecting):
+        return SamplingRung(rows, baseline.reference.answers)
+    return SamplingRung(rows, job.kept(job.original, rows, "sampling"))
 
 
 def _filled(bench: Bench, builder: TableBuilder, choices: Sequence[Choice]) -> Bench:

@@ -25,7 +25,6 @@ from autosparse.artifacts.report_data import (
     PredictorReport,
     RecoveryReport,
     ReportData,
-    TrialPoint,
 )
 from autosparse.artifacts.tvm_snippets import tvm_files
 from autosparse.datasets import halves
@@ -39,6 +38,7 @@ from autosparse.pipeline.layer_truth import layer_rows
 from autosparse.pipeline.measured_front import measured_front
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.starts import plain_int8
+from autosparse.pipeline.trial_points import trial_points
 from autosparse.pipeline.verification import Verified
 
 
@@ -127,27 +127,6 @@ def _as_verified(baseline: Baseline, verified: Verified) -> Contract:
     """What the report holds trials against: a time comes to the share that its plot shows."""
     here = {"baseline_seconds": verified.contract.baseline_seconds}
     return baseline.contract.model_copy(update=here)
-
-
-def trial_points(
-    trials: tuple[TrialRecord, ...], contract: Contract, plain_int8_id: str
-) -> tuple[TrialPoint, ...]:
-    """The trials as the report plots them."""
-    return tuple(
-        TrialPoint(
-            recipe_id=trial.recipe.id,
-            proposed_by=trial.proposed_by,
-            latency_seconds=trial.latency_seconds,
-            latency_ratio=trial.evidence.latency_ratio,
-            drop=trial.evidence.drop,
-            drop_interval=trial.quality.drop_interval,
-            divergence=trial.evidence.divergence,
-            compressed_layers=trial.evidence.compressed_layers,
-            deliverable=trial.evidence.meets(contract),
-            is_plain_int8=trial.recipe.id == plain_int8_id,
-        )
-        for trial in trials
-    )
 
 
 def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:

@@ -275,7 +275,8 @@ class Race:
                 ratio = self.predictor.predict(recipe).ratio
                 record = CandidateRecord(
                     recipe=recipe, rung=Rung.SAMPLED, divergence=answer.divergence,
-                    predicted_ratio=ratio, size_bytes=answer.size_bytes,
+                    rows=len(self.bench.sampling.rows), predicted_ratio=ratio,
+                    size_bytes=answer.size_bytes,
                 )  # fmt: skip
                 self._note(record)
                 records.append(record)
@@ -302,8 +303,12 @@ class Race:
         return record.bound is not None and record.bound >= self.latency.largest_estimate
 
     def _is_known_sample(self, record: CandidateRecord) -> bool:
-        """Whether it tells all that is asked: what an earlier version wrote may lack the size."""
-        complete = record.divergence is not None and self.limits.knows(record)
+        """Whether it tells all that is asked: what an earlier version wrote may lack the size.
+
+        Divergences on other rows are no better or worse than those on these.
+        """
+        same_rows = record.rows == len(self.bench.sampling.rows)
+        complete = record.divergence is not None and self.limits.knows(record) and same_rows
         return complete and self.space.contains(record.recipe)
 
     def _teach(self, record: CandidateRecord) -> None:

@@ -28,9 +28,9 @@ class ScoringKit:
     weights: WeightFiles | LoadedWeights
     ranges: ActivationRanges
     correction: Corrector | None
-    few: Dataset
+    sampling: Dataset
     """The rows of the sampling rung."""
-    few_outputs: Answers
+    sampling_outputs: Answers
     """The dense model's answers on them."""
     selecting: Dataset
     reference: Reference
@@ -50,7 +50,7 @@ class ScoringKit:
         """See `Kit.loaded`."""
         answers = self.reference.answers.loaded()
         return replace(
-            self, weights=self.weights.loaded(), few_outputs=self.few_outputs.loaded(),
+            self, weights=self.weights.loaded(), sampling_outputs=self.sampling_outputs.loaded(),
             reference=replace(self.reference, answers=answers),
         )  # fmt: skip
 
@@ -71,7 +71,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class FewRows:
-    """The sampling rung: a recipe on few rows."""
+    """The sampling rung: a recipe on some of the rows."""
 
     recipe: Recipe
 
@@ -84,7 +84,7 @@ class FewRows:
         try:
             model = kit.lower(self.recipe, "sampled")
             size = lowered_bytes(model)
-            divergence = kit.workshop.divergence(model, kit.few, kit.few_outputs)
+            divergence = kit.workshop.divergence(model, kit.sampling, kit.sampling_outputs)
         finally:
             shutil.rmtree(kit.workshop.files / "sampled", ignore_errors=True)
         return Sampled(divergence, size)

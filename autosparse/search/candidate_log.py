@@ -39,7 +39,9 @@ class CandidateRecord(BaseModel):
     no_memory: bool = False
     """Whether that is memory: a job that is resumed tries it once more."""
     divergence: float | None = None
-    """Relative output error on the few rows of the sampling rung."""
+    """From the dense model's outputs, on the rows of the sampling rung."""
+    rows: int | None = None
+    """How many rows those are; None where an earlier version wrote the record: 64 at most."""
     predicted_ratio: float | None = None
     """Predicted latency over the baseline's."""
     bound: float | None = None

@@ -139,6 +139,24 @@ def test_a_front_that_is_known_takes_in_later_trials(live: LiveService, job: str
     assert live.http.delete(f"/v1/jobs/{job}").status_code == 409
 
 
+def test_an_earlier_snapshot_sees_the_front_of_its_time(live: LiveService, job: str) -> None:
+    """Else what it does not see would beat what it does, and neither would be told."""
+    make_lane(live.service.database, "test")
+    lease = take_job(live.service.database, "runner", "test", 60.0, 5)
+    assert lease is not None
+    lease.trial(record(0), "recipe0")
+    database, fronts = live.service.database, live.service.fronts
+    with database.reading() as session:
+        row = session.get(JobRow, job)
+        assert row is not None
+        better = record(1)
+        better["evidence"].update(latency_ratio=0.01, drop=-1.0)
+        lease.trial(better, "recipe1")
+        with database.reading() as later:
+            assert [t.number for t in fronts.front(later, row)] == [2]
+        assert [t.number for t in fronts.front(session, row)] == [1]
+
+
 def test_fronts_of_many_jobs_are_forgotten_and_read_again(
     live: LiveService, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.memory import run_sampled, tree_pss_bytes
+from benchmarks.memory import anonymous_bytes, pss_bytes, run_sampled, tree_pss_bytes
 
 _MIB = 1 << 20
 # the child holds the memory, and the parent waits for it
@@ -34,4 +34,5 @@ def test_a_failure_keeps_its_code_and_last_words(tmp_path: Path) -> None:
 
 def test_this_process_has_memory_and_an_ended_one_none() -> None:
     assert tree_pss_bytes(os.getpid()) > _MIB
+    assert _MIB < anonymous_bytes(os.getpid()) < pss_bytes(os.getpid())
     assert tree_pss_bytes(2**22 + 1) == 0

@@ -34,7 +34,7 @@ def a_load(**changed: object) -> Load:
     followers = [Follower([1, 2], [0.1], "200"), Follower([1, 2], [0.2], "200")]
     good = {
         "followers": followers, "latencies": [0.01] * 100, "statuses": Counter({"200": 100}),
-        "memory": {"server": [100 << 20] * 10},
+        "memory": {"server": [100 << 20] * 10}, "anonymous": {"server": [60 << 20] * 10},
     }  # fmt: skip
     return Load(**{**good, **changed})  # type: ignore[arg-type]
 

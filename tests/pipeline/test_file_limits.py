@@ -19,7 +19,8 @@ from autosparse.journal import Journal
 from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import Result
-from autosparse.pipeline.resolve import read_resolve_config, run_resolve
+from autosparse.pipeline.resolve import run_resolve
+from autosparse.pipeline.resolve_config import read_resolve_config
 from autosparse.pipeline.workspace import Workspace
 from autosparse.search import CandidateRecord, Rung
 from tests.fakes.fake_backend import Levels, Planted, is_int8

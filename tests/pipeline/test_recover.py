@@ -23,7 +23,7 @@ from autosparse.levels.recovered import RecoveredWeights
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.pipeline import recover as stage
 from autosparse.pipeline.baseline import measure_baseline
-from autosparse.pipeline.bench import Bench
+from autosparse.pipeline.bench import Bench, SamplingRung
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job
 from autosparse.pipeline.lowering import lower_recipe
@@ -134,9 +134,10 @@ def bench_of(job: Job) -> Bench:
     observer = RangeObserver()
     for name in tensors:
         observer.observe(name, seen[name].astype(np.float32))
+    outputs = job.kept(job.original, few, "few")
     return Bench(
         job=job, baseline=measure_baseline(job), ranges=observer.ranges(), table=table,
-        correction=None, few=few, few_outputs=job.kept(job.original, few, "few"),
+        correction=None, few=few, few_outputs=outputs, sampling=SamplingRung(few, outputs),
         raw=Journal(job.workspace.measurements, MeasuredTrial),
     )  # fmt: skip
 

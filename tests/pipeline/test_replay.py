@@ -17,7 +17,8 @@ from autosparse.journal import Journal, write_journal
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.progress import Silent
 from autosparse.pipeline.replay import Replayed, run_replay
-from autosparse.pipeline.resolve import read_resolve_config, run_resolve
+from autosparse.pipeline.resolve import run_resolve
+from autosparse.pipeline.resolve_config import read_resolve_config
 from autosparse.pipeline.workspace import Workspace
 from autosparse.search import CandidateRecord, Rung
 from tests.fakes.fake_backend import FakeBackend

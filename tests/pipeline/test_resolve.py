@@ -22,11 +22,8 @@ from autosparse.pipeline.job import Engines
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.records import MeasuredTrial
-from autosparse.pipeline.resolve import (
-    read_resolve_config,
-    resolved_config,
-    run_resolve,
-)
+from autosparse.pipeline.resolve import resolved_config, run_resolve
+from autosparse.pipeline.resolve_config import read_resolve_config
 from autosparse.pipeline.source_job import find_source
 from autosparse.pipeline.taken_over import ResolvedFrom
 from autosparse.pipeline.workspace import Workspace, held
