@@ -19,10 +19,11 @@ from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
 from autosparse.model_graph.torch_executor import GraphModule
-from autosparse.recovery import RECOVERIES, StatisticsCorrection
+from autosparse.recovery import RECOVERIES
 from autosparse.recovery.averaging import train
 from autosparse.recovery.members import Subject, Watch
 from autosparse.recovery.plan import TrainingPlan
+from autosparse.recovery.statistics_correction import StatisticsCorrection
 from autosparse.recovery.training import Outcome
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from benchmarks.lab_data import LabData

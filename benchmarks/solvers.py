@@ -25,7 +25,7 @@ from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
 from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
-from autosparse.recovery import StatisticsCorrection
+from autosparse.recovery.statistics_correction import StatisticsCorrection
 from benchmarks.benchmark import Request
 from benchmarks.cifar_models import Floats, Images, read_images
 from benchmarks.guarded import guarded_rows

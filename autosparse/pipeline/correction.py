@@ -27,7 +27,7 @@ from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.lowering import lower_layers
-from autosparse.recovery import StatisticsCorrection
+from autosparse.recovery.statistics_correction import StatisticsCorrection
 
 _ROWS = 128
 # Fewer rows tell too little of a channel's spread.

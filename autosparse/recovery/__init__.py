@@ -4,14 +4,6 @@ Recoveries: one file each, one line here. The training that they share is in `tr
 """
 
 from autosparse.recovery.recovery import Moment, Recovery
-from autosparse.recovery.statistics_correction import (
-    Matching,
-    Moments,
-    StatisticsCorrection,
-    channel_moments,
-    corrected,
-    matching,
-)
 from autosparse.registry import Registry
 
 RECOVERIES: Registry[Recovery] = Registry(
@@ -44,14 +36,4 @@ RECOVERIES: Registry[Recovery] = Registry(
     group="autosparse.recoveries",
 )
 
-__all__ = [
-    "RECOVERIES",
-    "Matching",
-    "Moment",
-    "Moments",
-    "Recovery",
-    "StatisticsCorrection",
-    "channel_moments",
-    "corrected",
-    "matching",
-]
+__all__ = ["RECOVERIES", "Moment", "Recovery"]

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from autosparse.levels import Level
-from autosparse.recovery.trained_layer import TrainedLayer
+
+if TYPE_CHECKING:
+    # whoever only asks for names, as the server does, need not load torch
+    import torch
+    from torch import Tensor
+
+    from autosparse.recovery.trained_layer import TrainedLayer
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from autosparse.search.chain import Chain, Floats, Ints, Point
 from autosparse.search.proposing import ProposingSampler
 
 _PARENTS = 10
+# By how many tolerances an aim may lie below the bound; so often it is the highest there is.
+_BELOW, _AT_THE_TOP = 2.0, 1 / 3
 # Offspring that are asked of the predictor before the search gives up for this time.
 _CHECKS = 12
 
@@ -62,13 +64,19 @@ def population_of(
 ) -> Population:
     """The best points inside the bound; the fastest point where there is none.
 
-    With one objective the bound is the context's. With two, it is drawn for every proposal, from
-    the fastest point's latency up, so that proposals gather along the whole front.
+    With one objective the bound is the context's, and the aim of every proposal is drawn from
+    around it. What is best always lies at the aim, and of what is predicted just beyond the bound
+    most comes out beyond it: whoever measures needs something a little below to choose, too. With
+    two, the bound is drawn, from the fastest point's latency up, so that proposals gather along
+    the whole front.
     """
     context, evidence, chain = sampler.context, sampler.evidence, sampler.chain()
     fastest = np.array([d.high for d in sampler.distributions.values()], dtype=np.int64)
     tolerance, bound = context.latency_tolerance, context.latency_bound
     inside = evidence.violations <= tolerance
+    aim = (
+        1.0 if len(study.directions) > 1 or rng.random() < _AT_THE_TOP else rng.uniform(-_BELOW, 1)
+    )
     if len(study.directions) > 1:
         least = context.predicted_ratio(chain.point(fastest))
         bound = float(rng.uniform(min(least, bound), bound))
@@ -80,4 +88,4 @@ def population_of(
         best = rows[np.argsort(evidence.values[rows, 0], kind="stable")]
         parents = evidence.points[best[:_PARENTS]]
     gaps = np.array([sampler.beyond_chain(chain, parent) for parent in parents])
-    return Population(sampler, chain, bound * (1 + tolerance), parents, gaps)
+    return Population(sampler, chain, bound * (1 + aim * tolerance), parents, gaps)

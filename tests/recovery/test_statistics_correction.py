@@ -18,7 +18,7 @@ from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
 from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
-from autosparse.recovery import (
+from autosparse.recovery.statistics_correction import (
     Matching,
     Moments,
     StatisticsCorrection,

@@ -75,7 +75,7 @@ def test_points_that_are_asked_for_together_differ(name: str, planted: Planted) 
 def test_most_offspring_are_inside_the_bound_and_near_it(name: str, planted: Planted) -> None:
     points = continued(new_study(planted, name), planted, 40)
     ratios = np.array([planted.table.latency(point) for point in points]) / planted.bound
-    assert (ratios <= 1.01).mean() > 0.95
+    assert (ratios <= 1.01).mean() > 0.9
     assert np.median(ratios) > 0.95
 
 
@@ -111,3 +111,18 @@ def test_evidence_takes_in_what_is_told_late(planted: Planted) -> None:
     assert evidence.values[:, 0].tolist() == [
         planted.table.divergence(second.params), planted.table.divergence(first.params)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["auto", "evolution"])
+def test_proposals_gather_on_both_sides_of_the_bound(name: str, planted: Planted) -> None:
+    """What is best lies at the aim: at one alone, every candidate would be as unlikely inside."""
+    study = new_study(planted, name)
+    continued(study, planted, 20)
+    assert isinstance(study.sampler, ProposingSampler)
+    aims = []
+    for seed in range(60):
+        population = population_of(study.sampler, study, np.random.default_rng(seed))
+        aims.append(population.bound / planted.bound)
+    assert min(aims) < 0.985
+    assert max(aims) == pytest.approx(1.01)
+    assert 0.2 < float(np.mean(np.array(aims) <= 1.0)) < 0.7
