@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autosparse.evaluation import Environment, Measurement
+from autosparse.evaluation import Environment, Measurement, Target, TimingSettings
 from autosparse.evaluation.address import AgentAddress
 from autosparse.evaluation.measurement import Block
 from workers.agent import Agent
+from workers.agent_lane import AgentLane
+from workers.agent_line import Dialled
 from workers.agent_store import FileStore
 from workers.asking_lane import AskingLane
 from workers.messages import MeasureRequest, ProfileRequest, Reply
@@ -25,6 +27,8 @@ DEVICE = Environment(
     cpu="a small core", instruction_sets=("asimd",), cores=4, memory_bytes=1 << 30,
     system="Linux 6.1 aarch64", python="3.11.2", libraries={"onnxruntime": "1.30.0"},
 )  # fmt: skip
+TARGET = Target(name="phone", address="rpc://10.0.0.9:9190", key_file="own.key")
+QUICK = TimingSettings(rounds=3, max_seconds=2.0)
 _START_SECONDS = 60
 
 
@@ -112,6 +116,11 @@ def running_agent(
         yield RunningAgent(listening, lane, told, scratch)
         listening.shutdown(socket.SHUT_RDWR)  # wakes up who waits for a connection
         thread.join()
+
+
+def lane_to(agent: RunningAgent, key: bytes = KEY, patience: float = 20.0) -> AgentLane:
+    """A lane that asks the agent."""
+    return AgentLane(Dialled(agent.address, key), agent.told.append, patience)
 
 
 class AgentProcess:

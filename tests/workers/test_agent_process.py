@@ -63,11 +63,6 @@ def inputs(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def model(residual_model: Path) -> LoweredModel:
-    return LoweredModel(residual_model.parent, residual_model.name)
-
-
 def test_it_times_files_and_nodes_in_its_own_environment(
     process: AgentProcess, lane: AgentLane, model: LoweredModel, inputs: Path
 ) -> None:
