@@ -19,10 +19,11 @@ from typing import Any
 
 from api.inspected_files import array_infos, tensor_infos, unpack_model
 from api.inspected_jobs import inspect_atlas, inspect_resolve, inspect_search
-from api.sandbox import end_with_parent, leave_network, limit_resources
+from api.sandbox import leave_network, limit_resources
 from api.settings import IntakeLimits
 from autosparse.errors import UserInputError
 from autosparse.model_graph import load_model
+from autosparse.parent_process import end_with_parent
 
 Document = dict[str, Any]
 _MOST_ANSWER_BYTES = 16 << 20

@@ -17,13 +17,13 @@ from typing import IO, Any
 from api.job_work import WORK
 from api.problem_details import problem_of
 from api.sandbox import (
-    end_with_parent,
     keep_loopback,
     keep_to_a_cluster,
     leave_network,
     limit_resources,
 )
 from autosparse.errors import UserInputError, WorkerError
+from autosparse.parent_process import end_with_parent
 from autosparse.pipeline.records import TrialRecord
 
 _STEPS_PER_SECOND = 2.0

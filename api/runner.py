@@ -30,11 +30,11 @@ from api.job_kinds import SEARCH, seconds_of
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
 from api.json_logs import about, log_json_lines
 from api.runner_home import Keeper, runner_home
-from api.sandbox import end_with_parent
 from api.settings import ServerSettings
 from api.tables import JobRow
 from autosparse.client.records import ENDED
 from autosparse.errors import ConfigError, StorageError
+from autosparse.parent_process import end_with_parent
 from autosparse.pipeline.records import TrialRecord
 
 _log = logging.getLogger("autosparse.runner")

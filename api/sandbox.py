@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # What filters of system calls are made of: linux/audit.h, linux/filter.h, linux/seccomp.h.
@@ -45,13 +45,6 @@ class _Instruction(ctypes.Structure):
 
 class _Filter(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("first", ctypes.POINTER(_Instruction)))
-
-
-def end_with_parent(parent: int) -> None:
-    """Be killed when the parent ends, however it ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the line above
-        os._exit(1)
 
 
 def limit_resources(*, memory_bytes: int, file_bytes: int, cpu_seconds: int | None = None) -> None:

@@ -5,7 +5,6 @@ It imports no torch, so that nothing but the runtime under test owns threads and
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -24,12 +23,11 @@ from autosparse.evaluation.canaries import Canaries
 from autosparse.evaluation.timing import time_interleaved
 from autosparse.heap import return_freed_memory
 from autosparse.journal import is_full
+from autosparse.parent_process import end_with_parent
 from backends import BACKENDS
 from workers.measuring_cores import last_cores
 from workers.messages import MeasureRequest, ProfileRequest, Reply
 from workers.opening import Opener
-
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 _REQUEST: TypeAdapter[MeasureRequest | ProfileRequest] = TypeAdapter(
     Annotated[MeasureRequest | ProfileRequest, Field(discriminator="kind")]
@@ -38,7 +36,7 @@ _REQUEST: TypeAdapter[MeasureRequest | ProfileRequest] = TypeAdapter(
 
 def main() -> None:
     """Answer requests from standard input until it is closed."""
-    _die_with_the_parent()
+    end_with_parent(os.getppid())  # what nobody waits for must not disturb the next measurement
     # Ctrl-C at a terminal reaches every process of it, but is meant for the one that asks
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # libraries may print: the pipe to the driver is kept apart from what they call stdout
@@ -50,11 +48,6 @@ def main() -> None:
         answers.write(_answer(line, canaries, opener, cores).model_dump_json() + "\n")
         answers.flush()
         return_freed_memory()
-
-
-def _die_with_the_parent() -> None:
-    """A measurement that nobody waits for must not disturb the next one."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(line: str, canaries: Canaries, opener: Opener, cores: set[int]) -> Reply:
