@@ -11,7 +11,7 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from autosparse.errors import AutoSparseError, ConfigError, NotInstalledError
 
@@ -26,11 +26,15 @@ class Registry(Generic[T]):
     Args:
         kind: what one entry is, in the words users see ("method", "backend" ...).
         entries: name -> `"package.module:Attribute"`.
-        expected: the class or runtime protocol that every loaded attribute must satisfy.
+        expected: the class or runtime protocol that every loaded attribute must satisfy, or its
+            `"package.module:Attribute"`, where importing it is not to be paid by every import of
+            the registry.
         group: entry-point group where third parties add theirs.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str], expected: type[T], group: str):
+    def __init__(
+        self, kind: str, entries: Mapping[str, str], expected: type[T] | str, group: str
+    ) -> None:
         self.kind = kind
         self._entries = dict(entries)
         self._expected = expected
@@ -62,9 +66,8 @@ class Registry(Generic[T]):
             near = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.4)
             known = ", ".join(near or self.names())
             raise ConfigError(f"no {self.kind} is called {name!r}", hint=f"known: {known}")
-        module_name, _, attribute = self._entries[name].partition(":")
         try:
-            module = importlib.import_module(module_name)
+            made = _attribute(self._entries[name])
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
             if missing in _OWN_PACKAGES:
@@ -73,9 +76,17 @@ class Registry(Generic[T]):
                 f"{self.kind} {name!r} needs the package {missing!r}, which is not installed",
                 hint=f"pip install {missing}",
             ) from error
-        loaded = getattr(module, attribute)()
-        if not isinstance(loaded, self._expected):
+        loaded = made()
+        expected = self._expected
+        kept: type[T] = _attribute(expected) if isinstance(expected, str) else expected
+        if not isinstance(loaded, kept):
             raise AutoSparseError(
-                f"{self.kind} {name!r}: {self._entries[name]} is no {self._expected.__name__}"
+                f"{self.kind} {name!r}: {self._entries[name]} is no {kept.__name__}"
             )
         return loaded
+
+
+def _attribute(name: str) -> Any:
+    """What `"package.module:Attribute"` names, imported."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -22,7 +22,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "service": "benchmarks.service:ServiceBenchmark",
         "gpu": "benchmarks.gpu:GpuBenchmark",
     },
-    expected=Benchmark,  # type: ignore[type-abstract]
+    expected=Benchmark,
     group="autosparse.benchmarks",
 )
 

@@ -28,7 +28,7 @@ class Silent:
 
 
 def registry(entries: dict[str, str], group: str = "autosparse.nobody") -> Registry[Greeter]:
-    return Registry("greeter", entries, Greeter, group)  # type: ignore[type-abstract]
+    return Registry("greeter", entries, Greeter, group)
 
 
 HERE = __name__
@@ -80,6 +80,19 @@ def test_what_does_not_keep_the_contract_is_refused() -> None:
     greeters = registry({"silent": f"{HERE}:Silent"})
     with pytest.raises(AutoSparseError, match=f"{HERE}:Silent is no Greeter"):
         greeters.load("silent")
+
+
+def test_what_the_contract_is_can_be_imported_with_the_first_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_contract.py").write_text("class Late:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = {"late": "late_contract:Late", "silent": f"{HERE}:Silent"}
+    late: Registry[object] = Registry("thing", entries, "late_contract:Late", "autosparse.nobody")
+    assert "late_contract" not in sys.modules
+    assert type(late.load("late")).__name__ == "Late"
+    with pytest.raises(AutoSparseError, match=f"{HERE}:Silent is no Late"):
+        late.load("silent")
 
 
 def test_a_third_party_adds_its_own_and_cannot_replace_ours(

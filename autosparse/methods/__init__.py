@@ -22,7 +22,7 @@ METHODS: Registry[Method] = Registry(
         "nm_descent": "autosparse.methods.nm_descent:NmDescent",
         "gqsa": "autosparse.methods.gqsa:Gqsa",
     },
-    expected=Method,  # type: ignore[type-abstract]
+    expected=Method,
     group="autosparse.methods",
 )
 

@@ -17,7 +17,7 @@ STRATEGIES: Registry[Strategy] = Registry(
         "nsga2": "autosparse.search.strategies.nsga2:Nsga2",
         "random": "autosparse.search.strategies.random_search:RandomSearch",
     },
-    expected=Strategy,  # type: ignore[type-abstract]
+    expected=Strategy,
     group="autosparse.strategies",
 )
 
