@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from autosparse.errors import CompileError, MeasurementError
-from backends.kernels.library import CCompiler
+from backends.kernels.compilers import CCompiler
 from benchmarks.engine_process import last_cores
 
 HOW = "peak: best of 400 runs of a compiled loop of 12 independent vector multiply-adds on one core"

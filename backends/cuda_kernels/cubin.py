@@ -9,7 +9,8 @@ from pathlib import Path
 
 from autosparse.errors import CompileError
 from backends.cuda_kernels.tiles import Element, kernel_source
-from backends.kernels.library import built_once, cache_directory, run_compiler
+from backends.kernels.compilers import Compilation, run_compiler
+from backends.kernels.library import built_once, cache_directory
 
 SOURCES = Path(__file__).parent / "csrc"
 ARCHITECTURES = ("sm_80", "sm_90")
@@ -48,7 +49,8 @@ def cubin(element: Element, architecture: str) -> Path:
     def build(directory: Path) -> Path:
         source, made = directory / f"{element.value}.cu", directory / name
         source.write_text(kernel_source(element), encoding="utf-8")
-        run_compiler([*nvcc_command(nvcc, architecture), "-o", str(made), str(source)], what)
+        command = (*nvcc_command(nvcc, architecture), "-o", str(made), str(source))
+        run_compiler(Compilation(command, what))
         return made
 
     return built_once(cache_directory() / "cuda" / name, build, what)

@@ -1,29 +1,35 @@
 """The shared library of all kernels: built once for each version of its sources, then cached.
 
 TVM compiles the kernels, a C compiler the code around them (the system's `cc`, or `zig cc` from
-the `ziglang` wheel, which needs no system tool-chain). The result holds every instruction set of
-its architecture and picks one when it is loaded.
+the `ziglang` wheel, which needs no system tool-chain), as many files at once as there are cores.
+The result holds every instruction set of its architecture and picks one when it is loaded.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from autosparse.errors import CompileError
+from backends.kernels.compilers import (
+    CCompiler,
+    Compilation,
+    run_at_once,
+    run_compiler,
+    run_module,
+    usable_cores,
+)
 from backends.kernels.targets import InstructionSet, instruction_sets
 
 _SOURCES = Path(__file__).parent
@@ -37,59 +43,42 @@ _PER_INSTRUCTION_SET = (
     "steps_conv_int8.c",
     "steps_bf16.c",
 )
-_WITH_BF16 = "avx512-vnni"
+_WITH_BF16 = "avx512"
 """Whose steps of bf16 are compiled a second time, for processors that multiply it themselves."""
 LIBRARY_NAME = "libautosparse_kernels.so"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
           "-fno-trapping-math", "-Wall", "-Wextra")  # fmt: skip
 # never unloaded: scratch memory and operators outlive the sessions that use them
 _LINKER_FLAGS = ("-Wl,-z,nodelete", "-Wl,-z,noexecstack", "-Wl,-s", "-lm")
-_OLDEST_LIBC = "2.17"
-"""Where it can be chosen: aligned_alloc and getauxval are no older."""
-_TIMEOUT_SECONDS = 600.0
+_MOST_PROCESSES = 4
+"""That compile kernels, however many cores there are: 150 MB together, and 65 MB each."""
+_KERNEL_SECONDS = 3600.0
+"""That all kernels may take, on a small device with one core."""
 
 
 @dataclass(frozen=True)
-class CCompiler:
-    """A C compiler and the flags that make it build for one architecture."""
+class _CSource:
+    """A source that becomes one object."""
 
-    command: tuple[str, ...]
-
-    @classmethod
-    def find(cls) -> CCompiler:
-        """For this machine: the system's, or the one from the `ziglang` wheel.
-
-        Raises:
-            CompileError: there is neither.
-        """
-        for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
-            if name and shutil.which(name):
-                return cls((name,))
-        return cls.crossing(platform.machine())
-
-    @classmethod
-    def crossing(cls, architecture: str, libc: str = f"gnu.{_OLDEST_LIBC}") -> CCompiler:
-        """For any machine: `zig cc`, which brings the headers and the C library of each.
-
-        Args:
-            architecture: of the machine (`x86_64`, `aarch64`), of which it takes the least.
-            libc: as zig names it, for example `musl`.
-
-        Raises:
-            CompileError: the `ziglang` wheel is missing.
-        """
-        if importlib.util.find_spec("ziglang") is None:
-            raise CompileError(
-                f"there is no C compiler to build the sparse kernels for {architecture} with",
-                hint="install gcc or clang there, or: pip install 'autosparse[kernels]'",
-            )
-        target = f"{architecture}-linux-{libc}"
-        return cls((sys.executable, "-m", "ziglang", "cc", "-target", target))
+    path: Path
+    flags: tuple[str, ...]
+    instruction_set: str = ""
+    """As an identifier; empty where it is the same for all of them."""
 
     @property
-    def is_zig(self) -> bool:
-        """Whether it has zig's own spelling of flags."""
-        return "ziglang" in self.command
+    def object_name(self) -> str:
+        """Of the file."""
+        suffix = f"_{self.instruction_set}" if self.instruction_set else ""
+        return f"{self.path.stem}{suffix}.o"
+
+    def compilation(self, compiler: CCompiler, directory: Path) -> Compilation:
+        """What writes the object to a directory."""
+        command = (
+            *compiler.command, *_FLAGS, *self.flags, *_include_flags(), "-c", str(self.path),
+            "-o", str(directory / self.object_name),
+        )  # fmt: skip
+        where = f" for {self.instruction_set}" if self.instruction_set else ""
+        return Compilation(command, f"{self.path.name}{where}")
 
 
 def kernel_library(architecture: str = platform.machine()) -> Path:
@@ -114,7 +103,9 @@ def kernel_library(architecture: str = platform.machine()) -> Path:
 
 
 def built_once(built: Path, build: Callable[[Path], Path], what: str) -> Path:
-    """A file of the cache, made if it is not there: whole or not at all, whoever else makes it.
+    """A file or directory of the cache, made if it is not there: whole or not at all.
+
+    Whoever asks for it while somebody else makes it waits, and takes that one.
 
     Args:
         built: where it is to lie.
@@ -124,18 +115,36 @@ def built_once(built: Path, build: Callable[[Path], Path], what: str) -> Path:
     Raises:
         CompileError: it cannot be made, or not be kept.
     """
-    if built.is_file():
+    if built.exists():
         return built
     try:
         built.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=built.parent) as directory:
-            build(Path(directory)).replace(built)
+        with _making(built):
+            if not built.exists():
+                with tempfile.TemporaryDirectory(
+                    prefix=f"{built.name}.", dir=built.parent
+                ) as directory:
+                    build(Path(directory)).replace(built)
     except OSError as error:
         raise CompileError(
             f"{what} cannot be kept in {built.parent}: {error.strerror or error}",
             hint="make room there, or name another directory in XDG_CACHE_HOME",
         ) from error
     return built
+
+
+@contextmanager
+def _making(built: Path) -> Iterator[None]:
+    """Be the only one who makes it; what somebody who was killed has left of it goes.
+
+    The lock's file stays: were it removed, one who waits for it and one who makes a new one would
+    not know of each other.
+    """
+    with built.with_name(f"{built.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in built.parent.glob(f"{built.name}.*/"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 def put_library(built: Path, place: Path) -> Path:
@@ -201,21 +210,32 @@ def digest_of(paths: list[Path], *details: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def kernel_parts(directory: Path, architecture: str, compiler: CCompiler) -> list[Path]:
-    """C sources and object files that make up the library; those that are made go to `directory`.
+def kernel_parts(
+    directory: Path, architecture: str, compiler: CCompiler, defines: tuple[str, ...] = ()
+) -> list[Path]:
+    """Object files that make up the library; those of C go to `directory`.
+
+    Args:
+        directory: where they are written.
+        architecture: of the machine that they are for (`x86_64`, `aarch64`).
+        compiler: of the C sources.
+        defines: flags of C sources that are not compiled for each instruction set.
 
     Raises:
         CompileError: TVM or the compiler refuses the sources.
     """
-    targets = instruction_sets(architecture)
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as executor:
-        objects = list(executor.map(_compiled_kernels, targets))
-        steps = executor.map(lambda t: _compile_steps(t, directory, compiler), targets)
-        objects += [path for made in steps for path in made]
-    table = directory / "kernel_table.c"
-    table.write_text(_kernel_table(targets), encoding="utf-8")
-    sources = [p for p in sorted(_C_SOURCES.glob("*.c")) if p.name not in _PER_INSTRUCTION_SET]
-    return [*sources, table, *objects]
+    kernels = _compiled_kernels(architecture)
+    sources = [
+        _CSource(path, defines)
+        for path in (*sorted(_C_SOURCES.glob("*.c")), kernels / "kernel_table.c")
+        if path.name not in _PER_INSTRUCTION_SET
+    ]
+    for target in instruction_sets(architecture):
+        if target.extended() is target:
+            sources += _steps(target, compiler)
+    run_at_once([source.compilation(compiler, directory) for source in sources])
+    objects = [directory / source.object_name for source in sources]
+    return [*objects, *sorted(kernels.glob("*.o"))]
 
 
 def _build(directory: Path, architecture: str, compiler: CCompiler) -> Path:
@@ -239,74 +259,41 @@ def compile_and_link(
         CompileError: the compiler refuses them.
     """
     names = [str(path) for path in parts]
-    command = [*compiler.command, *_FLAGS, *_include_flags(), "-o", str(made), *names, *flags]
-    run_compiler(command, "the C sources of the kernels")
+    command = (*compiler.command, *_FLAGS, *_include_flags(), "-o", str(made), *names, *flags)
+    run_compiler(Compilation(command, "the C sources of the kernels"))
 
 
-def _compiled_kernels(target: InstructionSet) -> Path:
-    """The object file of one instruction set; TVM takes seconds, so it is cached on its own."""
-    name = f"{target.name}-{digest_of(_kernel_sources())}.o"
+def _compiled_kernels(architecture: str) -> Path:
+    """The directory of the kernels' objects and their table, which every change of C leaves."""
 
     def build(directory: Path) -> Path:
-        made = directory / name
+        made = directory / "objects"
+        made.mkdir()
+        processes = min(usable_cores(), _MOST_PROCESSES)
         run_module(
             "backends.kernels.compile_kernels",
-            [target.name, str(made)],
-            f"the {target.name} kernels",
+            (architecture, str(made), str(processes)),
+            "the sparse kernels",
+            _KERNEL_SECONDS,
         )
         return made
 
+    name = f"{architecture}-{digest_of(_kernel_sources())}"
     return built_once(cache_directory() / "objects" / name, build, "the sparse kernels")
 
 
-def run_module(
-    module: str, arguments: list[str], what: str, seconds: float = _TIMEOUT_SECONDS
-) -> None:
-    """Run a module of ours that compiles, in a process of its own, for at most some seconds.
-
-    Raises:
-        CompileError: it fails, takes longer, or ends in a crash.
-    """
-    run_compiler([sys.executable, "-m", module, *arguments], what, _PACKAGE.parent, seconds)
-
-
-def _compile_steps(target: InstructionSet, directory: Path, compiler: CCompiler) -> list[Path]:
+def _steps(target: InstructionSet, compiler: CCompiler) -> list[_CSource]:
+    """What is compiled for one instruction set."""
     flags = target.compiler_flags(zig=compiler.is_zig)
-    sources = [(name, target.identifier, flags) for name in _PER_INSTRUCTION_SET]
+    found = [(name, target.identifier, flags) for name in _PER_INSTRUCTION_SET]
     if target.name == _WITH_BF16:
         cpu, *rest = flags
         with_bf16 = (f"{cpu}+avx512bf16", *rest) if compiler.is_zig else (*flags, "-mavx512bf16")
-        sources.append(("steps_bf16.c", "avx512_bf16", with_bf16))
-    made = []
-    for name, identifier, own in sources:
-        path = directory / f"{Path(name).stem}_{identifier}.o"
-        command = [
-            *compiler.command, *_FLAGS, *own, f"-DAS_SET={identifier}", *_include_flags(), "-c",
-            str(_C_SOURCES / name), "-o", str(path),
-        ]  # fmt: skip
-        run_compiler(command, f"{name} for {identifier}")
-        made.append(path)
-    return made
-
-
-def _kernel_table(targets: tuple[InstructionSet, ...]) -> str:
-    """C source of the table that `csrc/kernel_call.c` searches."""
-    from backends.kernels.tiles import tiles_for  # its TVMScript imports TVM
-
-    declarations, rows = [], []
-    for target in targets:
-        for tile in tiles_for(target):
-            symbol = f"__tvm_ffi_{tile.symbol(target)}"
-            declarations.append(f"int {symbol}(void *, const void *, int32_t, void *);")
-            rows.append(
-                f'  {{"{target.name}", "{tile.family}", {tile.vectors}, {tile.rows}, {symbol}}},'
-            )
-    lines = [
-        '#include "internal.h"', "", *declarations, "",
-        "const AsKernel as_kernels[] = {", *rows, "};",
-        "const size_t as_kernel_count = sizeof as_kernels / sizeof *as_kernels;",
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+        found.append(("steps_bf16.c", "avx512_bf16", with_bf16))
+    return [
+        _CSource(_C_SOURCES / name, (*own, f"-DAS_SET={identifier}"), identifier)
+        for name, identifier, own in found
+    ]
 
 
 def _include_flags() -> list[str]:
@@ -314,24 +301,3 @@ def _include_flags() -> list[str]:
     if specification is None or specification.origin is None:
         raise CompileError("the headers of apache-tvm-ffi are missing", hint="reinstall it")
     return [f"-I{_C_SOURCES}", f"-I{Path(specification.origin).parent / 'include'}"]
-
-
-def run_compiler(
-    command: list[str], what: str, cwd: Path | None = None, seconds: float = _TIMEOUT_SECONDS
-) -> None:
-    """Run a compiler to its end.
-
-    Raises:
-        CompileError: it cannot be started, fails, or takes longer.
-    """
-    try:
-        done = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False,
-            process_group=0,  # Ctrl-C at a terminal asks for an answer, and that needs the kernels
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CompileError(f"cannot compile {what}: {error}") from error
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        reason = next((line for line in lines if "error:" in line.lower()), lines[-1])
-        raise CompileError(f"cannot compile {what} (exit code {done.returncode}): {reason}")

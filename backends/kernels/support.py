@@ -10,7 +10,7 @@ from functools import cache
 from autosparse.errors import CompileError
 from autosparse.levels import NM, Dense, Level, Precision
 from autosparse.model_graph import Layer
-from backends.kernels.library import CCompiler
+from backends.kernels.compilers import CCompiler
 from backends.kernels.lowering import BF16_RUN, INT8_RUN
 from backends.kernels.targets import instruction_sets
 

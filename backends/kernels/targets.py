@@ -15,9 +15,11 @@ class InstructionSet:
     lanes: int
     """fp32 numbers in a register."""
     llvm_cpu: str
-    llvm_features: tuple[str, ...]
-    c_flags: tuple[str, ...]
-    """The same for gcc and clang."""
+    llvm_features: tuple[str, ...] = ()
+    c_flags: tuple[str, ...] = ()
+    """The same for gcc and clang; none where another one is extended, whose C code it is then."""
+    extends: str = ""
+    """One that multiplies bytes in another way: all else is that one's code, byte for byte."""
 
     @property
     def identifier(self) -> str:
@@ -30,24 +32,21 @@ class InstructionSet:
         wide = ("-mprefer-vector-width=512",) if self.lanes == 16 else ()
         return (*((f"-mcpu={cpu}",) if zig else self.c_flags), *wide)
 
+    def extended(self) -> InstructionSet:
+        """The one that this one extends, or itself."""
+        return next((s for s in INSTRUCTION_SETS if s.name == self.extends), self)
+
 
 # x86-64-v4 rather than a product's name: LLVM prefers half registers on some of those.
 INSTRUCTION_SETS = (
-    InstructionSet("baseline", "x86_64", 4, "x86-64", (), ("-march=x86-64",)),
-    InstructionSet("avx2", "x86_64", 8, "x86-64-v3", (), ("-march=x86-64-v3",)),
-    InstructionSet(
-        "avx2-vnni", "x86_64", 8, "x86-64-v3", ("+avxvnni",),
-        ("-march=x86-64-v3",),  # the C code has no use for more, which old compilers do not know
-    ),
-    InstructionSet("avx512", "x86_64", 16, "x86-64-v4", (), ("-march=x86-64-v4",)),
-    InstructionSet(
-        "avx512-vnni", "x86_64", 16, "x86-64-v4", ("+avx512vnni",),
-        ("-march=x86-64-v4", "-mavx512vnni"),
-    ),
+    InstructionSet("baseline", "x86_64", 4, "x86-64", c_flags=("-march=x86-64",)),
+    InstructionSet("avx2", "x86_64", 8, "x86-64-v3", c_flags=("-march=x86-64-v3",)),
+    InstructionSet("avx2-vnni", "x86_64", 8, "x86-64-v3", ("+avxvnni",), extends="avx2"),
+    InstructionSet("avx512", "x86_64", 16, "x86-64-v4", c_flags=("-march=x86-64-v4",)),
+    InstructionSet("avx512-vnni", "x86_64", 16, "x86-64-v4", ("+avx512vnni",), extends="avx512"),
     InstructionSet("neon", "aarch64", 4, "generic", ("+neon",), ("-mcpu=generic",)),
     InstructionSet(
-        "neon-dotprod", "aarch64", 4, "generic", ("+neon", "+dotprod"),
-        ("-mcpu=generic+dotprod",),
+        "neon-dotprod", "aarch64", 4, "generic", ("+neon", "+dotprod"), extends="neon"
     ),
 )  # fmt: skip
 

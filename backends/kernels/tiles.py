@@ -33,7 +33,8 @@ class KernelTile:
 
     def symbol(self, target: InstructionSet) -> str:
         """Global symbol of the compiled function."""
-        return f"as_{self.family}_v{self.vectors}_r{self.rows}_{target.identifier}"
+        own = target if self.family in _OF_BYTES else target.extended()
+        return f"as_{self.family}_v{self.vectors}_r{self.rows}_{own.identifier}"
 
     def build(self, target: InstructionSet) -> Any:
         """The TVMScript function for one instruction set."""
@@ -74,6 +75,8 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "permute_int8": ("avx512-vnni",),
 }
 """Instruction sets of the families that not every one of them can run."""
+_OF_BYTES = ("broadcast_int8", "conv_int8", "permute_int8", "dense_int8")
+"""Families that multiply bytes."""
 
 TILES = tuple(
     KernelTile("linear_fp32", vectors, rows)
@@ -122,3 +125,13 @@ def _dot_for(target: InstructionSet) -> Dot:
 def tiles_for(target: InstructionSet) -> tuple[KernelTile, ...]:
     """The tiles that an instruction set can run."""
     return tuple(t for t in TILES if target.name in _NEEDED.get(t.family, (target.name,)))
+
+
+def compiled_for(target: InstructionSet) -> dict[str, tuple[KernelTile, ...]]:
+    """Its tiles by family, without those that it shares with the one that it extends."""
+    shares = target.extended() is not target
+    found: dict[str, tuple[KernelTile, ...]] = {}
+    for tile in tiles_for(target):
+        if tile.family in _OF_BYTES or not shares:
+            found[tile.family] = (*found.get(tile.family, ()), tile)
+    return found

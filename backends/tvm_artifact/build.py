@@ -16,9 +16,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from autosparse.evaluation import read_environment
+from backends.kernels.compilers import CCompiler, run_module
 from backends.kernels.kernel_core import KernelLibrary
 from backends.kernels.library import (
-    CCompiler,
     built_once,
     cache_directory,
     compile_and_link,
@@ -26,7 +26,6 @@ from backends.kernels.library import (
     kernel_library,
     kernel_parts,
     require_tvm,
-    run_module,
     shared_flags,
 )
 from backends.kernels.targets import instruction_sets
@@ -146,6 +145,6 @@ def _joined_core(architecture: str, compiler: CCompiler) -> Path:
 
 
 def _separate_core(directory: Path, architecture: str, compiler: CCompiler) -> list[Path]:
-    parts = kernel_parts(directory, architecture, compiler)
+    parts = kernel_parts(directory, architecture, compiler, _INSIDE_TVM)
     ours = [path for path in parts if not path.name.startswith("ort_")]
     return [*ours, *sorted(_C_SOURCES.glob("*.c"))]

@@ -7,11 +7,13 @@ GRAPH INSTRUCTION_SET DIRECTORY TRIALS DATABASE NAME=SIZE ...`.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
-from backends.tvm_artifact.without_torch import keeping_torch_out
+from autosparse.parent_process import end_with_parent
+from backends.without_torch import keeping_torch_out
 
 with keeping_torch_out():
     import tvm
@@ -57,6 +59,7 @@ def compile_graph(
 
 
 if __name__ == "__main__":
+    end_with_parent(os.getppid())
     named = next(s for s in INSTRUCTION_SETS if s.name == sys.argv[2])
     given = {name: int(size) for name, _, size in (pair.rpartition("=") for pair in sys.argv[6:])}
     compile_graph(

@@ -29,7 +29,7 @@ from backends.tvm_artifact.description import (
     ArtifactTensor,
 )
 from backends.tvm_artifact.parameter_file import read_description
-from backends.tvm_artifact.without_torch import keeping_torch_out
+from backends.without_torch import keeping_torch_out
 
 _CPU, _FIRST_DEVICE, _POOLED = 1, 0, 2
 _ALIGNMENT = 64

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from backends.cuda_kernels.cubin import SOURCES
 from backends.cuda_kernels.layer import Call, LinearLayer, Parameters
 from backends.cuda_kernels.tiles import Element, kernel_source
-from backends.kernels.library import CCompiler, run_compiler
+from backends.kernels.compilers import CCompiler, Compilation, run_compiler
 from tests.kernels.fp32_layers import EndOfPage
 
 Array = npt.NDArray[Any]
@@ -49,11 +49,11 @@ def build(directory: Path, sources: dict[str, str]) -> ctypes.CDLL:
     files = [str(directory / name) for name in sources]
     own = [str(EMULATION / name) for name in ("emulator.c", "tensor_cores.c", "driver.c")]
     made = directory / "emulated.so"
-    command = [
+    command = (
         *CCompiler.find().command, *_FLAGS, f"-I{EMULATION}", f"-I{SOURCES}", "-o", str(made),
         *files, *own, "-lm", "-ldl",
-    ]  # fmt: skip
-    run_compiler(command, "the emulation")
+    )  # fmt: skip
+    run_compiler(Compilation(command, "the emulation"))
     library = ctypes.CDLL(str(made))
     library.as_emulate.restype = ctypes.c_char_p
     return library

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from autosparse.levels.bf16 import bf16_bits, from_bf16
+from backends.kernels.compilers import CCompiler
 from backends.kernels.kernel_core import Array
-from backends.kernels.library import CCompiler, compile_and_link, kernel_library, kernel_parts
+from backends.kernels.library import compile_and_link, kernel_library, kernel_parts
 from backends.kernels.sparse_layer import (
     Activation,
     Convolution,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from autosparse.errors import CompileError
 from backends.kernels import library
-from backends.kernels.library import CCompiler, kernel_library
+from backends.kernels.compilers import CCompiler
+from backends.kernels.library import built_once, kernel_library
+from backends.kernels.targets import instruction_sets
+from backends.kernels.tiles import compiled_for, tiles_for
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
@@ -68,3 +73,71 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(CompileError, match="this compiler is broken"):
         kernel_library()
+
+
+def test_who_asks_while_it_is_made_takes_that_one(tmp_path: Path) -> None:
+    built, begun, go_on = tmp_path / "built.so", threading.Event(), threading.Event()
+    made: list[Path] = []
+
+    def build(directory: Path) -> Path:
+        begun.set()
+        assert go_on.wait(60)
+        made.append(directory)
+        (directory / "new").write_text("whole")
+        return directory / "new"
+
+    with ThreadPoolExecutor(2) as executor:
+        first = executor.submit(built_once, built, build, "it")
+        assert begun.wait(60)
+        second = executor.submit(built_once, built, build, "it")
+        go_on.set()
+        assert first.result() == second.result() == built
+    assert len(made) == 1
+    assert built.read_text() == "whole"
+
+
+def test_what_a_killed_build_left_goes(tmp_path: Path) -> None:
+    built = tmp_path / "built.so"
+    left, other = tmp_path / "built.so.abc123", tmp_path / "other.so.abc123"
+    for directory in (left, other):
+        directory.mkdir()
+        (directory / "half").write_text("half of it")
+
+    def build(directory: Path) -> Path:
+        (directory / "new").mkdir()
+        return directory / "new"
+
+    assert built_once(built, build, "it").is_dir()
+    assert not left.exists()
+    assert other.exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"built.so", "built.so.lock", other.name}
+
+
+def test_a_build_that_fails_leaves_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    built = tmp_path / "built.so"
+
+    def fail(directory: Path) -> Path:
+        (directory / "half").write_text("half of it")
+        raise CompileError("no")
+
+    for _ in range(2):
+        with pytest.raises(CompileError, match="no"):
+            built_once(built, fail, "it")
+    assert {p.name for p in tmp_path.iterdir()} == {"built.so.lock"}
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_every_kernel_is_compiled_once(architecture: str) -> None:
+    sets = instruction_sets(architecture)
+    compiled = [
+        tile.symbol(target)
+        for target in sets
+        for tiles in compiled_for(target).values()
+        for tile in tiles
+    ]
+    assert len(set(compiled)) == len(compiled)
+    assert set(compiled) == {tile.symbol(target) for target in sets for tile in tiles_for(target)}
+    extending = [target for target in sets if target.extends]
+    assert extending
+    for target in extending:
+        assert all(family.endswith("int8") for family in compiled_for(target))

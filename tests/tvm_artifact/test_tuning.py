@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from backends.kernels.library import run_module
+from backends.kernels.compilers import run_module
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from backends.tvm_artifact.build import best_instruction_set
 from backends.tvm_artifact.lowering import artifact_graph

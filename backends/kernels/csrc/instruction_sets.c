@@ -5,15 +5,15 @@
 #include "bf16.h"
 #include "convolution.h"
 
+/* A set that extends another one multiplies bytes in another way, which kernels do; what surrounds
+ * these is the same code: targets.py. */
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-extern const AsSteps as_steps_baseline, as_steps_avx2, as_steps_avx2_vnni, as_steps_avx512,
-    as_steps_avx512_vnni;
-extern const AsConvSteps as_conv_steps_baseline, as_conv_steps_avx2, as_conv_steps_avx2_vnni,
-    as_conv_steps_avx512, as_conv_steps_avx512_vnni;
-extern const AsBf16Steps as_bf16_steps_baseline, as_bf16_steps_avx2, as_bf16_steps_avx2_vnni,
-    as_bf16_steps_avx512, as_bf16_steps_avx512_vnni, as_bf16_steps_avx512_bf16;
+extern const AsSteps as_steps_baseline, as_steps_avx2, as_steps_avx512;
+extern const AsConvSteps as_conv_steps_baseline, as_conv_steps_avx2, as_conv_steps_avx512;
+extern const AsBf16Steps as_bf16_steps_baseline, as_bf16_steps_avx2, as_bf16_steps_avx512,
+    as_bf16_steps_avx512_bf16;
 
 /* The processor is asked here, since not every compiler's __builtin_cpu_supports does: that of zig
  * denies everything. What x86-64-v3 and v4 comprise, as bits of the registers of CPUID. */
@@ -69,18 +69,17 @@ static int has_avx512_bf16(void) {
 static const AsInstructionSet sets[] = {
     {"baseline", 4, &as_steps_baseline, &as_conv_steps_baseline, &as_bf16_steps_baseline, always},
     {"avx2", 8, &as_steps_avx2, &as_conv_steps_avx2, &as_bf16_steps_avx2, has_avx2},
-    {"avx2-vnni", 8, &as_steps_avx2_vnni, &as_conv_steps_avx2_vnni, &as_bf16_steps_avx2_vnni,
-     has_avx2_vnni},
+    {"avx2-vnni", 8, &as_steps_avx2, &as_conv_steps_avx2, &as_bf16_steps_avx2, has_avx2_vnni},
     {"avx512", 16, &as_steps_avx512, &as_conv_steps_avx512, &as_bf16_steps_avx512, has_avx512},
-    {"avx512-vnni", 16, &as_steps_avx512_vnni, &as_conv_steps_avx512_vnni,
-     &as_bf16_steps_avx512_vnni, has_avx512_vnni},
+    {"avx512-vnni", 16, &as_steps_avx512, &as_conv_steps_avx512, &as_bf16_steps_avx512,
+     has_avx512_vnni},
 };
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 
-extern const AsSteps as_steps_neon, as_steps_neon_dotprod;
-extern const AsConvSteps as_conv_steps_neon, as_conv_steps_neon_dotprod;
-extern const AsBf16Steps as_bf16_steps_neon, as_bf16_steps_neon_dotprod;
+extern const AsSteps as_steps_neon;
+extern const AsConvSteps as_conv_steps_neon;
+extern const AsBf16Steps as_bf16_steps_neon;
 
 static int always(void) { return 1; }
 static int has_dotprod(void) {
@@ -90,8 +89,7 @@ static int has_dotprod(void) {
 
 static const AsInstructionSet sets[] = {
     {"neon", 4, &as_steps_neon, &as_conv_steps_neon, &as_bf16_steps_neon, always},
-    {"neon-dotprod", 4, &as_steps_neon_dotprod, &as_conv_steps_neon_dotprod,
-     &as_bf16_steps_neon_dotprod, has_dotprod},
+    {"neon-dotprod", 4, &as_steps_neon, &as_conv_steps_neon, &as_bf16_steps_neon, has_dotprod},
 };
 #else
 #error "no kernels for this architecture"

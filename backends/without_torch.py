@@ -1,6 +1,6 @@
 """Import TVM's libraries without torch, which they would otherwise load where it is installed.
 
-They take two seconds and two hundred megabytes for it, and a measuring process must not hold it.
+They take two seconds and two hundred megabytes for it, which neither measuring nor compiling needs.
 """
 
 from __future__ import annotations
