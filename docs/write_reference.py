@@ -16,6 +16,7 @@ from pathlib import Path
 
 from autosparse import errors
 from autosparse.cli.catalog import seed_row
+from autosparse.cli.flags import spelled_default
 from autosparse.cli.main import COMMANDS
 from autosparse.evaluation.metrics import BUILT_IN
 from autosparse.evaluation.simulation import Device, device_names
@@ -77,7 +78,6 @@ def _cell(text: str) -> str:
 
 
 def _configuration() -> str:
-    schema = JobConfig.model_json_schema()
     rows = []
     for name, field in JobConfig.model_fields.items():
         if name == "schema_version":
@@ -86,13 +86,11 @@ def _configuration() -> str:
             spelled = "the first argument"
         else:
             spelled = f"`{flag(name)}`"
-        default = field.get_default(call_default_factory=True)
-        if name in schema["required"]:
+        if field.is_required():
             shown = "**required**"
-        elif default is None or default in ((), {}):
-            shown = ""
         else:
-            shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
+            default = spelled_default(field)
+            shown = f"`{default}`" if default else ""
         rows.append((f"`{name}`", spelled, shown, field.description or ""))
     return _table(("field", "flag", "default", "meaning"), rows)
 
@@ -120,7 +118,10 @@ def _arguments(
 ) -> list[tuple[str, str]]:
     """Arguments and what they mean, but for those that another table has."""
     return [
-        (f"`{' '.join(action.option_strings) or action.dest}`", action.help or "")
+        (
+            f"`{' '.join(action.option_strings) or action.dest}`",
+            (action.help or "").replace("%%", "%"),
+        )
         for action in actions
         if action.dest != "help" and action.dest not in elsewhere
     ]

@@ -15,7 +15,7 @@ from types import FrameType
 
 from autosparse.cli.terminal import console
 from autosparse.errors import ConfigError
-from autosparse.pipeline.config import read_duration
+from autosparse.pipeline.duration import read_duration
 from workers.agent_process import run_agent
 from workers.agent_settings import AgentSettings, JoinSettings
 

@@ -11,37 +11,55 @@ from threading import Event
 from typing import Any
 
 from autosparse.artifacts.manifest import Manifest
-from autosparse.cli.flags import add_config_flags, given_fields
+from autosparse.cli.flags import add_config_flags, given_fields, what_a_job_needs
 from autosparse.cli.interruption import answering_on_interrupt
 from autosparse.cli.ladder import ladder_of
 from autosparse.cli.terminal import TerminalProgress, console, drop_text, print_json, print_table
 from autosparse.evaluation import Contract, Verdict
 from autosparse.evaluation.budget import byte_words
 from autosparse.evaluation.simulation import SIMULATED
+from autosparse.evaluation.target import ANY_BACKEND
 from autosparse.pipeline.config import OF_A_LADDER, JobConfig, read_configs
 from autosparse.pipeline.dry_run import DryRun, run_dry
 from autosparse.pipeline.job import target_of
-from autosparse.pipeline.ladder import THIS_MACHINE
+from autosparse.pipeline.ladder import THIS_MACHINE, check_backends
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.progress import Progress
 from autosparse.search.space import group_name
+from backends import BACKENDS
 from workers.local import local_engines
 from workers.local import run as run_locally
 
 _NUMBERS = re.compile(r"\d+")
+_EXAMPLES = """\
+examples:
+  at most 60 % of the latency, for one percentage point of accuracy:
+    autosparse optimize model.onnx --calibration calibration.npz \\
+      --validation validation.npz --latency-budget 60% --max-drop 1pt
+
+  without labels, at most 8 ms on four threads, and first what would be searched:
+    autosparse optimize model.onnx --calibration calibration.npz \\
+      --validation validation.npz --latency-budget 8ms --max-drop 0.01 --threads 4 --dry-run
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's fields, and how to run it."""
+    parser.usage, parser.epilog = what_a_job_needs(), _EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_config_flags(parser, several=OF_A_LADDER)
-    parser.add_argument("--config", type=Path, help="YAML or JSON document with these fields.")
-    parser.add_argument(
+    command = parser.add_argument_group("this command")
+    command.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help="YAML or JSON document with these fields; what is given here goes before it.",
+    )  # fmt: skip
+    command.add_argument(
         "--resume", action="store_true", help="Continue the job in the output directory."
     )
-    parser.add_argument(
+    command.add_argument(
         "--dry-run", action="store_true", help="Print the resolved layers and levels, run nothing."
     )
-    parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+    command.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,20 +86,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dry_runs(configs: Sequence[JobConfig], progress: Progress, *, as_json: bool) -> None:
-    """What would be searched on each target: budgets make no difference to it."""
-    of_targets = {config.target: config for config in configs}
+    """What would be searched on each target, or by each backend: budgets make no difference."""
     found = {}
-    for target, config in of_targets.items():
+    for name, config in _told_apart(configs).items():
         with local_engines(target_of(config), progress) as engines:
-            found[target or THIS_MACHINE] = run_dry(config, engines.backend)
+            found[name] = run_dry(config, engines.backend)
     if as_json:
-        told = {target: _choices(dry) for target, dry in found.items()}
+        told = {name: _choices(dry) for name, dry in found.items()}
         print_json(told if len(told) > 1 else next(iter(told.values())))
         return
-    for target, dry in found.items():
+    for name, dry in found.items():
         if len(found) > 1:
-            console().print(f"On {target}:", markup=False)
+            console().print(f"On {name}:", markup=False)
         _print_dry_run(dry)
+
+
+def _told_apart(configs: Sequence[JobConfig]) -> dict[str, JobConfig]:
+    """A job for each target; of one job whose backend is left open, one for each backend."""
+    if len(configs) > 1:
+        check_backends(configs)
+    elif target_of(configs[0]).backend == ANY_BACKEND:
+        names = BACKENDS.names()
+        return {name: configs[0].model_copy(update={"backend": name}) for name in names}
+    return {config.target or THIS_MACHINE: config for config in configs}
 
 
 def print_result(result: Result) -> None:

@@ -10,7 +10,7 @@ from autosparse.client.client import KEY_VARIABLE, URL_VARIABLE, Client
 from autosparse.client.records import JobInfo
 
 
-def add_server_flag(parser: argparse.ArgumentParser) -> None:
+def add_server_flag(parser: argparse._ActionsContainer) -> None:
     """Where the service is. The key is no flag: other users of a machine can read those."""
     parser.add_argument(
         "--server", help=f"Address of the service. Without it: ${URL_VARIABLE}, else this machine. "

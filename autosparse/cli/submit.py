@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from autosparse.cli.flags import add_config_flags, given_fields
+from autosparse.cli.flags import add_config_flags, given_fields, what_a_job_needs
 from autosparse.cli.service_access import add_server_flag, client_of, exit_code_of, print_end
 from autosparse.cli.terminal import console, print_json
 from autosparse.cli.watch import follow
@@ -18,15 +18,20 @@ _NOT_SUBMITTED = frozenset({"output_dir", "schema_version"})
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's fields, and what the service is told beside them."""
+    parser.usage = what_a_job_needs()
     add_config_flags(parser)
-    parser.add_argument("--config", type=Path, help="YAML or JSON document with these fields.")
-    add_server_flag(parser)
-    parser.add_argument("--name", default="", help="Name of the job, for people.")
-    parser.add_argument("--priority", type=int, default=0, help="Higher ones are begun first.")
-    parser.add_argument("--device", help="Device to run on, where the service has several.")
-    parser.add_argument("--idempotency-key", help="The same key leads to the same job.")
-    parser.add_argument("--watch", action="store_true", help="Follow the job until it ends.")
-    parser.add_argument("--json", action="store_true", help="Print the job as JSON.")
+    command = parser.add_argument_group("the submission")
+    command.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help="YAML or JSON document with these fields; what is given here goes before it.",
+    )  # fmt: skip
+    add_server_flag(command)
+    command.add_argument("--name", default="", help="Name of the job, for people.")
+    command.add_argument("--priority", type=int, default=0, help="Higher ones are begun first.")
+    command.add_argument("--device", help="Device to run on, where the service has several.")
+    command.add_argument("--idempotency-key", help="The same key leads to the same job.")
+    command.add_argument("--watch", action="store_true", help="Follow the job until it ends.")
+    command.add_argument("--json", action="store_true", help="Print the job as JSON.")
 
 
 def run(arguments: argparse.Namespace) -> int:

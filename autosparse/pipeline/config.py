@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +15,7 @@ from autosparse.evaluation import Budget, MaxBytes, MaxDrop, Percentile
 from autosparse.evaluation.address import is_address
 from autosparse.evaluation.target import parse_input_shape
 from autosparse.levels import Level
+from autosparse.pipeline.duration import Duration
 
 Preparation = Literal["equalize", "smooth", "permute"]
 """A change of weights that leaves what the model computes."""
@@ -27,8 +27,6 @@ OF_TRAINING = ("train", "train_labels", "augment", "distill", "recover_time")
 """Fields that mean something only beside `recover`."""
 OF_A_LADDER = ("target", "latency_budget")
 """Fields of which one command may be given several."""
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
-_SECONDS = {"s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class TargetedModel(BaseModel):
@@ -42,7 +40,7 @@ class TargetedModel(BaseModel):
     """Target file (.yaml), rpc://HOST:PORT of an agent, or sim://NAME of a device that is only
     simulated; without it, this machine."""
     backend: str = "onnxruntime"
-    """Backend that runs the model."""
+    """Backend that runs the model; `autosparse backends` lists them."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads that one inference may use."""
     batch_size: Annotated[int, Field(ge=1)] = 1
@@ -71,7 +69,8 @@ class JobConfig(TargetedModel):
     schema_version: Literal[1] = 1
     """Version of this document's schema."""
     backend: str = "onnxruntime"
-    """Backend that runs the model; or auto: a job on each of them, and the better answer."""
+    """Backend that runs the model (`autosparse backends` lists them); or auto: a job on each of
+    them, and the better answer."""
     calibration: Path
     """npz with typical inputs, named like the model's; no labels needed."""
     validation: Path
@@ -81,8 +80,9 @@ class JobConfig(TargetedModel):
     test: Path | None = None
     """npz that no decision looks at; its result is only reported."""
     metric: str | None = None
-    """Metric by name, or module:callable. Without it: top1 for class labels, rmse for other
-    numbers, spearman for pairs with scores; else the divergence from the dense model's outputs."""
+    """Metric by name (top1, top5, cross_entropy, mae, rmse, spearman, kl, relative_error), or
+    module:callable. Without it: top1 for class labels, rmse for other numbers, spearman for pairs
+    with scores; else the divergence from the dense model's outputs."""
     latency_budget: Budget
     """Largest latency: a time (8ms) or a share of the baseline's (60%)."""
     percentile: Percentile = "p50"
@@ -102,9 +102,9 @@ class JobConfig(TargetedModel):
     strict: bool = False
     """Hold the contract at the bound of the confidence interval, not at the estimate."""
     space: str = "cpu"
-    """Search space by name, or a .yaml file."""
+    """Search space by name (`autosparse spaces` lists them), or a .yaml file."""
     strategy: str = "auto"
-    """What proposes candidates."""
+    """What proposes candidates; `autosparse strategies` lists them."""
     atlas: Path | None = None
     """Directory that `autosparse profile --atlas` wrote: sparse levels that it measured as slower
     than dense ones on this machine are not measured again, and kernels take the plans that it found
@@ -128,13 +128,13 @@ class JobConfig(TargetedModel):
     tune: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Trials for each loop nest that no kernel of ours covers, of a backend that compiles (tvm).
     What is found is kept for later jobs on this machine. 0: such loops run as TVM writes them."""
-    time_limit: Annotated[float, Field(gt=0)] = 1800.0
+    time_limit: Duration = 1800.0
     """Time for everything up to the verification: 90s, 30m, 2h. When it is up, the best so far is
     verified and delivered."""
     recover: str | None = Field(default=None, json_schema_extra={"without_value": DEFAULT_RECOVERY})
     """Train the best recipes of the search, with the dense model as teacher, by this recovery
-    method; without a name, by fine_tune. Needs --train."""
-    recover_time: Annotated[float, Field(gt=0)] = 600.0
+    method (`autosparse methods` lists them); without a name, by fine_tune. Needs --train."""
+    recover_time: Duration = 600.0
     """Time for the training, besides the time limit: 90s, 10m, 1h."""
     train_labels: bool = False
     """Learn from the labels of the train file, too."""
@@ -188,11 +188,6 @@ class JobConfig(TargetedModel):
             flag = "--" + asked[0].replace("_", "-")
             raise ConfigError(f"{flag} belongs to a recovery training", hint="add --recover")
         return self
-
-    @field_validator("time_limit", "recover_time", mode="before")
-    @classmethod
-    def _read_duration(cls, value: Any) -> Any:
-        return read_duration(value)
 
     @field_validator("keep")
     @classmethod
@@ -252,20 +247,6 @@ class ProfileConfig(TargetedModel):
             flag = "--" + min(given).replace("_", "-")
             raise ConfigError(f"{flag} belongs to the atlas", hint="add --atlas")
         return self
-
-
-def read_duration(value: Any) -> Any:
-    """Seconds from 90s, 30m or 2h; what is no text stays as it is.
-
-    Raises:
-        ConfigError: a text that is no duration.
-    """
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value.strip())
-    if match is None:
-        raise ConfigError(f"{value!r} is no duration", hint="write 90s, 30m or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def read_profile_config(fields: dict[str, Any]) -> ProfileConfig:

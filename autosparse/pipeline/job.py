@@ -323,11 +323,22 @@ def _metric(config: JobConfig, graph: ModelGraph, validation: Dataset) -> Metric
         )
     if config.max_drop.unit == "pt" and not metric.in_unit_interval:
         raise ConfigError(
-            f"--max-drop {config.max_drop} is in percentage points, but {metric.name} is not a "
-            "metric in [0, 1]",
+            _why_no_points(config, metric, labelled=labels is not None),
             hint="give a number in the unit of the metric, for example --max-drop 0.01",
         )
     return metric
+
+
+def _why_no_points(config: JobConfig, metric: Metric, *, labelled: bool) -> str:
+    """Why a drop cannot be held against a bound in percentage points."""
+    if "max_drop" in config.model_fields_set:
+        asked = f"--max-drop {config.max_drop} is in percentage points"
+        return f"{asked}, but {metric.name} is not a metric in [0, 1]"
+    judged = f"{metric.name} is not a metric in [0, 1]"
+    if not labelled and config.metric is None:
+        judged = f"without labels {metric.name} is judged, which is not a metric in [0, 1]"
+    usual = f"the usual {config.max_drop} is in percentage points"
+    return f"--max-drop has to be given: {judged}, and {usual}"
 
 
 def write_timing_inputs(path: Path, data: Dataset, target: Target) -> None:

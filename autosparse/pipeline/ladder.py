@@ -8,7 +8,7 @@ once: jobs on one target share all their evidence, jobs on different ones the co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -112,6 +112,7 @@ def run_ladder(
     root = configs[0].output_dir.absolute()
     jobs = _named(configs, root)
     check_room_for_jobs(root, resume=resume, single="one target and budget")
+    check_backends(configs)
     _check_devices(configs, engines_on, progress)
     ladder = Ladder(root, tuple(LadderAnswer(name, own) for name, own in jobs.items()))
     write_listing(ladder)
@@ -127,6 +128,23 @@ def run_ladder(
         _remove_what_is_empty(root)
         raise next(answer.error for answer in ladder.answers if answer.error is not None)
     return ladder
+
+
+def check_backends(configs: Sequence[JobConfig]) -> None:
+    """Make sure that every target says what runs the model there.
+
+    Args:
+        configs: of a ladder.
+
+    Raises:
+        ConfigError: a target file is wrong, or leaves the backend open.
+    """
+    for config in _of_targets(configs):
+        if target_of(config).backend == ANY_BACKEND:
+            raise ConfigError(
+                "several targets or budgets need a backend each",
+                hint="name it with --backend or in the target files; auto is for one job",
+            )
 
 
 def write_listing(ladder: Ladder) -> None:
@@ -172,21 +190,18 @@ def _named(configs: Sequence[JobConfig], root: Path) -> dict[str, JobConfig]:
     return named
 
 
+def _of_targets(configs: Sequence[JobConfig]) -> Collection[JobConfig]:
+    """One configuration for each target."""
+    return {config.target: config for config in configs}.values()
+
+
 def _check_devices(configs: Sequence[JobConfig], engines_on: EnginesOn, progress: Progress) -> None:
-    """Look at every target before the first job takes its time.
+    """Ask every agent for its device before the first job takes its time.
 
     Raises:
-        ConfigError: a target file is wrong, or leaves the backend open.
         WorkerError: an agent does not answer.
     """
-    of_targets = {config.target: config for config in configs}
-    for config in of_targets.values():
-        if target_of(config).backend == ANY_BACKEND:
-            raise ConfigError(
-                "several targets or budgets need a backend each",
-                hint="name it with --backend or in the target files; auto is for one job",
-            )
-    for config in of_targets.values():
+    for config in _of_targets(configs):
         target = target_of(config)
         if target.address and not target.is_simulated:
             progress.stage("device", target.address)

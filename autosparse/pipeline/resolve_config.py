@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Budget, MaxBytes, MaxDrop, Percentile
-from autosparse.pipeline.config import explain, read_duration
+from autosparse.pipeline.config import explain
+from autosparse.pipeline.duration import Duration
 
 
 class ResolveConfig(BaseModel):
@@ -39,7 +40,7 @@ class ResolveConfig(BaseModel):
     """More groups of layers that share one level. May be repeated."""
     trials: Annotated[int, Field(ge=0)] = 4
     """Further recipes to measure on the target, at most."""
-    time_limit: Annotated[float, Field(gt=0)] = 300.0
+    time_limit: Duration = 300.0
     """Time for everything up to the verification: 90s, 30m, 2h."""
     output_dir: Path | None = None
     """Directory of the new bundle and job. Without it: the old one's name with the budget."""
@@ -58,11 +59,6 @@ class ResolveConfig(BaseModel):
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
-
-    @field_validator("time_limit", mode="before")
-    @classmethod
-    def _read_duration(cls, value: Any) -> Any:
-        return read_duration(value)
 
 
 def read_resolve_config(fields: dict[str, Any]) -> ResolveConfig:

@@ -115,9 +115,17 @@ def test_a_wrong_model_is_told(
         ("calibration", {"labels": np.arange(4)}, "has no array 'image'"),
         ("validation", {"image": images(4), "labels": np.full(4, 77)}, "from 77 to 77"),
         ("validation", {"image": images(4), "labels": np.full((4, 2), 1)}, "of shape (rows,)"),
-        ("validation", {"image": images(4), "labels": images(4)[:, 0, 0, :3]}, "percentage points"),
+        (
+            "validation",
+            {"image": images(4), "labels": images(4)[:, 0, 0, :3]},
+            "--max-drop has to be given: rmse is not a metric in [0, 1], and the usual 1pt is in",
+        ),
         ("validation", {"image": images(4), "labels": np.arange(3)}, "different numbers of rows"),
-        ("validation", {"image": images(4)}, "percentage points"),
+        (
+            "validation",
+            {"image": images(4)},
+            "--max-drop has to be given: without labels kl is judged, which is not a metric in",
+        ),
     ],
 )
 def test_wrong_data_are_told(
@@ -128,6 +136,15 @@ def test_wrong_data_are_told(
     if isinstance(arrays, dict):
         np.savez(path, **arrays)
     assert told in complain(job)[0]
+
+
+def test_a_drop_in_points_that_was_asked_for_is_told(
+    job: list[str], complain: Complain, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "validation.npz", image=images(4))
+    error, hint = complain([*job, "--max-drop", "2pt"])
+    assert "--max-drop 2pt is in percentage points, but kl is not a metric in [0, 1]" in error
+    assert "--max-drop 0.01" in hint
 
 
 def test_labels_are_checked_before_the_baseline_is_timed(

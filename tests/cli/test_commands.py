@@ -119,6 +119,22 @@ def test_a_dry_run_resolves_layers_and_levels(dry: list[str], capsys: Capture) -
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("told_by", ["--backend", "--target"])
+def test_a_dry_run_tells_every_backend(
+    dry: list[str], capsys: Capture, tmp_path: Path, told_by: str
+) -> None:
+    (tmp_path / "any.yaml").write_text("backend: auto\n")
+    open_to_all = {"--backend": "auto", "--target": str(tmp_path / "any.yaml")}[told_by]
+    asked = [*dry, "--space", "int8", told_by, open_to_all]
+    assert run([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert tuple(found) == BACKENDS.names()
+    assert {row["layer"] for row in found["tvm"]} == {row["layer"] for row in found["onnxruntime"]}
+    assert run(asked) == 0
+    out = capsys.readouterr().out
+    assert [f"On {name}:" in out for name in BACKENDS.names()] == [True, True]
+
+
 def test_a_dry_run_writes_nothing(
     dry: list[str], capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

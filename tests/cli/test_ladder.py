@@ -72,6 +72,13 @@ def test_a_dry_run_tells_every_target(bench: DeviceBench, capsys: Capture) -> No
     ]  # fmt: skip
 
 
+def test_a_dry_run_refuses_what_the_ladder_would(bench: DeviceBench, complain: Complain) -> None:
+    budgets = ("--latency-budget", "75%", "--latency-budget", "60%")
+    for dry in ((), ("--dry-run",)):
+        told = complain(flags(bench, *budgets, "--backend", "auto", *dry))[0]
+        assert "several targets or budgets need a backend each" in told
+
+
 def test_the_same_budget_twice(bench: DeviceBench, complain: Complain) -> None:
     budgets = ("--latency-budget", "75%", "--latency-budget", "75%")
     assert complain(flags(bench, *budgets))[0] == "error: --latency-budget 75% is given twice"
