@@ -132,6 +132,7 @@ def optimize(
     config: Path | str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    answer_now: Event | None = None,
     **fields: Any,
 ) -> Result:
     """Optimize a model for a latency budget on this machine.
@@ -145,6 +146,8 @@ def optimize(
         config: YAML or JSON document with the same fields; what is given here goes before it.
         resume: continue the job in `output_dir`.
         progress: told what happens; silent by default.
+        answer_now: set it, from another thread or a signal's handler, to have what is best so
+            far verified and delivered.
         **fields: every field of `autosparse.pipeline.config.JobConfig`, for example
             `latency_budget="60%"`, `max_drop="1pt"`, `calibration=`, `validation=`.
 
@@ -167,7 +170,7 @@ def optimize(
         request = ModuleRequest(model, example_inputs, dynamic_shapes)
         job_config = take_in_module(asked, request, progress, resume=resume)
         resume = True  # the directory is this job's by now
-    return run(job_config, progress, resume=resume)
+    return run(job_config, progress, resume=resume, answer_now=answer_now)
 
 
 def ladder(
@@ -176,6 +179,7 @@ def ladder(
     config: Path | str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    answer_now: Event | None = None,
     **fields: Any,
 ) -> Ladder:
     """Optimize a model for several targets and latency budgets, each with a bundle of its own.
@@ -185,6 +189,8 @@ def ladder(
         config: YAML or JSON document with the same fields; what is given here goes before it.
         resume: continue the jobs in `output_dir`.
         progress: told what happens; silent by default.
+        answer_now: set it, from another thread or a signal's handler, to have what is best so
+            far verified and delivered.
         **fields: as for `optimize`; `target` and `latency_budget` may be lists.
 
     Returns:
@@ -195,7 +201,7 @@ def ladder(
     """
     path = None if config is None else Path(config)
     configs = read_configs({"model": model, **fields}, path)
-    return run_all(configs, progress or Silent(), resume=resume)
+    return run_all(configs, progress or Silent(), resume=resume, answer_now=answer_now)
 
 
 def verify(

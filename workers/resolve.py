@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+from autosparse.evaluation import Target
+from autosparse.pipeline.job import Engines
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.progress import Progress, Silent
 from autosparse.pipeline.resolve import run_resolve
@@ -14,7 +18,12 @@ from workers.local import local_engines
 
 
 def resolve(
-    source: Path | str, *, resume: bool = False, progress: Progress | None = None, **fields: Any
+    source: Path | str,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    answer_now: Event | None = None,
+    **fields: Any,
 ) -> Result:
     """Answer another budget from what a job measured, and verify the answer.
 
@@ -22,6 +31,8 @@ def resolve(
         source: a delivered bundle beside its job, or the output directory that holds both.
         resume: continue an earlier resolve in the same output directory.
         progress: told what happens; silent by default.
+        answer_now: set it, from another thread or a signal's handler, to have what is best so
+            far verified and delivered.
         **fields: every field of `autosparse.pipeline.resolve.ResolveConfig`, for example
             `latency_budget="6ms"`, `keep="conv1=dense:fp32"`, `output_dir=`.
 
@@ -33,14 +44,22 @@ def resolve(
             says what to do.
     """
     asked = read_resolve_config({"source": source, **fields})
-    return resolve_job(asked, progress or Silent(), resume=resume)
+    return resolve_job(asked, progress or Silent(), resume=resume, answer_now=answer_now)
 
 
-def resolve_job(asked: ResolveConfig, progress: Progress, *, resume: bool = False) -> Result:
+def resolve_job(
+    asked: ResolveConfig,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    answer_now: Event | None = None,
+) -> Result:
     """Resolve with the backend of the job's target, and the lane that measures there."""
+    wanted = answer_now or Event()
     with ExitStack() as stack:
-        return run_resolve(
-            asked,
-            lambda target: stack.enter_context(local_engines(target, progress)),
-            resume=resume,
-        )
+
+        def engines_for(target: Target) -> Engines:
+            engines = stack.enter_context(local_engines(target, progress))
+            return replace(engines, answer_now=wanted)
+
+        return run_resolve(asked, engines_for, resume=resume)

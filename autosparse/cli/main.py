@@ -66,9 +66,10 @@ def run(argv: Sequence[str]) -> int:
         0 where the contract was met (or the command has none), 2 for bad input, 3 where the
         budget is infeasible, 4 where nothing was found within the limits, 1 for our own bugs.
     """
+    asked: argparse.Namespace | None = None
     try:
-        arguments = _parse(argv)
-        return int(importlib.import_module(COMMANDS[arguments.command].module).run(arguments))
+        asked = _parse(argv)
+        return int(importlib.import_module(COMMANDS[asked.command].module).run(asked))
     except ImportError as error:
         if "shadowed" not in str(error):
             raise
@@ -78,8 +79,15 @@ def run(argv: Sequence[str]) -> int:
         _complain(error.message, error.hint)
         return error.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted", "run the same command with --resume to go on")
+        _complain("interrupted", _how_to_go_on(asked))
         return _INTERRUPTED
+
+
+def _how_to_go_on(asked: argparse.Namespace | None) -> str:
+    """What an interrupted command is continued by; empty where it begins anew."""
+    if asked is None or "resume" not in asked:
+        return ""
+    return "run the same command with --resume to go on"
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

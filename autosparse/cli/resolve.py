@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from threading import Event
 
 from autosparse.cli.flags import add_config_flags, given_fields
+from autosparse.cli.interruption import answering_on_interrupt
 from autosparse.cli.optimize import print_result
 from autosparse.cli.terminal import TerminalProgress, print_json
 from autosparse.pipeline.resolve_config import ResolveConfig, read_resolve_config
@@ -23,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Resolve; the exit code is the verdict's."""
     asked = read_resolve_config(given_fields(arguments, ResolveConfig))
-    progress = TerminalProgress()
+    progress, answer_now = TerminalProgress(), Event()
     try:
-        result = resolve_job(asked, progress, resume=arguments.resume)
+        with answering_on_interrupt(answer_now, progress):
+            result = resolve_job(asked, progress, resume=arguments.resume, answer_now=answer_now)
     finally:
         progress.close()
     if arguments.json:

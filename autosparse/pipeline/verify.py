@@ -15,10 +15,17 @@ from autosparse.evaluation.address import is_address
 from autosparse.evaluation.quiet_state import change_words
 from autosparse.levels import Recipe
 from autosparse.pipeline.baseline import measure_baseline
-from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.pipeline.config import OF_TRAINING, JobConfig, read_config
 from autosparse.pipeline.job import Engines, prepare_job
 from autosparse.pipeline.verification import Verified, verify_model
 from autosparse.pipeline.workspace import Workspace
+
+_OF_THE_SEARCH = frozenset(
+    {"space", "strategy", "exclude", "keep", "group", "prepare", "atlas", "table_limit", "tune",
+     "workers", "ray_address", "test", "recover", *OF_TRAINING}
+)  # fmt: skip
+"""Fields that say how a file was found. A delivered one is neither searched nor trained again, and
+the files and plug-ins that they name may be gone."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +128,9 @@ def _target(made_for: Target, asked: str | None) -> Target:
 def _config(
     manifest: Manifest, target: Target, model: Path | None, validation: Path | None
 ) -> JobConfig:
+    kept = {n: value for n, value in manifest.config.items() if n not in _OF_THE_SEARCH}
     fields = {
-        **manifest.config,
+        **kept,
         "target": None, "backend": target.backend, "threads": target.threads,
         "batch_size": target.batch_size, "input_shape": target.input_shapes,
     }  # fmt: skip
@@ -138,8 +146,4 @@ def _config(
             raise BundleError(
                 f"the {name} file {path} is no longer there", hint=f"give it with --{name}"
             )
-    # a delivered file is not trained again
-    fields.update(test=None, train=None, recover=None, train_labels=False, augment=())
-    fields.update(distill=(), prepare=())
-    fields.pop("recover_time", None)
     return read_config(fields)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
+import workers.resolve
 from autosparse.cli.interruption import answering_on_interrupt
-from autosparse.evaluation import Verdict
-from autosparse.pipeline.progress import Silent
+from autosparse.cli.main import COMMANDS, run
+from autosparse.evaluation import Target, Verdict
+from autosparse.pipeline.job import Engines
+from autosparse.pipeline.progress import Progress, Silent
 from tests.fakes.fake_backend import Planted
 from tests.pipeline.worlds import World, layer_seconds, summed_error
 
@@ -57,3 +62,49 @@ def test_a_job_that_is_interrupted_delivers_what_is_best_so_far(tmp_path: Path) 
     assert result.verdict is Verdict.MET
     assert 4 <= len(trials) < 25
     assert world.run(trials=25, resume=True).manifest.search.trials > len(trials)
+
+
+def test_a_resolve_that_is_interrupted_delivers_what_is_best_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World.make(tmp_path, 4, Planted(layer_seconds, summed_error({"layer1": 0.5})))
+    assert world.run(trials=6, latency_budget="80%").verdict is Verdict.MET
+
+    @contextmanager
+    def interrupted(target: Target, progress: Progress) -> Iterator[Engines]:
+        interrupt()
+        yield replace(world.engines(), progress=progress)
+
+    monkeypatch.setattr(workers.resolve, "local_engines", interrupted)
+    new = tmp_path / "new"
+    asked = ["resolve", str(tmp_path / "out"), "--latency-budget", "75%", "--output-dir", str(new)]
+    assert run(asked) == 0
+    out, err = capsys.readouterr()
+    assert "what is best so far is verified" in " ".join(err.split())
+    assert "MET" in out
+    assert (new / "bundle" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "goes_on"),
+    [
+        (["optimize", "model.onnx"], True),
+        (["resolve", "result"], True),
+        (["verify", "bundle"], False),
+        (["replay", "result"], False),
+        (["benchmark", "model.onnx"], False),
+        (["demo"], False),
+    ],
+)
+def test_only_what_can_be_resumed_is_told_to_be(
+    argv: list[str], goes_on: bool, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def interrupted(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"{COMMANDS[argv[0]].module}.run", interrupted)
+    assert run(argv) == 130
+    err = capsys.readouterr().err
+    assert err.startswith("error: interrupted")
+    assert ("--resume" in err) is goes_on

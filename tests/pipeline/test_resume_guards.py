@@ -19,6 +19,7 @@ from autosparse.pipeline.optimize import run_job
 from autosparse.pipeline.verify import run_verify
 from autosparse.pipeline.workspace import Workspace
 from autosparse.search import CandidateRecord, Rung
+from autosparse.search.strategies import STRATEGIES
 from tests.fakes.fake_backend import Planted
 from tests.models import Net
 from tests.pipeline.worlds import ROWS, World, layer_seconds, summed_error
@@ -130,6 +131,26 @@ def test_verify_needs_the_target_file_no_more(tmp_path: Path) -> None:
     found = run_verify(Path(result.bundle), lambda backend: engines)
     assert found.verdict is Verdict.MET
     assert (found.manifest.target.threads, found.manifest.target.batch_size) == (2, 3)
+
+
+def test_verify_needs_nothing_that_only_the_search_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A space of one's own, and a strategy of somebody else's."""
+    world = make_world(tmp_path)
+    space = tmp_path / "space.yaml"
+    space.write_text("description: plain INT8\nlevels: [dense:int8+round_to_nearest]\n")
+    kept = ("layer2=dense:fp32",)
+    result = world.run(trials=3, space=str(space), strategy="random", keep=kept)
+    space.unlink()
+    STRATEGIES.names()  # and third parties are read, who could bring it back
+    monkeypatch.delitem(STRATEGIES._entries, "random")
+    monkeypatch.delitem(STRATEGIES._loaded, "random")
+    engines = world.engines()
+    found = run_verify(Path(result.bundle), lambda backend: engines)
+    assert found.verdict is Verdict.MET
+    assert found.verified.contract.budget == found.manifest.contract.budget
+    assert found.verified.contract.max_drop == found.manifest.contract.max_drop
 
 
 def test_the_manifest_counts_the_rows_it_was_made_from(tmp_path: Path) -> None:
