@@ -30,15 +30,22 @@ class Registry(Generic[T]):
             `"package.module:Attribute"`, where importing it is not to be paid by every import of
             the registry.
         group: entry-point group where third parties add theirs.
+        extra: extra of this distribution that brings what our own entries need beside the rest.
     """
 
     def __init__(
-        self, kind: str, entries: Mapping[str, str], expected: type[T] | str, group: str
+        self,
+        kind: str,
+        entries: Mapping[str, str],
+        expected: type[T] | str,
+        group: str,
+        extra: str = "",
     ) -> None:
         self.kind = kind
         self._entries = dict(entries)
         self._expected = expected
         self._group = group
+        self._extra_of = dict.fromkeys(entries, extra)
         self._loaded: dict[str, T] = {}
         self._third_parties_read = False
 
@@ -74,7 +81,7 @@ class Registry(Generic[T]):
                 raise  # a wrong registry line is our bug, not a missing extra
             raise NotInstalledError(
                 f"{self.kind} {name!r} needs the package {missing!r}, which is not installed",
-                hint=f"pip install {missing}",
+                hint=self._how_to_install(name, missing),
             ) from error
         loaded = made()
         expected = self._expected
@@ -84,6 +91,13 @@ class Registry(Generic[T]):
                 f"{self.kind} {name!r}: {self._entries[name]} is no {kept.__name__}"
             )
         return loaded
+
+    def _how_to_install(self, name: str, missing: str) -> str:
+        """What brings a module: its name need not be that of a package."""
+        extra = self._extra_of.get(name, "")
+        if extra:
+            return f"pip install 'autosparse[{extra}]'"
+        return f"install the package that brings the module {missing!r}"
 
 
 def _attribute(name: str) -> Any:

@@ -17,6 +17,7 @@ BACKENDS: Registry[Backend] = Registry(
     },
     expected="autosparse.evaluation:Backend",  # whoever compiles imports this package, too
     group="autosparse.backends",
+    extra="kernels",
 )
 
 __all__ = ["BACKENDS"]

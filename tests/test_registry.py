@@ -27,11 +27,23 @@ class Silent:
     """Greets nobody."""
 
 
-def registry(entries: dict[str, str], group: str = "autosparse.nobody") -> Registry[Greeter]:
-    return Registry("greeter", entries, Greeter, group)
+def registry(
+    entries: dict[str, str], group: str = "autosparse.nobody", extra: str = ""
+) -> Registry[Greeter]:
+    return Registry("greeter", entries, Greeter, group, extra)
 
 
 HERE = __name__
+
+
+def third_party(where: Path, monkeypatch: pytest.MonkeyPatch, *entries: str) -> None:
+    """A distribution as an installer would leave it: metadata beside its modules."""
+    metadata = where / "their_greeter-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-greeter\nVersion: 1.0\n")
+    lines = ("[autosparse.test_greeters]", *entries, "")
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(where)
 
 
 def test_a_name_leads_to_an_instance_that_is_made_once() -> None:
@@ -67,7 +79,21 @@ def test_a_missing_library_is_told_by_name() -> None:
     greeters = registry({"far": "no_such_library.greeters:Far"})
     with pytest.raises(NotInstalledError, match="greeter 'far' needs the package") as caught:
         greeters.load("far")
-    assert caught.value.hint == "pip install no_such_library"
+    assert caught.value.hint == "install the package that brings the module 'no_such_library'"
+
+
+def test_what_one_of_ours_misses_is_in_an_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = "no_such_library.greeters:Far"
+    third_party(tmp_path, monkeypatch, f"theirs = {far}")
+    greeters = registry({"far": far}, "autosparse.test_greeters", "greetings")
+    with pytest.raises(NotInstalledError) as caught:
+        greeters.load("far")
+    assert caught.value.hint == "pip install 'autosparse[greetings]'"
+    with pytest.raises(NotInstalledError) as caught:
+        greeters.load("theirs")
+    assert "brings the module 'no_such_library'" in caught.value.hint
 
 
 def test_a_wrong_line_of_ours_is_no_missing_library() -> None:
@@ -98,15 +124,9 @@ def test_what_the_contract_is_can_be_imported_with_the_first_entry(
 def test_a_third_party_adds_its_own_and_cannot_replace_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A distribution as an installer would leave it: metadata beside a module."""
     (tmp_path / "their_greeter.py").write_text("class Their:\n    greet = lambda self: 'moin'\n")
-    metadata = tmp_path / "their_greeter-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-greeter\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[autosparse.test_greeters]\ntheirs = their_greeter:Their\npolite = their_greeter:Their\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
+    lines = ("theirs = their_greeter:Their", "polite = their_greeter:Their")
+    third_party(tmp_path, monkeypatch, *lines)
     greeters = registry({"polite": f"{HERE}:Polite"}, group="autosparse.test_greeters")
     assert greeters.names() == ("polite", "theirs")
     assert greeters.load("theirs").greet() == "moin"
