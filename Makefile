@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test test-all check docs format clean
 
 $(STAMP): pyproject.toml constraints.txt
-	@echo "installing into $(VENV): about 2 GB, a minute or two"
+	@echo "installing into $(VENV): about 2.5 GB, a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
