@@ -33,8 +33,8 @@ def resolve(
         progress: told what happens; silent by default.
         answer_now: set it, from another thread or a signal's handler, to have what is best so
             far verified and delivered.
-        **fields: every field of `autosparse.pipeline.resolve.ResolveConfig`, for example
-            `latency_budget="6ms"`, `keep="conv1=dense:fp32"`, `output_dir=`.
+        **fields: every field of `autosparse.pipeline.resolve_config.ResolveConfig`, for
+            example `latency_budget="6ms"`, `keep="conv1=dense:fp32"`, `output_dir=`.
 
     Returns:
         The verdict, the new bundle's directory and its manifest. The old directory is untouched.
