@@ -16,7 +16,14 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from sqlalchemy.orm import Session
 
 from api.tables import Base
@@ -123,6 +130,21 @@ def clock_of(session: Session) -> float:
         asked = text("SELECT extract(epoch FROM clock_timestamp())")
         return float(session.execute(asked).scalar_one())
     return time.time()
+
+
+def why_away(error: Exception) -> str | None:
+    """Why the database does not answer for the moment; None where something else is wrong.
+
+    That is no server, a connection that was closed, a writer that is not done, or no connection
+    that is free. Whatever the database said itself of what it was asked is a bug of ours.
+    """
+    if isinstance(error, NoConnectionFreeError):
+        return str(error)
+    if isinstance(error, DBAPIError) and (
+        isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+    ):
+        return str(error.orig)  # without what was asked, which may hold what nobody is to read
+    return None
 
 
 def _options(url: str) -> dict[str, Any]:

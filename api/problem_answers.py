@@ -9,10 +9,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from api.database import why_away
 from api.problem_details import MEDIA_TYPE, ProblemDetails, problem_of
 from autosparse.errors import (
     NotFoundError,
@@ -69,7 +70,7 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(UserInputError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -107,7 +108,10 @@ def _methods_of(request: Request) -> set[str]:
 
 
 async def _database(request: Request, error: Exception) -> Response:
-    _log.error("the database does not answer: %s", error)
+    away = why_away(error)
+    if away is None:
+        raise error  # it is answered and logged like any other bug
+    _log.error("the database does not answer: %s", away)
     return problem_response(ServiceError("the database does not answer"))
 
 

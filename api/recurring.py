@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import OperationalError
-
+from api.database import why_away
 from autosparse.errors import StorageError
 
 _log = logging.getLogger("autosparse.server")
@@ -29,12 +28,14 @@ def recurring(name: str, work: Callable[[], object], seconds: float) -> Iterator
         while not stop.is_set():
             try:
                 work()
-            except (OperationalError, StorageError) as error:
-                _log.warning("%s: tried again later: %s", name, error)
-            except Exception:
+            except Exception as error:
                 # Everything must be caught here: nobody would notice a thread that ended, and a
                 # bug that one schedule or one webhook meets must not stop all the others for good.
-                _log.exception("%s: failed, and is tried again later", name)
+                away = error.message if isinstance(error, StorageError) else why_away(error)
+                if away is None:
+                    _log.exception("%s: failed, and is tried again later", name)
+                else:
+                    _log.warning("%s: tried again later: %s", name, away)
             stop.wait(seconds)
 
     thread = threading.Thread(target=again, name=name)

@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.artifact_store import ArtifactStore, artifact_store
 from api.artifacts import artifacts_of
 from api.best_file import keep_best_file
-from api.database import Database, new_id
+from api.database import Database, new_id, why_away
 from api.device_lines import Lines, lines_to
 from api.file_store import FileStore, file_store
 from api.inspection import confined_environment
@@ -89,9 +89,12 @@ class Runner:
                 # the job goes on from where it is when its lease is over
                 _log.warning("%s", error.message)
                 self._stop.wait(_AWAY_SECONDS)
-            except OperationalError as error:
+            except SQLAlchemyError as error:
+                away = why_away(error)
+                if away is None:
+                    raise
                 # its process is ended by now; it goes on when the database is back
-                _log.warning("the database does not answer: %s", error.orig)
+                _log.warning("the database does not answer: %s", away)
                 self._stop.wait(_AWAY_SECONDS)
 
     def _take_and_do(self) -> None:
