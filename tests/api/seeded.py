@@ -8,8 +8,9 @@ from typing import Any
 from api.artifacts import ATLAS_DATA
 from api.database import new_id
 from api.job_ledger import JobLease, add_event, make_lane, move
-from api.tables import EventRow, JobRow
+from api.tables import DeviceRow, EventRow, JobRow
 from autosparse.artifacts.atlas_data import AtlasData
+from autosparse.evaluation import read_environment
 from autosparse.levels import Level
 from autosparse.levels.table import Cell, LevelTable
 from tests.api.live_service import LiveService
@@ -36,6 +37,19 @@ def add_job(live: LiveService, name: str, **more: Any) -> str:
         for field, value in more.items():
             setattr(row, field, value)
     return id_
+
+
+def add_device(live: LiveService, name: str) -> str:
+    """A device that the key offers to its own jobs only; its name."""
+    row = DeviceRow(
+        name=name, owner=live.key.partition(".")[0], shared=False, address="10.1.0.7:9190",
+        secret="k" * 64, environment=read_environment().model_dump(mode="json"), joined=1.0,
+        until=9e9,
+    )  # fmt: skip
+    with live.service.database.writing() as session:
+        session.add(row)
+    make_lane(live.service.database, name)
+    return name
 
 
 def begin(live: LiveService, job: str, **progress: Any) -> JobLease:
