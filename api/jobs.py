@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from api.job_directory import FILE_FIELDS
 from api.job_kinds import SEARCH, job_config
@@ -24,6 +24,12 @@ from api.trials import trial_info
 from autosparse.client.records import ENDED, JobInfo
 from autosparse.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from autosparse.evaluation import Verdict
+
+# A manifest may have a megabyte, and a page has two hundred jobs.
+UNLISTED = tuple(
+    defer(column, raiseload=True) for column in (JobRow.manifest, JobRow.config, JobRow.concluded)
+)
+"""What a list of jobs does not tell, and is not read for one."""
 
 
 class JobChanges(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import select
@@ -11,21 +12,31 @@ from api.service import Service
 from api.shown_files import shown_directory
 from api.tables import JobRow, TrialRow
 from autosparse.client.layer_records import LayerInfo, LevelInfo
+from autosparse.client.records import Page
 from autosparse.errors import StorageError
 from autosparse.levels import BASELINE
-from autosparse.levels.table import Cell, read_cells
+from autosparse.levels.table import Cell, cells_state, read_cells
 from autosparse.pipeline.workspace import Workspace
 
 
-def layers_of(service: Service, session: Session, job: JobRow) -> tuple[LayerInfo, ...]:
-    """The layers of a job in the order of its table; none before the table is begun.
+def layers_of(service: Service, session: Session, job: JobRow) -> bytes:
+    """The layers of a job in the order of its table, as a page in JSON: none before it is begun.
 
     Raises:
         StorageError: the table is damaged, or is kept in a store that is away.
     """
     directory = _table(session, job, Workspace(shown_directory(service, job) / "out").table)
-    if directory is None:
-        return ()
+    state = None if directory is None else (directory.name, cells_state(directory))
+    read = partial(_page, job, directory)
+    return service.texts.get(f"layers of {job.id}", state, read)
+
+
+def _page(job: JobRow, directory: Path | None) -> str:
+    items = () if directory is None else _layers(job, directory)
+    return Page[LayerInfo](items=items).model_dump_json()
+
+
+def _layers(job: JobRow, directory: Path) -> tuple[LayerInfo, ...]:
     try:
         cells = read_cells(directory)
     except StorageError as error:

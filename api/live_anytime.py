@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.live_front import contract_of, trial_records
+from api.live_front import contract_of, last_trial
 from api.service import Service
 from api.tables import EventRow, JobRow
 from autosparse.artifacts.anytime_chart import (
@@ -18,16 +19,24 @@ from autosparse.artifacts.anytime_chart import (
     render_anytime,
 )
 
+# The curve of a job at work goes on to the right; whoever loads the page again may see it.
+_AGAIN_SECONDS = 10.0
 _AT_REST = frozenset({"queued", "finished", "failed", "cancelled"})
 
 
-def live_anytime(service: Service, session: Session, job: JobRow) -> str:
-    """The curve as a piece of HTML.
+def live_anytime(service: Service, session: Session, job: JobRow) -> bytes:
+    """The curve as a piece of HTML: drawn anew when something has happened, or time has gone by.
 
     Raises:
         NotFoundError: there is no trial yet.
     """
-    last = trial_records(session, job)[-1]
+    passed = time.time() // _AGAIN_SECONDS if job.state == "running" else 0
+    draw = partial(_drawn, service, session, job)
+    return service.texts.get(f"anytime of {job.id}", (job.events, passed), draw)
+
+
+def _drawn(service: Service, session: Session, job: JobRow) -> str:
+    last = last_trial(session, job)
     told = select(EventRow).where(EventRow.job == job.id, EventRow.kind.in_(("state", "trial")))
     events = list(session.scalars(told.order_by(EventRow.sequence)))
     clock = _WorkClock()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,6 +14,7 @@ from api.shown_files import shown_directory
 from api.tables import JobRow, TrialRow
 from autosparse.artifacts.manifest import Manifest
 from autosparse.artifacts.report import render_front
+from autosparse.artifacts.report_data import TrialPoint
 from autosparse.artifacts.report_front import FrontSource
 from autosparse.errors import NotFoundError
 from autosparse.evaluation import Contract
@@ -19,22 +23,26 @@ from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.trial_points import trial_points
 from autosparse.pipeline.workspace import Workspace
 
+_AT_ONCE = 100
 _NO_PLAIN_INT8 = ""  # which recipe that is, only the level table knows
 
 
-def live_front(service: Service, session: Session, job: JobRow) -> str:
-    """The plot as a piece of HTML.
+def live_front(service: Service, session: Session, job: JobRow) -> bytes:
+    """The plot as a piece of HTML: drawn anew when something has happened to the job.
 
     Raises:
         NotFoundError: there is no trial yet.
     """
-    records = trial_records(session, job)
-    last, contract = records[-1], contract_of(service, job, records[-1])
-    # seconds of another environment mean nothing here
-    same = tuple(record for record in records if record.environment == last.environment)
+    draw = partial(_drawn, service, session, job)
+    return service.texts.get(f"front of {job.id}", job.events, draw)
+
+
+def _drawn(service: Service, session: Session, job: JobRow) -> str:
+    last = last_trial(session, job)
+    contract = contract_of(service, job, last)
     return render_front(
         FrontSource(
-            trials=trial_points(same, contract, _NO_PLAIN_INT8),
+            trials=tuple(_points(session, job, last.environment, contract)),
             contract=contract,
             metric=last.quality.metric,
             delivered=None if job.manifest is None else job.manifest["recipe_id"],
@@ -42,17 +50,28 @@ def live_front(service: Service, session: Session, job: JobRow) -> str:
     )
 
 
-def trial_records(session: Session, job: JobRow) -> list[TrialRecord]:
-    """The trials of a job, in order.
+def _points(
+    session: Session, job: JobRow, environment: str, contract: Contract
+) -> Iterator[TrialPoint]:
+    """The trials that the plot has; a record holds the level of every layer, so one at a time."""
+    # seconds of another environment mean nothing here
+    mine = (TrialRow.job == job.id) & (TrialRow.environment == environment)
+    chosen = select(TrialRow.record).where(mine).order_by(TrialRow.number)
+    for record in session.scalars(chosen.execution_options(yield_per=_AT_ONCE)):
+        yield from trial_points((TrialRecord.model_validate(record),), contract, _NO_PLAIN_INT8)
+
+
+def last_trial(session: Session, job: JobRow) -> TrialRecord:
+    """The last trial of a job.
 
     Raises:
         NotFoundError: there is none yet.
     """
-    chosen = select(TrialRow).where(TrialRow.job == job.id).order_by(TrialRow.number)
-    records = [TrialRecord.model_validate(row.record) for row in session.scalars(chosen)]
-    if not records:
+    mine = select(TrialRow.record).where(TrialRow.job == job.id)
+    record = session.scalar(mine.order_by(TrialRow.number.desc()).limit(1))
+    if record is None:
         raise NotFoundError("the job has no trial yet", hint="wait until it searches")
-    return records
+    return TrialRecord.model_validate(record)
 
 
 def contract_of(service: Service, job: JobRow, last: TrialRecord) -> Contract:

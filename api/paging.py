@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Query
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.base import ExecutableOption
 
 from api.database import is_id
 from api.tables import DeliveryRow, JobRow, RunRow, ScheduleRow, TargetRow, UploadRow
@@ -24,14 +26,23 @@ AfterNumber = Annotated[
 
 
 def page_of(
-    session: Session, table: type[Row], chosen: ColumnElement[bool], limit: int, after: str | None
-) -> tuple[list[Row], str | None]:
+    session: Session, table: type[Row], chosen: ColumnElement[bool], limit: int,
+    after: str | None, options: Sequence[ExecutableOption] = (),
+) -> tuple[list[Row], str | None]:  # fmt: skip
     """The rows behind `after`, and what to give as `after` for the page behind them.
+
+    Args:
+        session: of the database.
+        table: where the rows are.
+        chosen: which of them.
+        limit: the most on a page.
+        after: id of the last row of the page before; None for the first page.
+        options: of the query, such as columns that are not read.
 
     Raises:
         NotFoundError: `after` is no id of the list.
     """
-    query = select(table).where(chosen)
+    query = select(table).where(chosen).options(*options)
     if after is not None:
         last = session.scalar(query.where(table.id == after)) if is_id(after) else None
         if last is None:

@@ -17,6 +17,7 @@ from api.file_store import FileStore
 from api.fronts import Fronts
 from api.inspection import Inspector
 from api.keys import OPEN_KEY, SCOPES, Caller, authenticate
+from api.recent_texts import RecentTexts
 from api.settings import ServerSettings
 from api.signed_links import caller_of_link
 from api.snapshot_store import SnapshotStore
@@ -42,6 +43,8 @@ class Service:
     """Threads that connect to devices, apart from those that all requests share."""
     fronts: Fronts = field(default_factory=Fronts)
     """What is known of the trials of the jobs that are looked at."""
+    texts: RecentTexts = field(default_factory=RecentTexts)
+    """What was made to show them."""
 
 
 async def service_of(request: Request) -> Service:

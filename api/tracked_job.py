@@ -56,10 +56,17 @@ class TrackedJob:
     metrics: Numbers
     """What it came to; in the units of a trial's."""
     trials: tuple[TrackedTrial, ...]
+    """Those that may not have been told yet."""
 
 
-def read_tracked(session: Session, job: JobRow) -> TrackedJob:
-    """All that is told of a job."""
+def read_tracked(session: Session, job: JobRow, known: int = 0) -> TrackedJob:
+    """What is told of a job.
+
+    Args:
+        session: of the database.
+        job: as it is now.
+        known: sequence of the last event that it was told of wholly: no earlier trial is read.
+    """
     tags = {"autosparse.kind": job.kind, "autosparse.state": job.state}
     if job.verdict is not None:
         tags["autosparse.verdict"] = job.verdict
@@ -69,7 +76,7 @@ def read_tracked(session: Session, job: JobRow) -> TrackedJob:
         id=job.id, name=job.name or job.id, owner=session.get_one(KeyRow, job.owner).name,
         state=job.state, created=job.created, finished=job.finished,
         params=_params(session, job), tags=tags, metrics=_found(job),
-        trials=tuple(_trials(session, job)),
+        trials=tuple(_trials(session, job, known)),
     )  # fmt: skip
 
 
@@ -93,15 +100,15 @@ def _text(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
-def _trials(session: Session, job: JobRow) -> list[TrackedTrial]:
-    told = {
-        event.data["number"]: event
-        for event in session.scalars(
-            select(EventRow).where(EventRow.job == job.id, EventRow.kind == "trial")
-        )
-    }
-    rows = session.scalars(select(TrialRow).where(TrialRow.job == job.id).order_by(TrialRow.number))
-    return [_trial(row, told[row.number]) for row in rows]
+def _trials(session: Session, job: JobRow, known: int) -> list[TrackedTrial]:
+    mine = (EventRow.job == job.id) & (EventRow.sequence > known) & (EventRow.kind == "trial")
+    told = {event.data["number"]: event for event in session.scalars(select(EventRow).where(mine))}
+    if not told:
+        return []
+    behind = (TrialRow.job == job.id) & (TrialRow.number >= min(told))
+    rows = session.scalars(select(TrialRow).where(behind).order_by(TrialRow.number))
+    # one that was stored between the two looks is told the next time
+    return [_trial(row, told[row.number]) for row in rows if row.number in told]
 
 
 def _trial(row: TrialRow, event: EventRow) -> TrackedTrial:

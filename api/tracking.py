@@ -1,8 +1,8 @@
 """Tells a tracking server of jobs: beside them, from what the database has, and never in their way.
 
-Whoever tells a job's story tells it from the beginning and finds what is there already, so being
-killed in between, or telling it twice, leaves one run. How far a server knows a job is a row of
-its own, moved on when the whole story was told.
+How far a server knows a job is a row of its own, moved on when all that was new was told. Whoever
+goes on from there finds what is there already, so being killed in between, or telling it twice,
+leaves one run.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class Tracker:
         """
         told = 0
         for id_ in self._with_news():
-            job = self._claimed(id_)
-            if job is None:
+            claimed = self._claimed(id_)
+            if claimed is None:
                 continue
-            if not self._tell(job):
+            if not self._tell(*claimed):
                 # so would the next ones; each is tried when its time has come
                 break
             told += 1
@@ -98,8 +98,11 @@ class Tracker:
             )
             return list(session.scalars(news))
 
-    def _claimed(self, id_: str) -> JobRow | None:
-        """The job, for this one to tell of; None where somebody else does."""
+    def _claimed(self, id_: str) -> tuple[JobRow, int] | None:
+        """The job, for this one to tell of, and its last event that is known there.
+
+        None where somebody else tells of it.
+        """
         now = self._clock()
         with self._service.database.writing() as session:
             job = locked(session, id_)
@@ -112,12 +115,13 @@ class Tracker:
             if row.next_attempt > now or row.events >= job.events:
                 return None
             row.attempts, row.next_attempt = row.attempts + 1, now + _CLAIM_SECONDS
-            return job
+            # what was given up, it was not told
+            return job, 0 if row.problem else row.events
 
-    def _tell(self, job: JobRow) -> bool:
+    def _tell(self, job: JobRow, known: int) -> bool:
         try:
             with self._service.database.reading() as session:
-                story = read_tracked(session, job)
+                story = read_tracked(session, job, known)
             is_all = self._recorder.record(story, self._proof(job))
         except ServiceError as error:
             self._note_failure(job, error)

@@ -75,7 +75,7 @@ def list_jobs(
     """Your jobs, newest first, without their manifests."""
     with service.database.reading() as session:
         mine = (JobRow.owner == caller.id) & chosen
-        rows, following = page_of(session, JobRow, mine, limit, after)
+        rows, following = page_of(session, JobRow, mine, limit, after, jobs.UNLISTED)
         return Page(items=jobs.describe_jobs(session, rows), next=following)
 
 
@@ -165,12 +165,12 @@ def list_front(job_id: Id, service: TheService, caller: Reader) -> Page[TrialInf
         return Page(items=tuple(service.fronts.front(session, job)))
 
 
-@router.get("/{job_id}/layers")
-def list_layers(job_id: Id, service: TheService, caller: Reader) -> Page[LayerInfo]:
+@router.get("/{job_id}/layers", response_model=Page[LayerInfo])
+def list_layers(job_id: Id, service: TheService, caller: Reader) -> Response:
     """What every level is worth to every layer, as far as it was measured."""
     with service.database.reading() as session:
         job = jobs.find_job(session, caller, job_id)
-        return Page(items=layers_of(service, session, job))
+        return Response(layers_of(service, session, job), media_type="application/json")
 
 
 def accepted(

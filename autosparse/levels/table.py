@@ -130,6 +130,15 @@ def read_cells(directory: Path) -> tuple[Cell, ...]:
     return tuple({(cell.layer, cell.level): cell for cell in found}.values())
 
 
+def cells_state(directory: Path) -> tuple[int, int] | None:
+    """What is another one when a cell was added to a table; None where it has none."""
+    try:
+        found = (directory / _CELLS).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 class LevelTable:
     """Cells in a journal, weights in files beside it. The last record of a cell counts."""
 

@@ -233,6 +233,7 @@ def test_a_list_takes_as_long_for_many_as_for_one(live: LiveService) -> None:
         listed = live.http.get("/v1/jobs").json()["items"]
         took.append(len(looks))
     assert took == [took[0]] * 3
+    assert not any(name in look for look in looks for name in ("jobs.manifest", "jobs.config"))
     told = {job["name"]: job["best"]["latency_ratio"] for job in listed}
     assert told == {f"job {n}": 0.1 * n for n in range(1, 4)}
     assert all(job["manifest"] is None for job in listed)

@@ -105,6 +105,7 @@ def test_a_job_is_told_once_and_again_when_there_is_news(world: TrackedWorld) ->
     assert (story.id, story.owner, story.state) == (job, "owner", "finished")
     assert story.finished == world.queue.row(job).finished
     assert story.tags["autosparse.verdict"] == "met"
+    assert [one.number for one in story.trials] == [2], "the first one is known"
     assert world.tick(A_DAY) == 0
 
 
@@ -178,6 +179,21 @@ def test_it_is_given_up_until_the_job_has_more_to_tell(world: TrackedWorld) -> N
     with world.queue.running():
         world.queue.ended(job)
     assert world.tick() == 1
+
+
+def test_what_was_given_up_is_told_when_there_is_more(world: TrackedWorld) -> None:
+    job = world.queue.job([trial(1), "go", RESULT])
+    world.server.go_away()
+    with world.queue.running():
+        world.queue.until(lambda: len(world.queue.trials(job)) == 1)
+        for seconds in (0.0, *RETRY_SECONDS):
+            world.tick(seconds)
+        world.server.come_back()
+        assert world.tick(A_DAY) == 0
+        (world.queue.files.job(job) / "go").touch()
+        assert world.queue.ended(job) == ["finished"]
+    assert world.tick() == 1
+    assert [one.number for one in world.server.stories[-1].trials] == [1]
 
 
 def test_where_one_fails_the_others_wait_for_the_next_look(world: TrackedWorld) -> None:
