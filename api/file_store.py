@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from autosparse.journal import stored_safely
 _STALE_SECONDS = 86400.0
 _COPY_SECONDS = 7 * 86400.0  # longer than any job works
 _READ_SECONDS = 60.0
+_UPLOADS = ("blobs", "models")
 MODEL_FILE = "model.onnx"
 
 
@@ -49,7 +50,7 @@ class FileStore:
         self._uploads = uploads
         with stored_safely(self.root):
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for part in ("blobs", "models", "jobs", "incoming", "archives", "views"):
+        for part in (*_UPLOADS, "jobs", "incoming", "archives", "views"):
             with stored_safely(self.root / part):
                 (self.root / part).mkdir(exist_ok=True, mode=0o700)
 
@@ -78,13 +79,17 @@ class FileStore:
         return self._fetched(self.model(sha256), sha256)
 
     def _fetched(self, place: Path, sha256: str) -> Path:
-        if self._uploads is not None:
+        if self._uploads is None:
+            return place
+        while True:
             if not place.exists():
                 copy = self.incoming()
                 self._uploads.fetch(sha256, copy)
                 _put(copy, place)
-            os.utime(place)
-        return place
+            # one that was removed just now, to make room, is fetched again
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(place)
+                return place
 
     def send(self, sha256: str, received: Path) -> None:
         """Let all servers have an upload, where they share no directory.
@@ -135,6 +140,46 @@ class FileStore:
                     left -= path.stat().st_size
                     if left < 0:
                         path.unlink()
+
+    def linked_by_jobs(self) -> dict[str, set[str]]:
+        """Digests of the uploads that a job's directory leads to, for each job that has one."""
+        found: dict[str, set[str]] = {}
+        for link in (self.root / "jobs").glob("*/given/*"):
+            # a job may be forgotten just now
+            with contextlib.suppress(OSError):
+                place = Path(os.readlink(link))
+                if place.parent.name in _UPLOADS:
+                    found.setdefault(link.parts[-3], set()).add(place.name)
+        return found
+
+    def trim_copies(self, most_bytes: int, needed: Collection[str]) -> None:
+        """Remove those copies of uploads that nobody used lately, until the others fit.
+
+        Args:
+            most_bytes: of all of them together.
+            needed: digests of those that stay, whatever they have.
+        """
+        copies = [path for part in _UPLOADS for path in (self.root / part).iterdir()]
+        surplus = sum(map(_bytes_of, copies)) - most_bytes
+        for copy in sorted(copies, key=_modified):
+            if surplus <= 0:
+                return
+            if copy.name not in needed:
+                surplus -= self._give_up(copy)
+
+    def _give_up(self, copy: Path) -> int:
+        """Remove a copy, unless somebody fetched it just now; how many bytes that gave."""
+        size, lately = _bytes_of(copy), time.time() - _READ_SECONDS
+        if _modified(copy) > lately:
+            return 0
+        away = self.incoming()
+        with contextlib.suppress(FileNotFoundError):  # another server has removed it
+            copy.rename(away)
+        if _modified(away) > lately:  # fetched in between: it was there then, and is to be
+            _put(away, copy)
+            return 0
+        remove(away)
+        return size
 
     def pending(self, id_: str) -> Path:
         """Where an upload lies that arrives in pieces."""
@@ -202,7 +247,7 @@ class FileStore:
 
     def sweep(self) -> None:
         """Remove what uploads left behind that broke off, and what can be made or fetched again."""
-        copies = () if self._uploads is None else ("blobs", "models")
+        copies = () if self._uploads is None else _UPLOADS
         parts = {
             **dict.fromkeys(("incoming", "archives", "views"), _STALE_SECONDS),
             **dict.fromkeys(copies, _COPY_SECONDS),
@@ -238,6 +283,15 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+
+
+def _bytes_of(path: Path) -> int:
+    """Of a file, or of all files in a directory; of one that is gone, none."""
+    sizes = 0
+    for each in (path, *path.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            sizes += each.stat().st_size if each.is_file() else 0
+    return sizes
 
 
 async def _written(

@@ -20,6 +20,19 @@ _DELIVERY_DAYS = 30.0
 _AT_ONCE = 200
 
 
+def trim_copies(service: Service) -> None:
+    """Remove copies of uploads that have too much together; none that an unfinished job needs.
+
+    A directory that belongs to no job is one that is being looked at, and its uploads stay, too.
+    """
+    linked = service.files.linked_by_jobs()
+    with service.database.reading() as session:
+        ended = JobRow.id.in_(linked) & JobRow.state.in_(ENDED)
+        over = set(session.scalars(select(JobRow.id).where(ended)))
+    needed = {digest for job, found in linked.items() if job not in over for digest in found}
+    service.files.trim_copies(service.settings.max_copy_bytes, needed)
+
+
 class Retention:
     """Removes what is over its time; any number of these may run.
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib.util import find_spec
 
 import uvicorn
@@ -27,7 +28,7 @@ from api.inspection import Inspector, child_environment
 from api.json_logs import log_json_lines
 from api.keys import SCOPES, first_key, make_key, open_access
 from api.recurring import recurring
-from api.retention import Retention
+from api.retention import Retention, trim_copies
 from api.scheduler import Scheduler
 from api.service import Service
 from api.settings import ServerSettings
@@ -52,6 +53,7 @@ _FOLLOWERS_SECONDS = 3
 _LOOK_SECONDS = 1.0
 _SWEEP_SECONDS = 3600.0
 _TRIM_SECONDS = 30.0
+_COPIES_SECONDS = 60.0
 
 
 @contextmanager
@@ -111,6 +113,7 @@ def serve(
             recurring("retention", Retention(service).tick, _SWEEP_SECONDS),
             recurring("webhooks", Deliverer(service).tick, _LOOK_SECONDS),
             recurring("memory", return_freed_memory, _TRIM_SECONDS),
+            _copies(service) if settings.own_home else contextlib.nullcontext(),
             tracking(service),
         ):
             _settle()
@@ -129,6 +132,11 @@ def _settle() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _copies(service: Service) -> AbstractContextManager[None]:
+    """Of uploads that are in the artifacts' store, only so many lie here, too."""
+    return recurring("copies", partial(trim_copies, service), _COPIES_SECONDS)
 
 
 def _check_workers(settings: ServerSettings) -> None:

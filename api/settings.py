@@ -74,6 +74,9 @@ class ServerSettings(BaseModel):
     """Uploads of one key together."""
     max_archive_bytes: Positive = 16 * _GIB
     """Bundles that were packed into one file for download, together: the latest stay."""
+    max_copy_bytes: Positive = 64 * _GIB
+    """With a home of its own: copies of uploads there, together. Those that nobody used lately go
+    first; what a job that has not ended works with stays."""
     max_time_limit: Annotated[float, Field(gt=0)] = 86400.0
     """Largest `time_limit` that a job may ask for, in seconds."""
     max_job_memory_bytes: Positive = 64 * _GIB

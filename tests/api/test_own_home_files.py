@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 
 from api.inspection import Inspector
-from api.retention import Retention
+from api.retention import Retention, trim_copies
+from api.service import Service
 from api.snapshots import SnapshotMaker
 from api.tables import JobRow, UploadRow
 from api.upload_store import UploadStore
@@ -103,6 +106,83 @@ def test_copies_are_fetched_and_removed(
     files.sweep()
     assert (files.model(model).exists(), files.blob(data).exists()) == (False, True)
     assert (files.fetched_model(model) / "model.onnx").is_file()
+
+
+def used(copy: Path, hours_ago: float) -> None:
+    os.utime(copy, (time.time() - hours_ago * 3600.0,) * 2)
+
+
+@pytest.fixture
+def copies(servers: tuple[LiveService, LiveService], tmp_path: Path) -> list[Path]:
+    """Of three uploads of one size, in the home of the second server, the oldest first."""
+    one, two = servers
+    found = []
+    for number in range(3):
+        np.savez(tmp_path / "x.npz", x=np.full(100, number))
+        made = one.upload("datasets", (tmp_path / "x.npz").read_bytes()).json()
+        found.append(two.service.files.fetched_blob(made["sha256"]))
+    for age, copy in zip((3.0, 2.0, 1.0), found, strict=True):
+        used(copy, age)
+    return found
+
+
+def room_for_two(live: LiveService, copies: list[Path]) -> Service:
+    """The server with room for two copies only."""
+    most = 2 * copies[0].stat().st_size
+    settings = live.service.settings.model_copy(update={"max_copy_bytes": most})
+    return replace(live.service, settings=settings)
+
+
+def test_copies_have_only_so_much_room(
+    servers: tuple[LiveService, LiveService], copies: list[Path]
+) -> None:
+    """The one that was not used for the longest time goes, and is fetched when it is asked for."""
+    service = room_for_two(servers[1], copies)
+    trim_copies(service)
+    assert [copy.exists() for copy in copies] == [False, True, True]
+    service.files.fetched_blob(copies[0].name)
+    trim_copies(service)
+    assert [copy.exists() for copy in copies] == [True, False, True]
+    for copy in (copies[0], copies[2]):
+        service.files.fetched_blob(copy.name)
+    service.files.fetched_blob(copies[1].name)
+    trim_copies(service)
+    assert all(copy.exists() for copy in copies), "all of them were fetched just now"
+
+
+def test_a_copy_that_a_job_works_with_stays(
+    servers: tuple[LiveService, LiveService], copies: list[Path]
+) -> None:
+    _, two = servers
+    service, job = room_for_two(two, copies), add_job(two, "works")
+    given = service.files.job(job) / "given"
+    given.mkdir()
+    (given / "calibration.npz").symlink_to(os.path.relpath(copies[0], given))
+    lease = begin(two, job)
+    trim_copies(service)
+    assert [copy.exists() for copy in copies] == [True, False, True]
+    service.files.fetched_blob(copies[1].name)
+    used(copies[1], 1.5)
+    lease.end("finished")
+    trim_copies(service)
+    assert [copy.exists() for copy in copies] == [False, True, True], "it has ended"
+
+
+def test_a_copy_that_is_used_while_it_is_removed_stays(
+    servers: tuple[LiveService, LiveService], copies: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody finds it there at the last moment, and links to it."""
+    service, real = room_for_two(servers[1], copies), Path.rename
+
+    def late(path: Path, target: Path) -> Path:
+        if path == copies[0]:
+            os.utime(path)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    trim_copies(service)
+    assert [copy.exists() for copy in copies] == [True, False, True]
+    assert list((service.files.root / "incoming").iterdir()) == []
 
 
 def test_an_upload_that_cannot_be_sent_is_none(
