@@ -42,7 +42,7 @@ def create_app(service: Service) -> FastAPI:
     """
     app = FastAPI(
         title="AutoSparse", version=version("autosparse"), description=_DESCRIPTION,
-        # the usual pages load scripts from elsewhere; the document is enough for any tool
+        # the usual pages load scripts from elsewhere; /docs is one of the dashboard's
         docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.service = service

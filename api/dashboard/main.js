@@ -2,6 +2,7 @@
 
 import { ask, keyring } from "./access.js";
 import { showAtlases } from "./atlases_page.js";
+import { showDocs } from "./docs_page.js";
 import { h, problemBox } from "./dom.js";
 import { showJob } from "./job_page.js";
 import { showJobs } from "./jobs_page.js";
@@ -24,6 +25,7 @@ const PAGES = [
   [/^#\/atlases$/, "atlases", showAtlases],
   [/^#\/webhooks$/, "webhooks", showWebhooks],
   [/^#\/keys$/, "keys", showKeys],
+  [/^#\/docs$/, "docs", showDocs],
   [/^#\/jobs\/([a-z]+_[A-Za-z0-9]+)$/, "jobs", showJob],
 ];
 

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from api import jobs
 from api.deliverables import deliverables
@@ -45,6 +45,12 @@ IfNoneMatch = Annotated[str | None, Header()]
 def get_page(if_none_match: IfNoneMatch = None) -> Response:
     """The dashboard; it asks for a key by itself."""
     return _answer("index.html", if_none_match)
+
+
+@router.get("/docs", include_in_schema=False)
+def get_docs() -> Response:
+    """Where the API describes itself: a page of the dashboard, made from `/openapi.json`."""
+    return RedirectResponse("/#/docs", headers=_HEADERS)
 
 
 @router.get("/dashboard/{name}", include_in_schema=False)

@@ -66,6 +66,14 @@ def test_pages_may_load_only_from_this_server(live: LiveService) -> None:
     assert "style=" not in page
 
 
+def test_the_api_describes_itself_on_a_page(live: LiveService) -> None:
+    """Of the dashboard, so that it loads from this server alone, as the others do."""
+    answer = live.http.get("/docs", headers={"Authorization": ""}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/#/docs")
+    assert "content-security-policy" in answer.headers
+    assert "/dashboard/docs_page.js" in parts_of(live)
+
+
 def test_a_page_that_is_known_is_not_sent_again(live: LiveService) -> None:
     tag = live.http.get("/").headers["etag"]
     again = live.http.get("/", headers={"If-None-Match": tag})
