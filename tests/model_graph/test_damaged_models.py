@@ -13,7 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from autosparse.errors import ModelError
-from autosparse.model_graph import load_model
+from autosparse.model_graph import intake, load_model
 from tests.models import Net, classifier, residual_cnn
 
 _MUTATIONS = 100
@@ -130,3 +130,26 @@ def test_damaged_external_data_entries_are_told(tmp_path: Path) -> None:
         assert "\n" not in told, f"seed {seed}"
         refused += bool(told)
     assert refused > _MUTATIONS // 4
+
+
+@pytest.mark.parametrize("place", ["graph", "branch", "function"])
+def test_too_many_nodes_are_refused_wherever_they_are(
+    classifier_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Before anything works through them: what reads a graph would take minutes for millions."""
+    monkeypatch.setattr(intake, "_MOST_NODES", 3)
+    assert len(load_model(classifier_model).layers) == 2, "it has three"
+    model = onnx.load(classifier_model)
+    more = [helper.make_node("Relu", ["a"], ["b"]) for _ in range(3)]
+    if place == "graph":
+        model.graph.node.extend(more)
+    elif place == "branch":
+        branch = helper.make_graph(more, "inner", [], [])
+        model.graph.node.append(helper.make_node("If", ["c"], ["d"], then_branch=branch))
+    else:
+        opsets = [helper.make_opsetid("", 17)]
+        model.functions.append(helper.make_function("own", "f", ["a"], ["b"], more, opsets))
+    path = tmp_path / "many.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="more than 3 nodes"):
+        load_model(path)
