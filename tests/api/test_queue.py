@@ -8,10 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from api.job_ledger import LeaseLostError, make_lane, take_job
+from api import runner
+from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
 from autosparse.levels import Recipe
 from tests.api.postgres import Postgres
 from tests.api.queue_world import RESULT, QueueWorld, record, trial
@@ -153,6 +156,45 @@ def test_cancelling_stops_the_process_and_keeps_the_best(world: QueueWorld) -> N
     best = world.files.job(job) / "best" / "recipe.yaml"
     assert isinstance(Recipe.load(best), Recipe)
     assert world.row(job).best_recipe == "recipe2"
+
+
+def test_nothing_happens_after_a_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much the job says: its process is ended at the next beat, and nothing more is stored.
+
+    The runner's clock goes on by a tenth of a second whenever it is looked at.
+    """
+    world = QueueWorld(tmp_path / "home")
+    job = world.job([*(trial(n) for n in range(1, 200)), "hang"])
+    clock, happened, before = itertools.count(), list[object](), children()
+    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: next(clock) / 10))
+    store, beat, end = JobLease.trial, JobLease.beat, JobLease.end
+
+    def stored(self: JobLease, record: dict[str, Any], best: str | None) -> None:
+        store(self, record, best)
+        happened.append("trial")
+        if happened.count("trial") == 2:
+            world.change(job, cancel_requested=True)
+            happened.append("asked")
+
+    def beaten(self: JobLease, *given: Any) -> bool:
+        is_cancelled = beat(self, *given)
+        happened.extend(["seen"] if is_cancelled else [])
+        return is_cancelled
+
+    def ended(self: JobLease, *given: Any, **values: Any) -> None:
+        happened.append(children() - before)
+        end(self, *given, **values)
+
+    for name, mine in (("trial", stored), ("beat", beaten), ("end", ended)):
+        monkeypatch.setattr(JobLease, name, mine)
+    with world.running():
+        assert world.ended(job) == ["cancelled"]
+    asked, seen = happened.index("asked"), happened.index("seen")
+    assert happened[asked + 1 : seen] == ["trial"] * (seen - asked - 1)
+    assert seen - asked <= 10, "a beat is a second, and each line takes a tenth of one or more"
+    assert happened[seen + 1 :] == [set()], "no process of the job is left when its end is told"
+    assert len(world.trials(job)) == happened.count("trial") < 199
+    world.database.close()
 
 
 def test_a_silent_runner_loses_its_job(world: QueueWorld) -> None:
