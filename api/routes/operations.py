@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-from sqlalchemy import func, select, text
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
 
 from api import key_ends, keys
+from api.gauges import gauges
 from api.metrics import REGISTRY
 from api.service import Admin, Anybody, Id, TheService
-from api.tables import JobRow, LaneRow, UploadRow
 from api.uploads import check_name
 from autosparse.client.key_records import KeyInfo, NewKey, Scope
 from autosparse.client.records import Page
 from autosparse.errors import ConfigError
 
 router = APIRouter()
-_STATES = ("queued", "running", "finished", "failed", "cancelled")
 
 
 @router.get("/healthz", tags=["operations"])
@@ -32,22 +31,7 @@ def get_health(service: TheService) -> dict[str, str]:
 @router.get("/metrics", tags=["operations"], response_class=Response)
 def get_metrics(service: TheService, caller: Admin) -> Response:
     """Figures for Prometheus, of everybody's jobs together."""
-    registry = CollectorRegistry()
-    jobs = Gauge("autosparse_jobs", "Jobs by state", ["state"], registry=registry)
-    stored = Gauge("autosparse_stored_bytes", "Uploads together", registry=registry)
-    lanes = Gauge(
-        "autosparse_lane_lease_until_seconds", "Until when a device's lane is taken", ["device"],
-        registry=registry,
-    )  # fmt: skip
-    with service.database.reading() as session:
-        count = select(JobRow.state, func.count()).group_by(JobRow.state)
-        counts = {row[0]: row[1] for row in session.execute(count)}
-        stored.set(session.scalar(select(func.sum(UploadRow.size_bytes))) or 0)
-        for lane in session.scalars(select(LaneRow)):
-            lanes.labels(lane.device).set(lane.until)
-    for state in _STATES:
-        jobs.labels(state).set(counts.get(state, 0))
-    body = generate_latest(REGISTRY) + generate_latest(registry)
+    body = generate_latest(REGISTRY) + generate_latest(gauges(service.database))
     return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from api.artifacts import artifacts_of
 from api.job_ledger import add_event, make_lane, take_job
-from api.tables import JobRow
+from api.tables import DeliveryRow, EventRow, JobRow
 from tests.api.live_service import LiveService
 from tests.api.queue_world import record
 
@@ -243,6 +243,38 @@ def test_metrics_count_jobs_and_requests(live: LiveService, job: str) -> None:
     assert 'autosparse_jobs{state="queued"} 1.0' in text
     assert 'route="/v1/jobs"' in text
     assert job not in text
+
+
+def figure(live: LiveService, name: str) -> float:
+    """What /metrics tells under a name."""
+    (line,) = (
+        one for one in live.http.get("/metrics").text.splitlines() if one.startswith(f"{name} ")
+    )
+    return float(line.rpartition(" ")[2])
+
+
+def test_metrics_tell_what_is_stuck(live: LiveService, job: str) -> None:
+    """A job that nobody takes, a runner that is silent, and a webhook that nobody answers."""
+    with live.service.database.writing() as session:
+        for event in session.query(EventRow).filter(EventRow.job == job):
+            event.at -= 3600.0
+    assert 3600.0 <= figure(live, "autosparse_queue_oldest_seconds") < 7200.0
+    make_lane(live.service.database, "test")
+    assert take_job(live.service.database, "silent", "test", -60.0, 5) is not None
+    assert figure(live, "autosparse_queue_oldest_seconds") == 0.0
+    assert figure(live, 'autosparse_lease_left_seconds{device="test"}') <= -60.0
+    hook = live.http.post("/v1/webhooks", json={"url": "https://example.com/"}).json()["id"]
+    for _ in range(3):
+        assert live.http.post(f"/v1/webhooks/{hook}:test").status_code == 202
+    with live.service.database.writing() as session:
+        failed, failing, _ = session.query(DeliveryRow)
+        failed.state, failing.attempts = "failed", 2
+    told = {
+        state: figure(live, f'autosparse_webhook_deliveries{{state="{state}"}}')
+        for state in ("waiting", "delivered", "failed")
+    }
+    assert told == {"waiting": 2.0, "delivered": 0.0, "failed": 1.0}
+    assert figure(live, "autosparse_webhook_failing") == 1.0
 
 
 def test_a_deleted_job_ends_its_stream(live: LiveService, job: str) -> None:
