@@ -18,6 +18,7 @@ export async function showDocs(place, signal) {
       h("p", { class: "small" }, `Version ${whole.info.version}. The same for programs: `, h("a", { href: "/openapi.json" }, "/openapi.json")),
     ),
     ...[...groups].map(([tag, requests]) => h("section", {}, h("h2", {}, tag), requests)),
+    h("section", {}, h("h2", {}, "Problems"), problemsOf(whole)),
   );
 }
 
@@ -32,20 +33,33 @@ function groupsOf(whole) {
   return groups;
 }
 
+/** What any request may answer instead: each says it, and all say the same. */
+function problemsOf(whole) {
+  const told = new Map();
+  for (const operation of Object.values(whole.paths).flatMap(Object.values)) {
+    for (const [status, { description }] of Object.entries(operation.responses)) {
+      if (!status.startsWith("2")) told.set(status, description);
+    }
+  }
+  const rows = [...told].sort().map(([status, words]) => h("tr", {}, h("td", { class: "n" }, status), h("td", {}, prose(words))));
+  return table("What any request may answer instead", ANSWERS, rows);
+}
+
 function requestOf(method, path, operation, whole) {
   const [media, body] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
   const schema = media === "application/json" && resolved(body.schema, whole);
+  const words = operation.description ?? "";
+  const first = words.split(/(?<=\.)\s/)[0];
   const takes = [...(operation.parameters ?? []).map((one) => parameterOf(one, whole)), ...fieldsOf(schema, whole)];
   return h(
     "details",
     { class: "request" },
-    h("summary", {}, h("code", {}, `${method} ${path}`), ` ${firstSentence(operation.description ?? "")}`),
-    paragraphs(operation.description ?? ""),
+    h("summary", {}, h("code", {}, `${method} ${path}`), ` ${first}`),
+    paragraphs(words.slice(first.length)),
     media && !schema && h("p", {}, "The body is the file itself."),
     takes.length > 0 && table(`What ${method} ${path} takes`, TAKES, takes),
     example("For example", schema && exampleOf(schema)),
-    table(`What ${method} ${path} answers`, ANSWERS, Object.entries(operation.responses).map(answerOf)),
-    example("An answer", answered(operation, whole)),
+    example(`Answers ${goodOf(operation).map(([status]) => status).join(" or ")}`, answered(operation, whole)),
   );
 }
 
@@ -72,10 +86,6 @@ function rowOf(name, isRequired, schema, words, whole) {
   );
 }
 
-function answerOf([status, { description }]) {
-  return h("tr", {}, h("td", { class: "n" }, status), h("td", {}, prose(description)));
-}
-
 /** What a value may be, in words. */
 function kindOf(schema, whole) {
   const found = resolved(schema, whole);
@@ -100,9 +110,12 @@ function rest({ description, default: fallback }) {
   return { ...(description && { description }), ...(fallback != null && { default: fallback }) };
 }
 
+function goodOf(operation) {
+  return Object.entries(operation.responses).filter(([status]) => status.startsWith("2"));
+}
+
 function answered(operation, whole) {
-  const good = Object.entries(operation.responses).find(([status]) => status.startsWith("2"))?.[1];
-  const schema = good?.content?.["application/json"]?.schema;
+  const schema = goodOf(operation)[0]?.[1].content?.["application/json"]?.schema;
   if (!schema) return null;
   const found = resolved(schema, whole);
   const items = found.properties?.items?.items;
@@ -119,9 +132,6 @@ function example(title, value) {
 }
 
 function paragraphs(text) {
-  return text.split(/\n\s*\n/).filter(Boolean).map((part) => h("p", {}, prose(part)));
-}
-
-function firstSentence(text) {
-  return text.split(/(?<=\.)\s/)[0];
+  const parts = text.split(/\n\s*\n/).map((part) => part.trim());
+  return parts.filter(Boolean).map((part) => h("p", {}, prose(part)));
 }
