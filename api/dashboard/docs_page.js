@@ -57,10 +57,16 @@ function requestOf(method, path, operation, whole) {
     h("summary", {}, h("code", {}, `${method} ${path}`), ` ${first}`),
     paragraphs(words.slice(first.length)),
     media && !schema && h("p", {}, "The body is the file itself."),
-    takes.length > 0 && table(`What ${method} ${path} takes`, TAKES, takes),
+    takes.length > 0 && stacked(table(`What ${method} ${path} takes`, TAKES, takes)),
     example("For example", schema && exampleOf(schema)),
     example(`Answers ${goodOf(operation).map(([status]) => status).join(" or ")}`, answered(operation, whole)),
   );
+}
+
+/** One below the other where the screen is narrow: the words come last, and are what one looks for. */
+function stacked(list) {
+  list.classList.add("stacked");
+  return list;
 }
 
 function parameterOf({ name, in: where, required, schema, description }, whole) {
@@ -81,7 +87,7 @@ function rowOf(name, isRequired, schema, words, whole) {
     "tr",
     {},
     h("th", { scope: "row" }, h("code", {}, name), isRequired && " (required)"),
-    h("td", {}, kindOf(schema, whole), fallback !== null && fallback !== "" && `; else ${JSON.stringify(fallback)}`),
+    h("td", { "data-title": "Kind" }, kindOf(schema, whole), fallback !== null && fallback !== "" && `; else ${JSON.stringify(fallback)}`),
     h("td", {}, prose(words)),
   );
 }
