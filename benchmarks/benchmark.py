@@ -32,6 +32,11 @@ class Request:
     """Other engine -> the interpreter that has it."""
     started: float = field(default_factory=time.monotonic)
 
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether a part is to end soon, and the next run to go on with it."""
+        return bool(self.parts) or self.minutes is not None
+
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self.started

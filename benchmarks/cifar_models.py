@@ -30,6 +30,7 @@ _BLOCKS = (
 _STEM, _HEAD, _CLASSES = 32, 256, 10
 
 Floats = npt.NDArray[np.float32]
+Classes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Images:
     """Normalized images, channels first, and their classes."""
 
     images: Floats
-    labels: npt.NDArray[np.int64]
+    labels: Classes
 
 
 def read_images(path: Path, rows: slice) -> Images:
@@ -57,7 +58,7 @@ def normalized(pixels: npt.NDArray[np.uint8]) -> Floats:
 def resnet(request: ModelRequest, depth: int) -> ModelFiles:
     """A trained ResNet from the assets."""
     model = asset(request, f"models/resnet{depth}.onnx")
-    return _with_images(request, f"resnet{depth}", model, "input", labelled=True)
+    return _with_images(request, f"resnet{depth}", model, "input")
 
 
 def mobilenet(request: ModelRequest) -> ModelFiles:
@@ -73,13 +74,14 @@ def mobilenet(request: ModelRequest) -> ModelFiles:
     path = export_onnx(
         network, example, "logits", request.directory / "mobilenet.onnx", {0: "batch"}
     )
-    return _with_images(request, "mobilenet", path, "image", labelled=False)
+    return _with_images(request, "mobilenet", path, "image")
 
 
-def image_rows(request: ModelRequest) -> tuple[Floats, Images]:
-    """Calibration images, and the validation images with what is held out behind them.
+def image_rows(request: ModelRequest) -> tuple[Floats, Floats, Classes | None]:
+    """Calibration images, the validation images with what is held out behind them, and its classes.
 
-    Noise takes their place where the assets are missing: a divergence needs no meaning.
+    Noise, which has no classes, takes their place where the assets are missing: a divergence needs
+    no meaning.
     """
     sizes = request.sizes
     wanted = sizes.validation + sizes.held_out
@@ -91,26 +93,23 @@ def image_rows(request: ModelRequest) -> tuple[Floats, Images]:
     except UnavailableError:
         noise = np.random.default_rng(0).standard_normal((sizes.calibration + wanted, 3, 32, 32))
         images = noise.astype(np.float32)
-        labels = np.zeros(wanted, dtype=np.int64)
-        return images[: sizes.calibration], Images(images[sizes.calibration :], labels)
-    return calibration.images, rest
+        return images[: sizes.calibration], images[sizes.calibration :], None
+    return calibration.images, rest.images, rest.labels
 
 
-def _with_images(
-    request: ModelRequest, name: str, model: Path, source: str, *, labelled: bool
-) -> ModelFiles:
-    calibration, rest = image_rows(request)
+def _with_images(request: ModelRequest, name: str, model: Path, source: str) -> ModelFiles:
+    calibration, rest, classes = image_rows(request)
     middle = request.sizes.validation
-    paths = write_parts(request.directory, {source: calibration}, {source: rest.images[:middle]})
+    paths = write_parts(request.directory, {source: calibration}, {source: rest[:middle]})
+    labels = None if classes is None else classes[middle:]
     return ModelFiles(
         name=name,
         onnx=model,
         calibration=paths[0],
         validation=paths[1],
-        held_out=Dataset(
-            inputs={source: rest.images[middle:]}, labels=rest.labels[middle:] if labelled else None
-        ),
+        held_out=Dataset(inputs={source: rest[middle:]}, labels=labels),
         metric="kl",
+        labels_metric="" if labels is None else "top1",
     )
 
 

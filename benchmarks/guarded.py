@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 
+from autosparse.errors import ConfigError
 from benchmarks.benchmark import Request
 from benchmarks.model_files import UnavailableError
 from benchmarks.rows import Row, failed_row, skipped_row
@@ -15,12 +16,15 @@ def guarded_rows(
 ) -> Iterator[Row]:
     """The rows of `make`, and a row with the reason where it ends early.
 
-    Whatever goes wrong is told as a figure that does not hold: nothing is lost or hidden.
+    Whatever goes wrong is told as a figure that does not hold: nothing is lost or hidden. A
+    sentence that says what to do needs no traceback beside it.
     """
     try:
         yield from make()
     except UnavailableError as error:
         yield skipped_row(what, str(error), environment)
+    except ConfigError as error:
+        yield failed_row(what, str(error), environment)
     except Exception as error:
         request.say(traceback.format_exc())
         yield failed_row(what, f"{type(error).__name__}: {error}", environment)

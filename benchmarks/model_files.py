@@ -37,11 +37,14 @@ class ModelFiles:
     calibration: Path
     validation: Path
     held_out: Dataset
-    """Rows that no job sees; labels where there are any."""
+    """Rows that no job sees; with what is true where that is known."""
     metric: str
     """Divergence by which quality is judged: no labels are given to the job."""
     input_shapes: tuple[str, ...] = ()
     """`name=1,128` for inputs with free dimensions besides the batch."""
+    labels_metric: str = ""
+    """Metric that holds answers to the held-out rows against what is true; empty where that is not
+    known, or the model was never taught it."""
     toolkit_operators: tuple[str, ...] | None = None
     """Operators that the toolkit's INT8 is restricted to; None for its own choice."""
 

@@ -41,6 +41,8 @@ class PartResult(BaseModel):
     """Name -> figures, from which rows are made when all parts are there."""
     rows: tuple[Row, ...] = ()
     """Rows of a part that needs no other."""
+    words: Mapping[str, str] = {}
+    """Name -> word, such as how a cell ended, that are counted when all parts are there."""
     note: str = ""
     """Circumstances, to be told in a row."""
 

@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +48,6 @@ class Spoken(Silent):
         self._say(f"    {self._name}: {text}")
 
 
-@dataclass(frozen=True)
-class BaseJob:
-    """The job that found out how fast the model gets, and then built the whole level table.
-
-    Every budget is solved from a copy of it.
-    """
-
-    output_dir: Path
-    fastest_ratio: float
-    """Latency of the fastest recipe it measured, over the baseline's."""
-    verdict_run: SampledRun
-    """Up to the early verdict that the budget is out of reach."""
-    table_run: SampledRun
-    """Resumed with a budget within reach."""
-
-
 def job_fields(
     files: ModelFiles, scale: Scale, budget: str, output_dir: Path, seconds: float
 ) -> dict[str, Any]:
@@ -90,17 +74,6 @@ def command_line(model: Path, fields: dict[str, Any]) -> list[str]:
     return words
 
 
-def run_base_job(files: ModelFiles, scale: Scale, directory: Path) -> BaseJob:
-    """Ask for a budget beyond reach, then for the fastest that there is.
-
-    Raises:
-        RuntimeError: a command failed, or the first did not end with the early verdict.
-    """
-    output_dir = directory / BASE
-    asked = find_reach(files, scale, output_dir)
-    return BaseJob(output_dir, reach_of(output_dir), asked, build_table(files, scale, output_dir))
-
-
 def find_reach(
     files: ModelFiles, scale: Scale, output_dir: Path, limit_seconds: float = math.inf
 ) -> SampledRun:
@@ -114,8 +87,7 @@ def find_reach(
         files, scale, _BEYOND_REACH, output_dir, scale.base_seconds,
         resume=Workspace(output_dir).config.is_file(), limit_seconds=limit_seconds,
     )  # fmt: skip
-    if asked.exit_code != Verdict.LATENCY_INFEASIBLE.exit_code:
-        raise _ended(asked)
+    check_end(asked, Verdict.LATENCY_INFEASIBLE)
     return asked
 
 
@@ -128,15 +100,21 @@ def build_table(
         RuntimeError: the command failed.
         Unfinished: the limit was too short; the next call goes on.
     """
+    built = run_table(files, scale, output_dir, limit_seconds)
+    check_end(built, *Verdict)
+    return built
+
+
+def run_table(
+    files: ModelFiles, scale: Scale, output_dir: Path, limit_seconds: float = math.inf
+) -> SampledRun:
+    """As `build_table`, for callers that look at the run however it ended."""
     few = replace(scale, trials=_FIRST_TRIALS)
     budget = f"{min(100 * reach_of(output_dir) * FASTEST_MARGIN, 100):.1f}%"
-    built = run_command(
+    return run_command(
         files, few, budget, output_dir, scale.base_seconds, resume=True,
         limit_seconds=limit_seconds,
     )  # fmt: skip
-    if built.exit_code not in {verdict.exit_code for verdict in Verdict}:
-        raise _ended(built)
-    return built
 
 
 def reach_of(output_dir: Path) -> float:
@@ -151,10 +129,17 @@ def reach_of(output_dir: Path) -> float:
     return fastest.latency_ratio
 
 
-def _ended(run: SampledRun) -> Exception:
+def check_end(run: SampledRun, *verdicts: Verdict) -> None:
+    """Make sure that a command came to one of these verdicts.
+
+    Raises:
+        RuntimeError: it did not.
+        Unfinished: it was ended before, and can be resumed.
+    """
     if run.timed_out:
-        return Unfinished(f"the job was ended after {run.seconds:.0f} s, and goes on another time")
-    return RuntimeError(f"the job ended with code {run.exit_code}: {run.complaint[-300:]}")
+        raise Unfinished(f"the job was ended after {run.seconds:.0f} s, and goes on another time")
+    if run.exit_code not in {verdict.exit_code for verdict in verdicts}:
+        raise RuntimeError(f"the job ended with code {run.exit_code}: {run.complaint[-300:]}")
 
 
 def run_command(
@@ -178,11 +163,15 @@ def run_command(
 
 
 def solve(
-    files: ModelFiles, scale: Scale, base: BaseJob, budget: str, say: Callable[[str], None]
+    files: ModelFiles, scale: Scale, base: Path, budget: str, say: Callable[[str], None]
 ) -> Result:
-    """Solve one budget from a copy of the base job: same table, a search of its own."""
-    output_dir = base.output_dir.with_name(f"job-{budget.rstrip('%')}")
-    shutil.copytree(base.output_dir, output_dir, ignore=shutil.ignore_patterns(_SCRATCH))
+    """Solve one budget from a copy of the base job: same table, a search of its own.
+
+    What an earlier call left is not gone on with: every search has the same time.
+    """
+    output_dir = base.with_name(f"job-{budget.rstrip('%')}")
+    shutil.rmtree(output_dir, ignore_errors=True)
+    shutil.copytree(base, output_dir, ignore=shutil.ignore_patterns(_SCRATCH))
     result: Result = autosparse.optimize(
         files.onnx,
         resume=True,

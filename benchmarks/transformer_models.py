@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import importlib.util
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from benchmarks.model_files import (
     write_parts,
 )
 from benchmarks.onnx_export import export_onnx
+from benchmarks.sts_pairs import pairs_without, read_pairs, sentences
 
 _OPERATORS = ("MatMul", "Gemm", "Conv")
 _SENTENCE_LENGTH = 128
@@ -45,18 +45,32 @@ Integers = npt.NDArray[np.int64]
 
 
 def minilm(request: ModelRequest) -> ModelFiles:
-    """all-MiniLM-L6-v2 as a sentence embedder, pooling and normalization inside the graph."""
+    """all-MiniLM-L6-v2 as a sentence embedder, pooling and normalization inside the graph.
+
+    The job sees sentences; what it delivers is judged by pairs of sentences that it did not see.
+    """
     embedder = load_embedder()
     sizes = request.sizes
-    train = _sentences(asset(request, "data/stsb_en_train.csv"), sizes.calibration)
-    dev = _sentences(asset(request, "data/stsb_en_dev.csv"), sizes.validation + sizes.held_out)
-    calibration, rest = embedder.tokens(train), embedder.tokens(dev)
-    path = embedder.export(request.directory / "minilm.onnx", rest)
-    return _transformer(
-        request, "minilm", path, calibration, rest,
+    train, dev = (read_pairs(request.assets, part) for part in ("train", "dev"))
+    seen = sentences(train)[: sizes.calibration], sentences(dev)[: sizes.validation]
+    unseen = pairs_without(dev, [*seen[0], *seen[1]], sizes.held_out)
+    calibration, validation = (embedder.tokens(some) for some in seen)
+    paths = write_parts(request.directory, calibration, validation)
+    return ModelFiles(
+        name="minilm",
+        onnx=embedder.export(request.directory / "minilm.onnx", validation),
+        calibration=paths[0],
+        validation=paths[1],
+        held_out=Dataset(
+            inputs=embedder.tokens([pair.first for pair in unseen]),
+            labels=np.array([pair.score for pair in unseen]),
+            pair_inputs=embedder.tokens([pair.second for pair in unseen]),
+        ),
         metric="relative_error",
-        input_shapes=tuple(f"{name}=1,{_SENTENCE_LENGTH}" for name in rest),
-    )  # fmt: skip
+        labels_metric="spearman",
+        input_shapes=tuple(f"{name}=1,{_SENTENCE_LENGTH}" for name in validation),
+        toolkit_operators=_OPERATORS,
+    )
 
 
 @dataclass(frozen=True)
@@ -105,14 +119,12 @@ def vit(request: ModelRequest) -> ModelFiles:
     config = transformers.ViTConfig(**_VIT)
     config._attn_implementation = "eager"
     network = FirstOutput(transformers.ViTForImageClassification(config), "pixel_values")
-    calibration, rest = image_rows(request)
+    calibration, rest, _ = image_rows(request)
     path = export_onnx(
-        network, {"image": torch.from_numpy(rest.images[:2])}, "logits",
+        network, {"image": torch.from_numpy(rest[:2])}, "logits",
         request.directory / "vit.onnx", {0: "batch"},
     )  # fmt: skip
-    return _transformer(
-        request, "vit", path, {"image": calibration}, {"image": rest.images}, metric="kl"
-    )
+    return _transformer(request, "vit", path, {"image": calibration}, {"image": rest})
 
 
 def decoder(request: ModelRequest) -> ModelFiles:
@@ -131,7 +143,7 @@ def decoder(request: ModelRequest) -> ModelFiles:
     )  # fmt: skip
     return _transformer(
         request, "decoder", path, {"tokens": calibration}, {"tokens": rest},
-        metric="kl", input_shapes=(f"tokens=1,{_DECODER_LENGTH}",),
+        input_shapes=(f"tokens=1,{_DECODER_LENGTH}",),
     )  # fmt: skip
 
 
@@ -170,8 +182,6 @@ def _transformer(
     path: Path,
     calibration: dict[str, Array],
     rest: dict[str, Array],
-    *,
-    metric: str,
     input_shapes: tuple[str, ...] = (),
 ) -> ModelFiles:
     middle = request.sizes.validation
@@ -184,7 +194,7 @@ def _transformer(
         calibration=paths[0],
         validation=paths[1],
         held_out=Dataset(inputs={key: rows[middle:] for key, rows in rest.items()}),
-        metric=metric,
+        metric="kl",
         input_shapes=input_shapes,
         toolkit_operators=_OPERATORS,
     )
@@ -202,13 +212,6 @@ def _package_folder(module: str, package: str) -> Path:
     if spec is None or spec.origin is None:
         raise UnavailableError(f"the package {package!r} is not installed")
     return Path(spec.origin).parent
-
-
-def _sentences(path: Path, count: int) -> list[str]:
-    """The first different sentences of a file of pairs."""
-    with path.open(encoding="utf-8", newline="") as file:
-        found = list(dict.fromkeys(text for line in csv.reader(file) for text in line[:2]))
-    return found[:count]
 
 
 def _byte_rows(request: ModelRequest, name: str, count: int, *, seed: int) -> Integers:

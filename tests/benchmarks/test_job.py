@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,16 @@ import pytest
 from autosparse.datasets import Dataset
 from autosparse.evaluation import LoweredModel
 from autosparse.levels import Recipe
-from benchmarks import job
+from benchmarks import job_parts
 from benchmarks.benchmark import Request
 from benchmarks.greedy_mix import GreedyLadder, Step
+from benchmarks.job import JobBenchmark
 from benchmarks.job_cells import layer_gap
 from benchmarks.job_models import MODELS, QUICK, ModelSource
+from benchmarks.job_rows import memory_row
 from benchmarks.memory import SampledRun
 from benchmarks.model_files import ModelFiles, ModelRequest, Sizes, write_parts
 from benchmarks.product_jobs import command_line, job_fields
-from benchmarks.rows import Row
 
 FEW = Sizes(calibration=2, validation=2, held_out=2)
 
@@ -41,13 +41,13 @@ def request_for(tmp_path: Path, *models: str) -> Request:
 
 
 def test_a_missing_file_skips_the_model_and_says_so(tmp_path: Path) -> None:
-    (row,) = job.JobBenchmark().rows(request_for(tmp_path, "resnet20"))
+    (row,) = JobBenchmark().rows(request_for(tmp_path, "resnet20"))
     assert row.holds is None
     assert "models/resnet20.onnx" in row.note
 
 
 def test_an_unknown_model_is_said(tmp_path: Path) -> None:
-    (row,) = job.JobBenchmark().rows(request_for(tmp_path, "resnet21"))
+    (row,) = JobBenchmark().rows(request_for(tmp_path, "resnet21"))
     assert "known: resnet20" in row.note
 
 
@@ -57,27 +57,19 @@ def test_a_model_that_fails_does_not_lose_the_next(
     def fail(request: ModelRequest) -> ModelFiles:
         raise RuntimeError("the exporter broke")
 
-    monkeypatch.setattr(job, "MODELS", {**MODELS, "broken": ModelSource(fail, FEW)})
-    broken, missing = job.JobBenchmark().rows(request_for(tmp_path, "broken", "resnet20"))
-    assert (broken.holds, broken.note) == (False, "RuntimeError: the exporter broke")
-    assert missing.holds is None
-
-
-def test_rows_before_a_failure_are_kept(tmp_path: Path) -> None:
-    def half() -> Iterator[Row]:
-        yield Row(what="measured", figure=1.0, environment="e")
-        raise ValueError("then it broke")
-
-    run = job.JobRun(request_for(tmp_path), QUICK)
-    first, second = run.guarded("cell", half)
-    assert (first.what, second.what, second.holds) == ("measured", "cell", False)
+    monkeypatch.setattr(job_parts, "MODELS", {**MODELS, "broken": ModelSource(fail, FEW)})
+    missing, broken, left = JobBenchmark().rows(request_for(tmp_path, "broken", "resnet20"))
+    assert missing.note.startswith("skipped: there is no models/resnet20.onnx")
+    assert (broken.what, broken.holds) == ("broken/reach", False)
+    assert broken.note == "RuntimeError: the exporter broke"
+    assert left.note.startswith("those that need broken/reach")
 
 
 def test_memory_is_held_against_what_was_given(files: ModelFiles) -> None:
     assert files.given_bytes > 1000
     gib = 1 << 30
-    inside = job.memory_row("m", files, SampledRun(3, gib, 1.0, ""), "e")
-    outside = job.memory_row("m", files, SampledRun(3, 2 * gib, 1.0, ""), "e")
+    inside = memory_row("m", files, SampledRun(3, gib, 1.0, ""), "e")
+    outside = memory_row("m", files, SampledRun(3, 2 * gib, 1.0, ""), "e")
     assert (inside.figure, inside.holds, outside.holds) == (1.0, True, False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.job import tally_rows
+from benchmarks.job_rows import tally_rows
 from benchmarks.verdicts import Difference, Outcome, Tally, paired_difference
 
 RNG = np.random.default_rng(3)
