@@ -62,6 +62,7 @@ class Parts:
     failed: dict[str, str] = field(default_factory=dict)
     """Part -> why it came to nothing; the next run tries again."""
     _asked_for: int = 0
+    _has_told_of_known: bool = False
 
     @property
     def directory(self) -> Path:
@@ -85,6 +86,9 @@ class Parts:
         """
         self._asked_for += self._is_asked_for(name)
         found = self.known(name)
+        if found is not None and not self._has_told_of_known:
+            self.request.say(f"what lies in {self.directory} is not run again")
+            self._has_told_of_known = True
         if found is not None or name in self.failed or name in self.left:
             return found
         if not self._may_begin(name):

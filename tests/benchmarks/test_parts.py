@@ -50,11 +50,14 @@ def never() -> PartResult:
     raise AssertionError("it was run before")
 
 
-def test_what_a_part_came_to_is_there_in_the_next_run(tmp_path: Path) -> None:
+def test_what_a_part_came_to_is_there_in_the_next_run_which_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert parts(tmp_path).get("2:4:fp32/auto-0", part(1.5)) is not None
     found = parts(tmp_path).get("2:4:fp32/auto-0", never)
     assert found is not None
     assert found.figures == {"figure": (1.5, math.inf)}
+    assert capsys.readouterr().err.count("is not run again") == 1
 
 
 def test_figures_of_another_machine_or_scale_are_not_pooled(tmp_path: Path) -> None:
