@@ -8,6 +8,7 @@ from collections.abc import Callable
 from autosparse.errors import CandidateError
 from autosparse.evaluation import Evidence
 from autosparse.evaluation.gate import best_effort, rank
+from autosparse.evaluation.quiet_state import is_same_state
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
@@ -66,7 +67,9 @@ class Search:
         )
         self._learn()
         self._proposed = self._further = 0
-        self._latency = HeldLatency(bench.latency_bound, strict=contract.strict)
+        self._latency = HeldLatency(
+            bench.latency_bound, strict=contract.strict, same_state=is_same_state
+        )
         for record in current:
             self._was_timed(record)
         self._race = Race(

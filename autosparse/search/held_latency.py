@@ -11,10 +11,13 @@ the same shift, as far as they were timed in the same state of the machine's vec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import median
 
-from autosparse.evaluation.quiet_state import is_same_state
 from autosparse.search.latency_predictor import Prediction
+
+SameState = Callable[[float | None, float | None], bool]
+"""Whether a machine was in the same state, from two of its vector units' paces."""
 
 
 class HeldLatency:
@@ -23,11 +26,15 @@ class HeldLatency:
     Args:
         bound: largest latency that may be delivered, as a share of the baseline's.
         strict: whether the upper end of the interval has to keep it.
+        same_state: tells states of the machine apart; None where they make no difference.
     """
 
-    def __init__(self, bound: float, *, strict: bool = False) -> None:
+    def __init__(
+        self, bound: float, *, strict: bool = False, same_state: SameState | None = None
+    ) -> None:
         self.bound = bound
         self._strict = strict
+        self._same_state = same_state or (lambda one, other: True)
         self._held: dict[str, float] = {}
         self._paces: dict[str, float | None] = {}
         self._over: list[float] = []
@@ -70,7 +77,7 @@ class HeldLatency:
             recipe_id: of the trial; None for the next one.
         """
         pace = None if recipe_id is None else self._paces.get(recipe_id)
-        alike = [shift for shift, other in self._shifts if is_same_state(other, pace)]
+        alike = [shift for shift, other in self._shifts if self._same_state(other, pace)]
         return median(alike) if alike else 1.0
 
     def known(self, recipe_id: str) -> float | None:

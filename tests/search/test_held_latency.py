@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autosparse.evaluation.quiet_state import is_same_state
 from autosparse.search.held_latency import HeldLatency
 from autosparse.search.latency_predictor import Prediction
 
@@ -64,7 +65,7 @@ def test_a_verification_that_was_disturbed_itself_does_not_move_the_aim() -> Non
 
 def test_a_shift_is_that_of_one_state_of_the_machine() -> None:
     """What was timed while vector units were slower is not held to what refuted the others."""
-    latency = HeldLatency(0.6)
+    latency = HeldLatency(0.6, same_state=is_same_state)
     latency.measured("fast", 0.59, 0.6, vector_pace=3.2)
     latency.measured("as fast", 0.58, 0.59, vector_pace=3.25)
     latency.measured("slow", 0.58, 0.59, vector_pace=4.9)
