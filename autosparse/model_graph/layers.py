@@ -87,7 +87,7 @@ def _described(node: ir.Node, scopes: dict[str, str]) -> Layer | str:
         return ""
     source, weight = node.inputs[0], node.inputs[1]
     if source is None or weight is None or weight.const_value is None:
-        return _IS_QUANTIZED if _is_dequantized(weight) else "its weight is computed at run time"
+        return _why_no_weight(node, source, weight)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     return _why_not(node, source, weight.const_value, bias) or Layer(
         name=_human_name(node, str(weight.name), scopes),
@@ -112,6 +112,15 @@ def _why_not_fused(node: ir.Node) -> str:
         f"{node.op_type} is an operator of ONNX Runtime's own: give the model from before that "
         "optimization"
     )
+
+
+def _why_no_weight(node: ir.Node, source: ir.Value | None, weight: ir.Value | None) -> str:
+    """Why what stands where a layer has its weight is none."""
+    if _is_dequantized(weight):
+        return _IS_QUANTIZED
+    if source is not None and source.const_value is not None and node.op_type != "Conv":
+        return "its constant is on the left, and the weight of a layer is on the right"
+    return "its weight is computed at run time"
 
 
 def _is_dequantized(weight: ir.Value | None) -> bool:

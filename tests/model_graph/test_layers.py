@@ -129,7 +129,15 @@ def test_a_product_of_two_activations_is_no_layer(tmp_path: Path) -> None:
 def test_a_constant_on_the_left_is_no_weight(tmp_path: Path) -> None:
     net = Net()
     net.node("MatMul", net.weight("w", 4, 3), net.input("x", 3, 2), name="left", to="y")
-    assert skipped(tmp_path, net, "y") == {"left": "its weight is computed at run time"}
+    told = "its constant is on the left, and the weight of a layer is on the right"
+    assert skipped(tmp_path, net, "y") == {"left": told}
+
+
+def test_a_filter_that_is_computed_is_no_weight(tmp_path: Path) -> None:
+    net = Net()
+    image = net.constant("image", np.ones((1, 2, 4, 4), np.float32))
+    net.node("Conv", image, net.input("filters", 3, 2, 1, 1), name="conv", to="y")
+    assert skipped(tmp_path, net, "y") == {"conv": "its weight is computed at run time"}
 
 
 def test_a_stack_of_matrices_is_no_layer(tmp_path: Path) -> None:
