@@ -1,4 +1,4 @@
-"""Memory: what was freed and not returned, and what is free.
+"""Memory: what was freed and not returned, what is free, and who found too little.
 
 The C allocator keeps what was freed for the next request. Sessions, Hessians and batches come and
 go by the hundred megabytes here; glibc raises the size from which it returns memory at once
@@ -25,6 +25,8 @@ _GROUPS = (
         _GROUP / "memory" / "memory.stat",
     ),
 )
+# In the words of torch and of C++, which have no type for it.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
 
 
 def return_freed_memory() -> None:
@@ -59,6 +61,11 @@ def free_memory() -> int:
             # what is cached of files is given up for whoever asks
             free = min(free, most - taken + _file_cache(cached))
     return max(free, 0)
+
+
+def was_short_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was too little memory."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def _number(path: Path) -> int | None:

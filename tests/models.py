@@ -115,6 +115,19 @@ def classifier(seed: int = 0) -> Net:
     return net
 
 
+def class_answering(path: Path) -> Path:
+    """Write a model whose only output is the class: `x` (batch, 4) -> integers (batch, 1)."""
+    net = Net()
+    weight = net.weight("fc.weight", 4, 3)
+    scores = net.node("Gemm", net.input("x", "batch", 4), weight, name="fc")
+    net.node("ArgMax", scores, axis=1, to="class")
+    model = net.model()
+    answer = helper.make_tensor_value_info("class", TensorProto.INT64, ["batch", 1])
+    model.graph.output.append(answer)
+    onnx.save(model, str(path))
+    return path
+
+
 def images(rows: int, seed: int = 1, shape: Sequence[int] = (3, 8, 8)) -> Floats:
     """Inputs of `residual_cnn`."""
     return np.random.default_rng(seed).standard_normal((rows, *shape)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Calibration: what one pass over the data tells about the activations.
+"""Calibration: what a pass over the data tells about the activations.
 
 `gradients` is imported by name: it needs torch, and the measuring process must not.
 """

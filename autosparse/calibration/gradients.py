@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from autosparse.calibration.windows import InputRows, window_of
-from autosparse.errors import DataError
+from autosparse.errors import DataError, ModelError
 from autosparse.model_graph import Layer, ModelGraph
 from autosparse.model_graph.torch_executor import GraphModule
 
@@ -68,6 +68,7 @@ class GradientObserver:
         """Differentiate the model on one batch of its inputs.
 
         Raises:
+            ModelError: no output of the model can be differentiated.
             DataError: the gradients are not finite.
         """
         inputs = {name: torch.tensor(np.asarray(array)) for name, array in batch.items()}
@@ -80,9 +81,13 @@ class GradientObserver:
             observers={name: partial(_remember, seen, name) for name in watched},
             hooks={la.output: partial(_differentiable, outputs, la.output) for la in self._layers},
         )
-        slopes = torch.autograd.grad(
-            self._along_a_direction(answers), list(outputs.values()), allow_unused=True
-        )
+        total = self._along_a_direction(answers)
+        if not total.requires_grad:
+            raise ModelError(
+                "no output of the model can be differentiated by what its layers compute",
+                hint="export the model with its logits, not with the classes that they mean",
+            )
+        slopes = torch.autograd.grad(total, list(outputs.values()), allow_unused=True)
         for name, slope in zip(outputs, slopes, strict=True):
             for layer in self._layers:
                 if layer.output == name and slope is not None:

@@ -1,11 +1,12 @@
 """From observed activations to the statistics that methods read, in one pass.
 
 Memory is bounded by the model, not by the data: per layer (groups, K) sums, and (groups, K, K)
-where a Hessian is asked for. Large feature maps hold far more rows than a Hessian of that size
-needs, and neighbouring rows say nearly the same: at most `rows_per_sample` rows for every entry
-of the batch axis are drawn, uniformly and without replacement over the whole batch. What a batch
-adds is scaled by rows / drawn rows, so every mean is an unbiased estimate of the mean over all
-rows, whatever the sizes of the batches.
+where a Hessian is asked for; where these have no room together, each of several passes has some of
+them. Large feature maps hold far more rows than a Hessian of that size needs, and neighbouring rows
+say nearly the same: at most `rows_per_sample` rows for every entry of the batch axis are drawn,
+uniformly and without replacement over the whole batch. What a batch adds is scaled by rows / drawn
+rows, so every mean is an unbiased estimate of the mean over all rows, whatever the sizes of the
+batches.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class LayerStatisticsAccumulator:
         self._squares = np.zeros(shape)
         # Float32 halves the largest arrays of the pass. Its rounding moves eigenvalues by about
         # 1e-7 of the trace, far less than the damping that every solver adds.
-        self._products = np.zeros((*shape, layer.reduction), dtype=np.float32) if hessian else None
+        self._products: Floats | None = (
+            np.zeros((*shape, layer.reduction), dtype=np.float32) if hessian else None
+        )
 
     def observe(self, activations: Floats) -> None:
         """Take in one batch of the layer's input, as the graph computes it.
@@ -101,6 +104,10 @@ class LayerStatisticsAccumulator:
             input_means=(self._sums / count).astype(np.float32),
         )
 
+    def drop_hessian(self) -> None:
+        """Give its memory back; what the other statistics tell stays."""
+        self._products = None
+
     def _choose(self, rows: int, samples: int) -> npt.NDArray[np.int64]:
         most = rows if self._rows_per_sample is None else self._rows_per_sample * samples
         if rows <= most:
@@ -115,11 +122,13 @@ class LayerStatisticsAccumulator:
         if self._products is not None:
             # an overflow is reported by `statistics`, with the tensor's name
             with np.errstate(over="ignore", invalid="ignore"):
-                self._products += np.float32(share) * (rows.transpose(0, 2, 1) @ rows)
+                products = rows.transpose(0, 2, 1) @ rows
+                products *= np.float32(share)
+                self._products += products
 
 
-def hessian_bytes(graph: ModelGraph, layers: Iterable[Layer]) -> int:
-    """Memory that the Hessians of some layers take, all observed in one pass.
+def hessian_bytes(graph: ModelGraph, layers: Iterable[Layer]) -> dict[tuple[str, ...], int]:
+    """Names of the layers that share one Hessian -> the bytes that it takes, in graph order.
 
     Args:
         graph: the model.
@@ -127,8 +136,14 @@ def hessian_bytes(graph: ModelGraph, layers: Iterable[Layer]) -> int:
     """
     layers = tuple(layers)
     keys = _read_rows(graph, layers)
-    entries = {keys[layer.name]: layer.groups * layer.reduction**2 for layer in layers}
-    return sum(entries.values()) * np.dtype(np.float32).itemsize
+    sharing: dict[_ReadRows, list[Layer]] = {}
+    for layer in layers:
+        sharing.setdefault(keys[layer.name], []).append(layer)
+    itemsize = np.dtype(np.float32).itemsize
+    return {
+        tuple(layer.name for layer in own): own[0].groups * own[0].reduction ** 2 * itemsize
+        for own in sharing.values()
+    }
 
 
 def _read_rows(graph: ModelGraph, layers: Collection[Layer]) -> dict[str, _ReadRows]:
@@ -181,6 +196,11 @@ class StatisticsObserver:
     def tensors(self) -> tuple[str, ...]:
         """Activation tensors to observe."""
         return tuple(self._by_tensor)
+
+    def drop_hessians(self) -> None:
+        """Give the memory of all Hessians back; what the other statistics tell stays."""
+        for accumulator in self._by_layer.values():
+            accumulator.drop_hessian()
 
     def observe(self, name: str, values: Floats) -> None:
         """Take in one batch of one tensor.

@@ -57,10 +57,7 @@ def measure_baseline(job: Job) -> Baseline:
     except DisturbedError:
         raise
     except MeasurementError as error:
-        raise ModelError(
-            f"{job.config.model.name} does not run: {error.message}",
-            hint="check that it runs in ONNX Runtime with the inputs of the calibration file",
-        ) from error
+        raise does_not_run(job, error) from error
     _check_memory(job, measurement)
     reference = job.reference(job.selecting, answers)
     contract = Contract(
@@ -76,6 +73,14 @@ def measure_baseline(job: Job) -> Baseline:
         baseline_peak_memory_bytes=measurement.peak_memory_bytes,
     )
     return Baseline(measurement, reference, contract, environment, noise)
+
+
+def does_not_run(job: Job, error: MeasurementError) -> ModelError:
+    """What to say where the runtime refuses the model as it came."""
+    return ModelError(
+        f"{job.config.model.name} does not run: {error.message}",
+        hint="check that it runs in ONNX Runtime with the inputs of the calibration file",
+    )
 
 
 def _timed(job: Job) -> Measurement:

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
-from autosparse.errors import CandidateError, ModelError
+from autosparse.errors import CandidateError
 from autosparse.evaluation.answers import Answers
 from autosparse.heap import return_freed_memory
 from autosparse.journal import Journal
 from autosparse.levels import Knobs, Level
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.levels.weights import CompressedWeight
-from autosparse.model_graph.torch_executor import GraphModule
+from autosparse.model_graph.torch_executor import GraphModule, failures_told
 from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.lowering import lower_layers
 from autosparse.recovery.statistics_correction import StatisticsCorrection
@@ -67,11 +67,16 @@ class Correction:
     def apply(
         self, levels: Mapping[str, Level], weights: Mapping[str, CompressedWeight]
     ) -> Mapping[str, CompressedWeight]:
-        """A recipe's weights, corrected where that helps."""
+        """A recipe's weights, corrected where that helps.
+
+        Raises:
+            CandidateError: torch cannot run the model with them.
+        """
         chosen = {name for name in weights if levels[name].without_method() in self.kinds}
         if not chosen:
             return weights
-        corrected = self.method.correct(weights, chosen)
+        with failures_told():
+            corrected = self.method.correct(weights, chosen)
         return_freed_memory()
         return corrected
 
@@ -131,7 +136,9 @@ class CorrectionTest:
         weights = {name: self.table.weight(name, level) for name, level in levels.items()}
         try:
             plain = self._divergence(levels, weights)
-            corrected = self._divergence(levels, method.correct(weights, set(weights)))
+            with failures_told():
+                changed = method.correct(weights, set(weights))
+            corrected = self._divergence(levels, changed)
         except CandidateError as error:
             self.job.engines.progress.note(f"correction of {kind} is not tried: {error}")
             return None
@@ -150,15 +157,14 @@ def _prepare(job: Job) -> StatisticsCorrection | None:
     """Collect the dense model's moments; None, and a note why, where torch cannot."""
     note = job.engines.progress.note
     try:
-        rows = _batch_rows(job)
-        if rows < _FEWEST_ROWS:
-            note(f"no correction of channel statistics: {rows} rows at once are too few")
-            return None
-        return StatisticsCorrection(job.graph, first_rows(job.calibration, rows).inputs)
-    except ModelError as error:
+        with failures_told():
+            rows = _batch_rows(job)
+            if rows < _FEWEST_ROWS:
+                note(f"no correction of channel statistics: {rows} rows at once are too few")
+                return None
+            return StatisticsCorrection(job.graph, first_rows(job.calibration, rows).inputs)
+    except CandidateError as error:
         note(f"no correction of channel statistics: {error}")
-    except (RuntimeError, MemoryError) as error:  # a node fails, or torch lacks memory
-        note(f"no correction of channel statistics: the torch executor fails: {error}")
     return None
 
 

@@ -33,11 +33,13 @@ def essential_sparsity(graph: ModelGraph, rows: Dataset, rows_at_once: int) -> f
         rows_at_once: of one run.
 
     Returns:
-        A share of zeros; 0 where the error is no number.
+        A share of zeros; 0 where the error is no number, or no output has numbers.
     """
     errors = []
     module = GraphModule.from_graph(graph)
     dense = _of_bounded_size(_answers(module, rows, rows_at_once))
+    if not dense:
+        return 0.0
     for sparsity in _SPARSITIES:
         for layer in graph.layers:
             weight = torch.tensor(layer.to_matrix(graph.weight(layer)))

@@ -9,9 +9,13 @@ from autosparse.errors import ConfigError
 from autosparse.evaluation import Backend, Target
 from autosparse.levels import BASELINE, Level
 from autosparse.methods import METHODS
+from autosparse.methods.method import Statistic
 from autosparse.model_graph import Layer, ModelGraph
 from autosparse.pipeline.layer_groups import Groups, not_shared, spread
 from autosparse.pipeline.layer_patterns import LayerPattern
+
+KEPT = "kept at"
+"""In the reason of every level that a layer may not have because it keeps another."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def _choice(
 ) -> Choice:
     if level.is_baseline:
         other = kept is not None and not kept.is_baseline
-        return Choice(layer, level, True, not other, f"kept at {kept}" if other else "")
+        return Choice(layer, level, True, not other, f"{KEPT} {kept}" if other else "")
     capability = backend.capability(layer, level, target)
     misfit = "" if not capability.runs else why_not_made(layer, level)
     runs = capability.runs and not misfit
@@ -85,7 +89,7 @@ def _choice(
         raise ConfigError(f"--keep wants {level} for {layer.name}, which cannot be: {reason}")
     if kept == level:
         return Choice(layer, level, True, True, "")
-    return Choice(layer, level, runs, False, f"{layer.name}: kept at {kept}")
+    return Choice(layer, level, runs, False, f"{layer.name}: {KEPT} {kept}")
 
 
 def why_not_made(layer: Layer, level: Level) -> str:
@@ -93,6 +97,13 @@ def why_not_made(layer: Layer, level: Level) -> str:
     if level.method is None:
         return f"{layer.name}: {level} names no method"
     return METHODS.load(level.method).why_not(layer, level)
+
+
+def statistics_read(choice: Choice) -> frozenset[Statistic]:
+    """What the choice's method reads of the calibration data; nothing where no weight is made."""
+    if not choice.runs or choice.level.method is None:
+        return frozenset()
+    return METHODS.load(choice.level.method).needs
 
 
 def _fixed_levels(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autosparse.datasets import Dataset
+from autosparse.model_graph.torch_executor import failures_told
 from autosparse.pipeline.pool import Pool, expected
 from autosparse.recovery.members import Member, Subject, Trained
 
@@ -50,12 +51,13 @@ class TrainMember:
         """Train it in the time that is left.
 
         Raises:
-            CandidateError: nothing of use came of it.
+            CandidateError: nothing of use came of it, or torch failed.
         """
         plan = self.member.plan
         left = max(min(plan.seconds, self.until - time.time()), _LEAST_SECONDS)
         plan = plan.model_copy(update={"seconds": left})
-        return replace(self.member, plan=plan).train(kit.subject, kit.rows)
+        with failures_told():
+            return replace(self.member, plan=plan).train(kit.subject, kit.rows)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.datasets import Dataset
+from autosparse.errors import CandidateError
 from autosparse.evaluation import Verdict
+from autosparse.model_graph.torch_executor import failures_told
 from autosparse.pipeline.atlas_losers import without_losers
 from autosparse.pipeline.atlas_plans import job_plans, note_on_plans
 from autosparse.pipeline.baseline import Baseline, measure_baseline
@@ -26,6 +28,7 @@ from autosparse.pipeline.job import Engines, Job, prepare_job, settled
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.known_atlas import check_atlas, known_atlas
 from autosparse.pipeline.ledger import Ledger
+from autosparse.pipeline.missing_statistics import with_statistics
 from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.recipe_space import resolve_space
@@ -118,9 +121,9 @@ def equipped(job: Job, baseline: Baseline, donor: Donor | None = None) -> tuple[
     parity = check_parity(job)
     choices = job_choices(job.graph, job.config, job.engines.backend, job.target)
     known = known_atlas(job)
-    choices = without_losers(job, choices, known)
+    choices = with_statistics(job, without_losers(job, choices, known), parity)
     job = replace(job, plans=job_plans(job, choices, known))
-    # nobody holds what the pass tells longer than the table is being built: it is large
+    # nobody holds what the passes tell longer than the table is being built: it is large
     return build_bench(job, baseline, choices, calibrate(job, choices), parity, donor), parity
 
 
@@ -136,7 +139,12 @@ def _essential(bench: Bench, parity: Parity) -> Iterator[str]:
     if not parity.holds or not bench.job.graph.layers or bench.job.time_is_up:
         return
     job = bench.job
-    knee = essential_sparsity(job.graph, bench.few, job.evaluation_batch)
+    try:
+        with failures_told():
+            knee = essential_sparsity(job.graph, bench.few, job.evaluation_batch)
+    except CandidateError as error:
+        yield f"how many zeros the model bears by magnitude alone was not found out: {error}"
+        return
     if knee:
         yield (
             f"pruned by magnitude alone, the model bears about {100 * knee:.0f} % zeros in every "

@@ -1,7 +1,9 @@
 """Parity: does the torch executor compute what the runtime computes, on real inputs?
 
 Methods that need gradients run the model graph with torch; what is shipped runs in the runtime.
-Where the two disagree, or torch cannot run the graph, the job goes on with what needs no gradient.
+Where the two disagree, or torch cannot run the graph, or the model is too large to be compared, the
+job goes on with what needs no torch: levels whose methods read gradients are refused
+(`missing_statistics.py`), nothing is corrected, nothing is trained.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from dataclasses import dataclass
 
 import torch
 
-from autosparse.errors import MeasurementError, ModelError
+from autosparse.errors import CandidateError, MeasurementError
 from autosparse.evaluation.answers import run_dataset
 from autosparse.evaluation.backend import Array
 from autosparse.model_graph import ModelGraph
 from autosparse.model_graph.agreement import TOLERANCE, relative_error
-from autosparse.model_graph.torch_executor import GraphModule, unsupported_operators
+from autosparse.model_graph.torch_executor import (
+    GraphModule,
+    failures_told,
+    unsupported_operators,
+)
 from autosparse.pipeline.job import Job, first_rows
 
 _ROWS = 8
@@ -33,7 +39,7 @@ class Parity:
     """Distance of the worst output from the runtime's, over its norm; None where torch did not
     run the graph."""
     note: str
-    """The finding, in a sentence."""
+    """The finding, in a sentence that may follow a colon."""
 
     @property
     def holds(self) -> bool:
@@ -44,8 +50,16 @@ class Parity:
 def check_parity(job: Job) -> Parity:
     """Run a few calibration rows through both engines, and note what was found."""
     parity = _compare(job)
-    job.engines.progress.note(parity.note)
+    job.engines.progress.note(_told(parity))
     return parity
+
+
+def _told(parity: Parity) -> str:
+    """The finding with what follows from it; engines that disagree are worth a warning."""
+    if parity.holds:
+        return parity.note
+    warning = "" if parity.relative_error is None else "warning: "
+    return f"{warning}{_NO_GRADIENTS}: {parity.note}"
 
 
 def _compare(job: Job) -> Parity:
@@ -55,7 +69,7 @@ def _compare(job: Job) -> Parity:
         return Parity(None, f"parity of torch and the runtime is not checked: {held}")
     missing = unsupported_operators(job.graph)
     if missing:
-        return Parity(None, f"{_NO_GRADIENTS}: the torch executor misses {'; '.join(missing)}")
+        return Parity(None, f"the torch executor misses {'; '.join(missing)}")
     rows = first_rows(job.calibration, _ROWS)
     # where the batch is free, no row is computed only to fill one up
     batch = job.evaluation_batch if job.has_fixed_batch else len(rows)
@@ -63,21 +77,20 @@ def _compare(job: Job) -> Parity:
     runner = job.engines.backend.open(job.original, threads=threads)
     expected = run_dataset(runner, rows, batch).values
     try:
-        found = run_dataset(_TorchRunner(job.graph), rows, batch).values
-    except (RuntimeError, MemoryError, ModelError, MeasurementError) as error:
-        # a node fails or asks for what it cannot have, memory is short, or rows do not come out
-        return Parity(None, f"{_NO_GRADIENTS}: the torch executor fails: {_told(error)}")
+        with failures_told():
+            found = run_dataset(_TorchRunner(job.graph), rows, batch).values
+    except MeasurementError as error:  # its answers do not come row by row
+        return Parity(None, f"the torch executor fails: {error.message}")
+    except CandidateError as error:
+        return Parity(None, error.message)
     return _judge(relative_error(found, expected))
 
 
 def _judge(error: float) -> Parity:
     if error <= TOLERANCE:
         return Parity(error, f"torch executor agrees with the runtime: relative error {error:.1e}")
-    return Parity(
-        error,
-        f"warning: {_NO_GRADIENTS}: the torch executor disagrees with the runtime, relative error "
-        f"{error:.1e}",
-    )
+    told = f"the torch executor disagrees with the runtime, relative error {error:.1e}"
+    return Parity(error, told)
 
 
 class _TorchRunner:
@@ -96,8 +109,3 @@ class _TorchRunner:
 def _weight_bytes(graph: ModelGraph) -> int:
     constants = (value.const_value for value in graph.model.graph.initializers.values())
     return sum(constant.nbytes for constant in constants if constant is not None)
-
-
-def _told(error: Exception) -> str:
-    """The error's first line."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from autosparse.errors import CandidateError, NoMemoryError
-
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
+from autosparse.heap import was_short_of_memory
 
 
 class Kit(Protocol):
@@ -92,7 +91,7 @@ def attempt(task: Task[K, A], kit: K) -> A | CandidateError:
     except MemoryError:
         return NoMemoryError("it needs more memory than there is")
     except RuntimeError as error:  # what torch makes of it
-        if any(words in str(error) for words in _NO_MEMORY):
+        if was_short_of_memory(error):
             return NoMemoryError(f"it needs more memory than there is: {error}")
         raise
 

@@ -11,10 +11,9 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from autosparse.datasets import batches
+from autosparse.calibration.finite import finite_extremes
+from autosparse.errors import MeasurementError
 from autosparse.methods.channel_permutation import permuted
 from autosparse.methods.equalization import equalized
 from autosparse.methods.smoothing import smoothed
@@ -27,8 +26,9 @@ from autosparse.model_graph.channel_pairs import (
     unchanged,
 )
 from autosparse.model_graph.graph import FloatArray
-from autosparse.model_graph.torch_executor import GraphModule
+from autosparse.pipeline.baseline import does_not_run
 from autosparse.pipeline.job import Job, first_rows
+from autosparse.pipeline.probe import Probe
 
 _ROWS = 128
 Choose = Callable[[ModelGraph, ChannelPair], ChannelChange]
@@ -38,7 +38,8 @@ def prepared(job: Job) -> Job:
     """The job on a model in other weights, as its configuration asks.
 
     Raises:
-        ModelError: smoothing is asked for, and torch cannot run the model.
+        ModelError: smoothing is asked for, and the runtime cannot run the model.
+        DataError: the model computes NaN or infinity on the calibration data.
     """
     graph = job.graph
     steps: dict[str, Callable[[ModelGraph], Choose]] = {
@@ -78,22 +79,31 @@ def _smoothed(
 
 
 def _largest(job: Job, graph: ModelGraph) -> dict[str, FloatArray]:
-    """Tensor that the readers of a pair read -> largest size of every channel on some rows."""
-    found: dict[str, Tensor] = {}
+    """Tensor that the readers of a pair read -> largest size of every channel on some rows.
 
-    def observe(name: str, axis: int, values: Tensor) -> None:
-        others = [other for other in range(values.ndim) if other != axis % values.ndim]
-        sizes = values.detach().abs().amax(dim=others)
-        found[name] = torch.maximum(found[name], sizes) if name in found else sizes
-
-    observers = {
-        layer.input: partial(observe, layer.input, 1 if layer.operator == "Conv" else -1)
+    As the runtime computes them: torch is compared with it only later.
+    """
+    axes = {
+        layer.input: 1 if layer.operator == "Conv" else -1
         for pair in channel_pairs(graph)
         for layer in pair.readers
     }
-    module = GraphModule.from_graph(graph)
-    rows = first_rows(job.calibration, _ROWS).inputs
-    with torch.no_grad():
-        for batch, _ in batches(rows, job.evaluation_batch):
-            module({name: torch.tensor(array) for name, array in batch.items()}, observers)
-    return {name: np.asarray(values.numpy(), np.float32) for name, values in found.items()}
+    found: dict[str, FloatArray] = {}
+    if not axes:
+        return found
+    try:
+        for seen, _ in Probe(job, graph, first_rows(job.calibration, _ROWS), axes):
+            for name, values in seen.items():
+                finite_extremes(name, values)
+                sizes = _channel_sizes(values, axes[name])
+                found[name] = np.maximum(found[name], sizes) if name in found else sizes
+    except MeasurementError as error:
+        raise does_not_run(job, error) from error
+    return found
+
+
+def _channel_sizes(values: FloatArray, axis: int) -> FloatArray:
+    """Largest size along one axis."""
+    others = tuple(other for other in range(values.ndim) if other != axis % values.ndim)
+    sizes: FloatArray = np.abs(values).max(axis=others)
+    return sizes

@@ -9,6 +9,7 @@ from autosparse.levels import Knobs, Level
 from autosparse.levels.table import Cell
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.job import Job
+from autosparse.pipeline.layer_choices import KEPT
 from autosparse.search import RecipeSpace
 
 
@@ -46,7 +47,8 @@ def space_of(job: Job, cells: Sequence[Cell], knobs: Knobs) -> RecipeSpace:
 
 def _kept_in_vain(cells: Sequence[Cell], layer: str) -> ConfigError:
     """Only a layer that was told its level can be left without any."""
-    reasons = [cell.reason for cell in cells if cell.layer == layer and cell.reason]
+    own = [cell.reason for cell in cells if cell.layer == layer]
+    reasons = [reason for reason in own if reason and KEPT not in reason]
     return ConfigError(
         f"the layer {layer} cannot have the level that it was to keep: "
         f"{reasons[-1] if reasons else 'it could not be made'}",

@@ -20,6 +20,7 @@ from autosparse.heap import return_freed_memory
 from autosparse.journal import Journal
 from autosparse.levels import Recipe
 from autosparse.levels.recovered import RecoveredWeights
+from autosparse.model_graph.torch_executor import failures_told
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.config import DEFAULT_RECOVERY
 from autosparse.pipeline.lowering import stitched_weights
@@ -163,7 +164,7 @@ class Trainer:
         """Train one recipe, unless that was done before.
 
         Raises:
-            CandidateError: the training diverged, or the recipe cannot be stitched.
+            CandidateError: the training diverged, torch failed, or the recipe cannot be stitched.
             StorageError: checkpoint or weights cannot be written.
         """
         job = self.bench.job
@@ -231,7 +232,8 @@ class Trainer:
                 f"divergence {point.held_out:.3g} on rows held out",
             )  # fmt: skip
 
-        return train(subject, self.rows, plan, checkpoint, watch, self._trainers)
+        with failures_told():
+            return train(subject, self.rows, plan, checkpoint, watch, self._trainers)
 
     @property
     def _trainers(self) -> Trainers:

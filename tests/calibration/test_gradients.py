@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from autosparse.calibration.gradients import GradientObserver, row_gradients
-from autosparse.errors import DataError
+from autosparse.errors import DataError, ModelError
 from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
-from tests.models import images, residual_cnn
+from tests.models import class_answering, images, residual_cnn
 
 ROWS = images(8)
 
@@ -85,6 +87,13 @@ def test_one_position_by_hand() -> None:
     slope = np.array([[1, 0], [2, -1]], dtype=np.float32)
     expected = [[[1, 2, 3], [0, 0, 0]], [[8, 10, 12], [-4, -5, -6]]]
     assert row_gradients(layer, 2, inputs, slope).tolist() == expected
+
+
+def test_a_model_that_answers_with_classes_has_no_gradients(tmp_path: Path) -> None:
+    graph = load_model(class_answering(tmp_path / "net.onnx"))
+    observer = GradientObserver(graph, graph.layers)
+    with pytest.raises(ModelError, match="no output of the model can be differentiated"):
+        observer.observe({"x": np.ones((2, 4), np.float32)})
 
 
 def test_what_is_not_finite_is_named(graph: ModelGraph) -> None:

@@ -218,6 +218,22 @@ def test_an_observer_serves_every_layer_of_a_model(model_path: Path) -> None:
 def test_the_memory_of_hessians_is_known_before_they_are_made(model_path: Path) -> None:
     graph = load_model(model_path)
     # q and k read the same rows, and share one of 4 x 4; the third layer has another
-    assert hessian_bytes(graph, graph.layers) == 2 * 4 * 4 * 4
-    assert hessian_bytes(graph, graph.layers[:1]) == 4 * 4 * 4
-    assert hessian_bytes(graph, ()) == 0
+    query, key, out = (layer.name for layer in graph.layers)
+    assert hessian_bytes(graph, graph.layers) == {(query, key): 4 * 4 * 4, (out,): 4 * 4 * 4}
+    assert hessian_bytes(graph, graph.layers[:1]) == {(query,): 4 * 4 * 4}
+    assert hessian_bytes(graph, ()) == {}
+
+
+def test_a_hessian_that_is_dropped_leaves_the_other_statistics(model_path: Path) -> None:
+    graph = load_model(model_path)
+    names = [layer.name for layer in graph.layers]
+    observer = StatisticsObserver(graph, graph.layers, hessians=names)
+    observer.observe("x", random(6, 4))
+    before = observer.statistics(names[0])
+    observer.drop_hessians()
+    after = observer.statistics(names[0])
+    assert before.hessian is not None
+    assert after.hessian is None
+    assert after.input_norms is not None
+    assert before.input_norms is not None
+    np.testing.assert_array_equal(after.input_norms, before.input_norms)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from autosparse.errors import ModelError
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
+from autosparse.model_graph.torch_executor.node import NodeFailedError
 from autosparse.model_graph.torch_export import TorchModel, export_module
 
 
@@ -244,6 +245,18 @@ def test_a_failure_names_its_reason_and_leaves_nothing(
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_the_executor_fails_on_is_left_to_the_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: GraphModule, inputs: object) -> None:
+        raise NodeFailedError("no such row, while the torch executor ran Gather (node 'g')")
+
+    monkeypatch.setattr(GraphModule, "forward", fails)
+    path = tmp_path / "a" / "model.onnx"
+    export_module(TorchModel.bind(seeded(Linear), torch.ones(3, 4)), path)
+    assert path.exists()
 
 
 @pytest.mark.parametrize(

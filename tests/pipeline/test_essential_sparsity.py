@@ -11,7 +11,7 @@ from autosparse.datasets import Dataset
 from autosparse.model_graph import load_model
 from autosparse.pipeline import essential_sparsity as knees
 from autosparse.pipeline.essential_sparsity import essential_sparsity, knee
-from tests.models import Net
+from tests.models import Net, class_answering
 
 
 def test_a_knee_by_hand() -> None:
@@ -22,6 +22,11 @@ def test_a_knee_by_hand() -> None:
     assert knee((0.3, 0.6, 0.9), (0.0, float("nan"), 1.0)) == 0.0
     # what falls again is no way back
     assert knee((0.3, 0.6, 0.9), (0.8, 0.1, 1.0)) == 0.0
+
+
+def test_a_model_that_answers_with_classes_has_no_knee(tmp_path: Path) -> None:
+    graph = load_model(class_answering(tmp_path / "net.onnx"))
+    assert essential_sparsity(graph, Dataset({"x": np.ones((5, 4), np.float32)}), 2) == 0.0
 
 
 @pytest.mark.checks("knee of essential sparsity")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,22 +12,28 @@ import numpy as np
 import pytest
 
 from autosparse.datasets import Dataset
-from autosparse.errors import ConfigError, DataError
+from autosparse.errors import DataError
 from autosparse.evaluation import LoweredModel, answers
 from autosparse.levels import Level
-from autosparse.pipeline import calibrate, first_answers
+from autosparse.model_graph import ModelGraph
+from autosparse.pipeline import first_answers, passes
 from autosparse.pipeline.baseline import measure_baseline
+from autosparse.pipeline.calibrate import Calibration, calibrate
+from autosparse.pipeline.hessian_room import WORKING
 from autosparse.pipeline.job import Job, prepare_job
 from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.parity import Parity
+from autosparse.pipeline.probe import Probe
 from autosparse.pipeline.workspace import Workspace, open_workspace
 from autosparse.tensor_spec import TensorSpec
+from backends import BACKENDS
 from tests.fakes.fake_backend import Planted
 from tests.models import Array, Floats
-from tests.pipeline.worlds import World, layer_seconds, summed_error
+from tests.pipeline.worlds import WIDTH, World, layer_seconds, summed_error
 
 LAYERS = 3
+HESSIANS = "unstructured@0.50:fp32+sparsegpt"
 
 
 def made(root: Path) -> World:
@@ -119,19 +126,74 @@ def test_a_metric_that_needs_all_answers_at_once_is_refused_where_they_do_not_fi
     first_answers.check_first_answers(built_in)
 
 
-def test_hessians_that_do_not_fit_are_refused_before_the_pass(
+def calibrated(job: Job, level: str) -> Calibration:
+    choices = [Choice(la, Level.parse(level), True, True, "") for la in job.graph.layers]
+    return calibrate(job, choices)
+
+
+@pytest.mark.parametrize(("together", "passes_made"), [(3, 1), (2, 4), (1, 6)])
+def test_hessians_that_do_not_fit_together_are_those_of_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int, passes_made: int
+) -> None:
+    """Each is asked for twice, level by level, as the table is built."""
+    given = prepared(made(tmp_path))
+    engines = replace(given.engines, backend=BACKENDS.load("onnxruntime"))
+    job, names = replace(given, engines=engines), [layer.name for layer in given.graph.layers]
+    monkeypatch.setattr(passes, "free_memory", lambda: 1 << 30)
+    whole = calibrated(job, HESSIANS)
+    expected = {name: whole.of(name, {"hessian"}) for name in names}
+
+    made_so_far: list[set[str]] = []
+
+    class Counted(Probe):
+        def __init__(self, job: Job, graph: ModelGraph, data: Dataset, *asked: Any) -> None:
+            made_so_far.append(set(asked[0]))
+            super().__init__(job, graph, data, *asked)
+
+    monkeypatch.setattr(passes, "Probe", Counted)
+    monkeypatch.setattr(passes, "free_memory", lambda: (WORKING + together) * 4 * WIDTH**2)
+    parted = calibrated(job, HESSIANS)
+    for name in (*names, *names):
+        found, wanted = parted.of(name, {"hessian"}), expected[name]
+        assert found.hessian is not None
+        assert wanted.hessian is not None
+        assert np.allclose(found.hessian, wanted.hessian, rtol=1e-5, atol=1e-6)
+        assert found.rows == wanted.rows
+    assert len(made_so_far) == passes_made
+    # what needs no Hessian is known from the first pass on
+    assert parted.of(names[0], {"input_norms"}).input_norms is not None
+    assert parted.ranges.ranges("min_max") == whole.ranges.ranges("min_max")
+    assert len(made_so_far) == passes_made
+
+
+def test_memory_is_bounded_by_the_room_for_hessians(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    count, width = 12, 512
+    one = 4 * width**2
+    world = World.make(tmp_path, count, Planted(layer_seconds, summed_error({})), width)
+    job = prepared(world)
+    most: dict[int, int] = {}
+    for together in (count, 2):
+        free = (WORKING + together) * one
+        monkeypatch.setattr(passes, "free_memory", lambda free=free: free)
+        tracemalloc.start()
+        known = calibrated(job, HESSIANS)
+        for layer in job.graph.layers:
+            known.of(layer.name, {"hessian"})
+        most[together] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most[count] > count * one
+    # two, the copy of one, and what a product of rows takes while it is added
+    assert most[2] < 7 * one
+
+
+def test_a_method_that_reads_no_hessian_needs_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "free_memory", lambda: 0)
     job = prepared(made(tmp_path))
-
-    def choices(level: str) -> list[Choice]:
-        return [Choice(la, Level.parse(level), True, True, "") for la in job.graph.layers]
-
-    taken = sum(layer.reduction**2 * 4 for layer in job.graph.layers)
-    monkeypatch.setattr(calibrate, "free_memory", lambda: taken - 1)
-    costly = choices("unstructured@0.50:fp32+sparsegpt")
-    with pytest.raises(ConfigError, match=f"sparsegpt need a Hessian .* for {LAYERS} layers"):
-        calibrate.calibrate(job, costly).ranges  # noqa: B018 - the pass is made when it is asked
-    assert calibrate.calibrate(job, choices("unstructured@0.50:fp32+magnitude")).ranges
-    monkeypatch.setattr(calibrate, "free_memory", lambda: taken)
-    assert calibrate.calibrate(job, costly).statistics.tensors
+    known = calibrated(job, "unstructured@0.50:fp32+wanda")
+    found = known.of(job.graph.layers[-1].name, {"input_norms"})
+    assert found.input_norms is not None
+    assert found.hessian is None

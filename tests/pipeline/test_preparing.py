@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from autosparse.errors import ConfigError
-from autosparse.model_graph.torch_executor import GraphModule
+from autosparse.errors import ConfigError, MeasurementError, ModelError
+from autosparse.model_graph.torch_executor import GraphModule, unsupported_operators
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines, Job, prepare_job
 from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.workspace import open_workspace
-from tests.fakes.fake_backend import FakeBackend, Planted
+from backends import BACKENDS
+from tests.fakes.fake_backend import Planted
 from tests.fakes.fake_lane import FakeLane
 from tests.model_graph.test_channel_pairs import transformer_block
-from tests.models import images, residual_cnn
+from tests.models import Net, images, residual_cnn
 from tests.pipeline.sparse_world import Notes
 
 PLANTED = Planted(lambda name, level: 1e-4, lambda levels: 0.0)
@@ -35,7 +36,7 @@ def config_of(root: Path, **fields: Any) -> JobConfig:
 
 def opened(root: Path, told: Notes, **fields: Any) -> Job:
     config = config_of(root, **fields)
-    engines = Engines(FakeBackend(PLANTED), FakeLane(PLANTED, ()), told)
+    engines = Engines(BACKENDS.load("onnxruntime"), FakeLane(PLANTED, ()), told)
     with open_workspace(config, resume=False) as workspace:
         return prepare_job(config, workspace, engines)
 
@@ -70,9 +71,43 @@ def test_smoothing_sees_the_calibration_rows(tmp_path: Path) -> None:
     job = opened(tmp_path, Notes(), prepare=["smooth"])
     other = prepared(job)
     assert torch.allclose(answers(job), answers(other), rtol=1e-3, atol=1e-5)
-    assert not np.array_equal(
-        job.graph.constant("norm.weight"), other.graph.constant("norm.weight")
-    )
+    scale = other.graph.constant("norm.weight")
+    assert not np.array_equal(job.graph.constant("norm.weight"), scale)
+    # other rows, other activations, other scales
+    np.savez(tmp_path / "rows.npz", x=np.where(np.arange(8) == 3, 9, 1).astype(np.float32) * rows)
+    again = prepared(opened(tmp_path, Notes(), prepare=["smooth"], output_dir=tmp_path / "again"))
+    assert not np.allclose(again.graph.constant("norm.weight"), scale)
+
+
+def test_smoothing_needs_no_torch(tmp_path: Path) -> None:
+    """It lacks the operator, and nothing was compared with it yet."""
+    net = Net(seed=2)
+    shrunk = net.node("Shrink", net.input("x", "batch", 5, 8), name="shrink")
+    scale, bias = net.weight("norm.weight", 8), net.weight("norm.bias", 8)
+    normed = net.node("LayerNormalization", shrunk, scale, bias, name="norm", axis=-1)
+    net.node("MatMul", normed, net.weight("q.weight", 8, 8), name="q", to="y")
+    net.save(tmp_path / "model.onnx", "y")
+    rows = np.random.default_rng(0).standard_normal((8, 5, 8)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", x=rows)
+    job = opened(tmp_path, Notes(), prepare=["smooth"])
+    assert unsupported_operators(job.graph)
+    was, now = (one.graph.constant("norm.weight") for one in (job, prepared(job)))
+    assert not np.array_equal(was, now)
+
+
+def test_smoothing_a_model_that_does_not_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: object, **named: object) -> None:
+        raise MeasurementError("ONNX Runtime failed: no kernel")
+
+    transformer_block(tmp_path)
+    (tmp_path / "block.onnx").rename(tmp_path / "model.onnx")
+    np.savez(tmp_path / "rows.npz", x=np.ones((8, 5, 8), np.float32))
+    job = opened(tmp_path, Notes(), prepare=["smooth"])
+    monkeypatch.setattr(type(job.backend), "probe", refused)
+    with pytest.raises(ModelError, match=r"model.onnx does not run: ONNX Runtime failed"):
+        prepared(job)
 
 
 def test_nothing_is_prepared_that_is_not_asked_for(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
 from autosparse.levels.recovered import RecoveredWeights
 from autosparse.levels.table import Cell, LevelTable
+from autosparse.model_graph.torch_executor import GraphModule
+from autosparse.model_graph.torch_executor.node import NodeFailedError
 from autosparse.pipeline import recover as stage
 from autosparse.pipeline.baseline import measure_baseline
 from autosparse.pipeline.bench import Bench, SamplingRung
@@ -247,6 +249,22 @@ def test_without_parity_nothing_is_trained(job: Job, told: Notes) -> None:
     found = recover(bench, cast(Search, search), Parity(0.5, "they disagree"), rows_of(job))
     assert found.records == ()
     assert any("they disagree" in text for text in told.told)
+
+
+def test_a_model_that_torch_fails_on_is_not_recovered_and_the_job_goes_on(
+    job: Job, told: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: GraphModule, *given: object, **named: object) -> None:
+        raise NodeFailedError("no such row, while the torch executor ran Gather (node 'g')")
+
+    monkeypatch.setattr(GraphModule, "forward", fails)
+    _, search, found = recovered_by(job, SPARSE)
+    assert found.after is None
+    assert len(search.trials) == 1
+    (note,) = found.notes
+    assert note in told.told
+    assert note.startswith("the recovery training came to nothing: the torch executor fails: ")
+    assert "ran Gather (node 'g')" in note
 
 
 def rows_of(job: Job) -> Dataset:

@@ -44,17 +44,17 @@ class World:
     planted: Planted
 
     @classmethod
-    def make(cls, root: Path, count: int, planted: Planted) -> World:
+    def make(cls, root: Path, count: int, planted: Planted, width: int = WIDTH) -> World:
         net = Net(seed=1)
-        value = net.input("x", "batch", WIDTH)
+        value = net.input("x", "batch", width)
         for index in range(count):
-            width = CLASSES if index == count - 1 else WIDTH
-            weight = net.weight(f"layer{index}.weight", WIDTH, width)
+            outputs = CLASSES if index == count - 1 else width
+            weight = net.weight(f"layer{index}.weight", width, outputs)
             value = net.node("Gemm", value, weight, to="logits" if index == count - 1 else "")
         root.mkdir(parents=True, exist_ok=True)
         net.save(root / "model.onnx", "logits")
         rng = np.random.default_rng(3)
-        rows = rng.standard_normal((ROWS, WIDTH)).astype(np.float32)
+        rows = rng.standard_normal((ROWS, width)).astype(np.float32)
         labels = FakeRunner(0.0).run({"x": rows})["logits"].argmax(axis=1)
         np.savez(root / "calibration.npz", x=rows[:32])
         np.savez(root / "validation.npz", x=rows, labels=labels)
