@@ -8,6 +8,8 @@ whenever such a block is freed, so that the next ones stay.
 from __future__ import annotations
 
 import ctypes
+import resource
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -53,14 +55,22 @@ def _trim() -> Callable[[], object]:
 
 
 def free_memory() -> int:
-    """Bytes that processes may still take: of the machine, and of the container around this one."""
-    free = psutil.virtual_memory().available
+    """Bytes that this process may still take: of the machine, its container and its own limit."""
+    free = min(psutil.virtual_memory().available, _left_by_own_limit())
     for limit, used, cached in _GROUPS:
         most, taken = _number(limit), _number(used)
         if most is not None and taken is not None:
             # what is cached of files is given up for whoever asks
             free = min(free, most - taken + _file_cache(cached))
     return max(free, 0)
+
+
+def _left_by_own_limit() -> int:
+    """What the limit on a process's data leaves of it: jobs of a server have one."""
+    most, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if most == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return most - psutil.Process().memory_info().data
 
 
 def was_short_of_memory(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,3 +49,13 @@ def test_what_is_free_is_what_the_container_leaves(
     monkeypatch.setattr(heap, "_GROUPS", (paths,))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
     assert heap.free_memory() == expected
+
+
+def test_a_limit_on_the_process_is_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "_GROUPS", ())
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
+    taken = SimpleNamespace(memory_info=lambda: SimpleNamespace(data=700))
+    monkeypatch.setattr(psutil, "Process", lambda: taken)
+    for limit, expected in ((1_000, 300), (600, 0), (resource.RLIM_INFINITY, 10_000)):
+        monkeypatch.setattr(resource, "getrlimit", lambda kind, limit=limit: (limit, limit))
+        assert heap.free_memory() == expected
