@@ -117,9 +117,10 @@ def level_meaning(spelling: str) -> str:
 
 
 def nm_meaning(pattern: NM) -> str:
-    """2 non-zeros in every 4."""
+    """2 non-zeros in every 4, 50 % zeros: others count the zeros."""
     noun = "non-zero" if pattern.nonzeros == 1 else "non-zeros"
-    return f"{pattern.nonzeros} {noun} in every{GAP}{pattern.group}"
+    kept = f"{pattern.nonzeros} {noun} in every{GAP}{pattern.group}"
+    return f"{kept}, {100 * pattern.sparsity:.3g}{GAP}% zeros"
 
 
 def is_baseline_level(spelling: str) -> bool:

@@ -160,8 +160,8 @@ def test_p95_and_a_strict_contract_are_told() -> None:
 
 def test_n_m_comes_with_its_meaning() -> None:
     text = text_of(render_report(report_data()))
-    assert "2:4:int8 +magnitude (2 non-zeros in every 4)" in text
-    assert "1:4:int8 (1 non-zero in every 4)" in text
+    assert "2:4:int8 +magnitude (2 non-zeros in every 4, 50 % zeros)" in text
+    assert "1:4:int8 (1 non-zero in every 4, 75 % zeros)" in text
 
 
 def test_a_layer_tells_what_runs_and_why_others_do_not() -> None:

@@ -50,7 +50,7 @@ def test_the_effects_of_the_correction_are_a_table() -> None:
     )
     text = text_of(render_report(report_data(corrections=effects)))
     assert "Correction of channel statistics" in text
-    assert "2:4:fp32 (2 non-zeros in every 4) 0.400 0.100 -75.0 % yes" in text
+    assert "2:4:fp32 (2 non-zeros in every 4, 50 % zeros) 0.400 0.100 -75.0 % yes" in text
     assert "dense:int8 0.0100 0.0125 25.0 % no" in text
 
 
