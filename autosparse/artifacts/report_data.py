@@ -114,6 +114,10 @@ class PredictorReport(_Record):
     """The same for the plain sum of the level table."""
     points: tuple[tuple[float, float], ...]
     """(measured, predicted) ratios."""
+    intervals: tuple[tuple[float, float], ...]
+    """Low and high end of the 95 % interval of each of these predictions."""
+    inside: int
+    """Recipes whose measured ratio lies in its interval."""
 
 
 class CorrectionRow(_Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 from autosparse.artifacts.latency_charts import (
     Histogram,
@@ -14,8 +15,9 @@ from autosparse.artifacts.latency_charts import (
 )
 from autosparse.artifacts.predictor_chart import (
     PredictorDrawing,
-    finite_points,
+    Reading,
     predictor_drawings,
+    readings,
 )
 from autosparse.artifacts.report_data import PredictorReport, ReportData
 from autosparse.artifacts.report_words import (
@@ -27,7 +29,7 @@ from autosparse.artifacts.report_words import (
     share,
     share_range,
 )
-from autosparse.evaluation import Comparison, Measurement, Percentile, Quality
+from autosparse.evaluation import Comparison, Interval, Measurement, Percentile, Quality
 
 
 @dataclass(frozen=True)
@@ -151,20 +153,37 @@ class PredictorView:
 
 def predictor_view(predictor: PredictorReport) -> PredictorView:
     """Word and draw the prediction's error."""
-    points = finite_points(predictor.points)
+    points = readings(predictor)
     drawings = predictor_drawings(points)
+    inside = f"{count(predictor.inside)} of {count(predictor.recipes)} recipes"
     return PredictorView(
         drawings=drawings,
-        tips=tuple((f"measured {share(m)}", f"predicted {share(p)}") for m, p in points),
+        tips=tuple(_prediction_tip(point) for point in points),
         facts=(
             ("Recipes checked", count(predictor.recipes)),
             ("Kendall's tau", f"{predictor.kendall_tau:.2f}"),
             ("Median error", share(predictor.median_error)),
             ("Median error of the plain table sum", share(predictor.table_sum_error)),
+            ("Measured inside the 95 % interval of the prediction", inside),
+            ("Median half-width of the interval", _half_width(predictor)),
         ),
         beyond=sum(s.beyond for s in drawings[0].spots),
         recipes=predictor.recipes,
     )
+
+
+def _prediction_tip(point: Reading) -> tuple[str, ...]:
+    interval = Interval(low=point.low, high=point.high)
+    return (
+        f"measured {share(point.measured)}",
+        f"predicted {share(point.predicted)}",
+        f"95 % interval {share_range(interval)}",
+    )
+
+
+def _half_width(predictor: PredictorReport) -> str:
+    half = median((high - low) / 2 for low, high in predictor.intervals)
+    return f"\N{PLUS-MINUS SIGN}{share(half)} of the baseline's latency"
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,15 @@ def predictor_report(predictor: LatencyPredictor) -> PredictorReport | None:
     left_out = predictor.left_out()
     if len(left_out) < _FEWEST:
         return None
-    measured = np.array([ratio for _, ratio, _ in left_out])
-    predicted = np.array([guess for _, _, guess in left_out])
-    sums = np.array([predictor.table_sum(recipe) for recipe, _, _ in left_out])
+    measured = np.array([one.measured for one in left_out])
+    predicted = np.array([one.prediction.ratio for one in left_out])
+    sums = np.array([predictor.table_sum(one.recipe) for one in left_out])
     return PredictorReport(
         recipes=len(left_out),
         kendall_tau=float(kendalltau(predicted, measured).statistic),
         median_error=float(np.median(np.abs(predicted - measured) / measured)),
         table_sum_error=float(np.median(np.abs(sums - measured) / measured)),
         points=tuple(zip(measured.tolist(), predicted.tolist(), strict=True)),
+        intervals=tuple((one.prediction.low, one.prediction.high) for one in left_out),
+        inside=sum(one.is_inside for one in left_out),
     )

@@ -29,6 +29,27 @@ class Prediction:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, ratio: float, variance: float) -> Prediction:
+        """A prediction of a normal distribution."""
+        half = _INTERVAL_WIDTH * variance**0.5
+        return cls(ratio, ratio - half, ratio + half)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A measured recipe, and what a fit without it predicts of it."""
+
+    recipe: Recipe
+    measured: float
+    """Latency as a share of the baseline's."""
+    prediction: Prediction
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the interval held."""
+        return self.prediction.low <= self.measured <= self.prediction.high
+
 
 class LatencyPredictor:
     """A linear model over layers' levels and conversions, with a prior from the level table.
@@ -81,13 +102,15 @@ class LatencyPredictor:
         features, elements = self._features(recipe)
         correction, variance = self._fit.correction(features, elements)
         ratio = self.table_sum(recipe) + correction
-        half = _INTERVAL_WIDTH * variance**0.5
-        return Prediction(ratio, ratio - half, ratio + half)
+        return Prediction.of(ratio, variance)
 
-    def left_out(self) -> list[tuple[Recipe, float, float]]:
-        """(recipe, measured, predicted by a fit without it) for every measured recipe."""
-        pairs = zip(self._measured, self._fit.left_out, strict=True)
-        return [(recipe, measured, measured - float(error)) for (recipe, measured), error in pairs]
+    def left_out(self) -> list[LeftOut]:
+        """Every measured recipe beside its prediction by a fit that has not seen it."""
+        errors = zip(self._fit.left_out, self._fit.left_out_variance, strict=True)
+        return [
+            LeftOut(recipe, measured, Prediction.of(measured - float(error), float(variance)))
+            for (recipe, measured), (error, variance) in zip(self._measured, errors, strict=True)
+        ]
 
     def _sample(self, recipe: Recipe, ratio: float) -> Sample:
         known = self._known.get(recipe.id)

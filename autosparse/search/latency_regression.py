@@ -101,6 +101,8 @@ class Fit:
     covariance: Floats
     left_out: Floats
     """Error of every sample's prediction from the others."""
+    left_out_variance: Floats
+    """Variance of that prediction, noise included: what `correction` of a fit to the others has."""
 
     def correction(
         self, features: Mapping[str, float], elements: Mapping[str, int]
@@ -204,6 +206,8 @@ class _Problem:
             weights=np.asarray(scales * weights, dtype=np.float64),
             covariance=np.asarray(variance * inverse * np.outer(scales, scales), dtype=np.float64),
             left_out=np.asarray((rest - scaled @ weights) / (1.0 - leverage), dtype=np.float64),
+            # Sherman-Morrison: without its own row, a sample's leverage h becomes h / (1 - h)
+            left_out_variance=np.asarray(variance / (1.0 - leverage), dtype=np.float64),
         )
 
     def _rest(self, spreads: Spreads) -> Floats:

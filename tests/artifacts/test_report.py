@@ -201,10 +201,17 @@ def test_the_predictor_is_shown_with_its_error_or_a_reason() -> None:
     assert "too few recipes were measured" in text_of(render_report(report_data()))
     predictor = PredictorReport(
         recipes=40, kendall_tau=0.912, median_error=0.023, table_sum_error=0.094,
-        points=((0.5, 0.51), (0.7, 0.66)),
+        points=((0.5, 0.51), (0.7, 0.66), (0.8, float("nan"))), inside=38,
+        intervals=((0.49, 0.53), (0.64, 0.68), (0.7, 0.9)),
     )  # fmt: skip
-    text = text_of(render_report(report_data(predictor=predictor)))
+    html = render_report(report_data(predictor=predictor))
+    text = text_of(html)
     assert "Kendall's tau 0.91 Median error 2.3 % Median error of the plain table sum 9.4 %" in text
+    assert "inside the 95 % interval of the prediction 38 of 40 recipes" in text
+    assert "half-width of the interval \N{PLUS-MINUS SIGN}2.0 % of the baseline's latency" in text
+    lines = [a["d"] or "" for _, a in Page(html).tags if a.get("class") == "prediction-interval"]
+    assert [line.count("V") for line in lines] == [2, 2]  # what can be drawn, in both sizes
+    assert r'"95 % interval 49.0 to 53.0\u00a0%"' in html  # of the point under the cursor
 
 
 def test_guard_rails_are_shown_or_their_absence_explained() -> None:

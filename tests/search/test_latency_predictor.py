@@ -103,5 +103,15 @@ def test_left_out_predictions_do_not_see_their_own_measurement() -> None:
         # the same spreads, without the sample: nothing else may differ
         others = [s for place, s in enumerate(samples) if place != index]
         alone = fit(others, _SECONDS, spreads)
-        expected, _ = alone.correction(sample.features, sample.elements)
+        expected, variance = alone.correction(sample.features, sample.elements)
         assert sample.rest - whole.left_out[index] == pytest.approx(expected, abs=1e-9)
+        assert whole.left_out_variance[index] == pytest.approx(variance)
+
+
+def test_intervals_hold_of_recipes_that_the_fit_has_not_seen() -> None:
+    """95 % of them should; an interval that is too wide to say anything would hold all."""
+    left_out = _taught(noise=0.01, count=60).left_out()
+    assert 0.85 <= np.mean([one.is_inside for one in left_out]) <= 1.0
+    widths = [one.prediction.high - one.prediction.low for one in left_out]
+    ratios = [one.measured for one in left_out]
+    assert 0.02 < np.median(widths) < np.ptp(ratios) / 2
