@@ -76,7 +76,8 @@ class ChangedRow(_Record):
 
     row: int
     """Its number in the validation file, from 0."""
-    label: int
+    label: int | None
+    """None where rows have none."""
     dense: int
     delivered: int
     sureness: float
@@ -88,13 +89,14 @@ class GuardRails(_Record):
 
     agreement: float
     """Share of rows where both models' highest output is the same."""
-    fixed_rows: int
-    """Rows that the dense model got wrong and the delivered one right."""
-    broken_rows: int
-    """Rows that the dense model got right and the delivered one wrong."""
+    fixed_rows: int | None
+    """Rows that the dense model got wrong and the delivered one right; None without labels."""
+    broken_rows: int | None
+    """Rows that the dense model got right and the delivered one wrong; None without labels."""
     classes: tuple[ClassAccuracy, ...]
+    """None of them without labels."""
     confidence: Confidence | None = None
-    """None where outputs are no classes' scores."""
+    """None without labels, or where outputs are no classes' scores."""
     changed_rows: int = 0
     """Rows where the highest output is another one."""
     changed: tuple[ChangedRow, ...] = ()
@@ -181,7 +183,7 @@ class ReportData(_Record):
     comparison: Comparison
     environment: Environment
     guard_rails: GuardRails | None
-    """None where the task has no labels."""
+    """None where an answer is not one choice among classes."""
     predictor: PredictorReport | None
     """None where too few recipes were measured."""
     noise_floor: NoiseFloor
@@ -197,5 +199,7 @@ class ReportData(_Record):
     """Recipes that met the contract in the search and not when they were verified."""
     corrections: tuple[CorrectionRow, ...] = ()
     """Measured effects of the correction; none where it was not tried."""
+    why_no_rails: str = ""
+    """Why an answer is no choice among classes; empty where it is one."""
     recovery: RecoveryReport | None = None
     """None where nothing was trained."""

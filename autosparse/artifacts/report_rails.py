@@ -28,13 +28,12 @@ class ClassRow:
 class GuardRailsView:
     """What an average hides."""
 
-    agreement: str
-    fixed: str
-    broken: str
+    facts: tuple[tuple[str, str], ...]
+    has_labels: bool
+    """Whether it can be told what is right."""
     classes: tuple[ClassRow, ...]
     worst: str
     half_width: int
-    confidence: tuple[tuple[str, str], ...]
     changed: tuple[ChangedRow, ...]
     more_changed: int
     """Changed rows that are not listed."""
@@ -49,15 +48,27 @@ def guard_rails_view(rails: GuardRails) -> GuardRailsView:
     classes = sorted(rails.classes, key=lambda c: c.delivered - c.baseline)
     longest = max((abs(c.delivered - c.baseline) for c in classes), default=0.0)
     return GuardRailsView(
-        agreement=share(rails.agreement, 2),
-        fixed=plural(rails.fixed_rows, "row"),
-        broken=plural(rails.broken_rows, "row"),
+        facts=(
+            ("Same answer as the dense model", share(rails.agreement, 2)),
+            *_counted_rows(rails),
+            *(() if rails.confidence is None else _confidence(rails.confidence)),
+        ),
+        has_labels=rails.fixed_rows is not None,
         classes=tuple(_class_row(c, longest, words) for c in classes),
         worst=_worst(classes, words),
         half_width=_HALF_BAR,
-        confidence=() if rails.confidence is None else _confidence(rails.confidence),
         changed=rails.changed,
         more_changed=rails.changed_rows - len(rails.changed),
+    )
+
+
+def _counted_rows(rails: GuardRails) -> tuple[tuple[str, str], ...]:
+    """Rows with another answer: which way they changed, where that can be told."""
+    if rails.fixed_rows is None or rails.broken_rows is None:
+        return (("Rows with another answer", count(rails.changed_rows)),)
+    return (
+        ("Fixed: dense wrong, delivered right", plural(rails.fixed_rows, "row")),
+        ("Broken: dense right, delivered wrong", plural(rails.broken_rows, "row")),
     )
 
 

@@ -16,14 +16,22 @@ _TEMPERATURES = np.exp(np.linspace(-np.log(4.0), np.log(4.0), 139))
 _SMALLEST = 1e-12
 
 
+def are_probabilities(outputs: Floats) -> bool:
+    """Whether outputs are probabilities of classes: none is negative, and each row sums to 1.
+
+    Args:
+        outputs: (rows, classes).
+    """
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1.0, atol=1e-3))
+
+
 def log_probabilities(outputs: Floats) -> Floats:
     """Logarithms of class probabilities.
 
     Args:
         outputs: (rows, classes): probabilities, recognized by their sums, or logits.
     """
-    sums = outputs.sum(axis=1)
-    if (outputs >= 0).all() and np.allclose(sums, 1.0, atol=1e-3):
+    if are_probabilities(outputs):
         return np.asarray(np.log(np.maximum(outputs, _SMALLEST)))
     shifted = outputs - outputs.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

@@ -97,6 +97,7 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
             verified.answers, job.gating,
             halves(len(job.selecting) + len(job.gating), job.config.seed)[1],
         ),
+        why_no_rails=verified.why_no_choice,
         predictor=answer.predictor,
         recovery=answer.recovery,
         noise_floor=bench.baseline.noise,

@@ -20,7 +20,7 @@ from autosparse.evaluation.quality import compare_quality, row_scores
 from autosparse.evaluation.timing import TimingSettings
 from autosparse.levels import Recipe
 from autosparse.pipeline.closer_look import closer_look
-from autosparse.pipeline.guard_rails import BothAnswers, tells_classes
+from autosparse.pipeline.guard_rails import BothAnswers, why_no_choice
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.records import evidence_of
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
@@ -50,7 +50,10 @@ class Verified:
     """The contract, resolved on the rows that gate and against the baseline of this very run: a
     budget in time is kept in time, whatever the machine was like when the job began."""
     answers: BothAnswers | None
-    """To the rows that gate, where those have classes: the report looks at them one by one."""
+    """To the rows that gate, where each is a choice among classes: the report looks at them one by
+    one."""
+    why_no_choice: str = ""
+    """Why they are none; empty where they are."""
     stands_in: bool = False
     """Whether it is the model as it came, in a job for another kind of file: what is delivered
     where none of that kind is as fast, and no answer."""
@@ -86,22 +89,19 @@ def verify_model(
     as_it_came = _is_original(job, recipe, model)
     comparison = _timed(job, recipe, model, VERIFY_TIMING.rounds)
     looked_at = None if as_it_came else model
-    keeper = None
-    if tells_classes(job.gating):
-        keeper = Keeper(len(job.gating), job.scratch(_GATING + _DELIVERED))
-    answers, quality, divergence = _judged(job, looked_at, job.gating, _GATING, keeper)
-    test_quality = None
-    if job.test is not None:
-        _, test_quality, _ = _judged(job, looked_at, job.test, "test")
+    gate = _judged(job, looked_at, job.gating, _GATING, keeps=True)
+    test = None if job.test is None else _judged(job, looked_at, job.test, "test", keeps=False)
 
     def judged(compared: Comparison) -> Evidence:
         percentile = job.config.percentile
-        evidence = evidence_of(recipe, quality, divergence, compared, percentile, size_bytes)
+        evidence = evidence_of(
+            recipe, gate.quality, gate.divergence, compared, percentile, size_bytes
+        )
         return evidence.model_copy(update=_in_time(compared, percentile))
 
     def resolved(compared: Comparison) -> Contract:
         here = {"baseline_seconds": compared.seconds(job.config.percentile)[0]}
-        return contract.model_copy(update={**here, "baseline_quality": quality.baseline_value})
+        return contract.model_copy(update={**here, "baseline_quality": gate.quality.baseline_value})
 
     if not as_it_came:
         comparison = closer_look(
@@ -112,41 +112,58 @@ def verify_model(
         recipe=recipe,
         model=model,
         comparison=comparison,
-        quality=quality,
-        test_quality=test_quality,
+        quality=gate.quality,
+        test_quality=None if test is None else test.quality,
         evidence=judged(comparison),
         contract=resolved(comparison),
-        answers=answers,
+        answers=gate.answers,
+        why_no_choice=gate.why_no_choice,
         stands_in=as_it_came and not job.backend.delivers_onnx,
     )
 
 
 def answered(job: Job, verified: Verified) -> Verified:
     """With its answers again; nothing is timed or judged anew."""
-    if not tells_classes(job.gating):
+    if verified.why_no_choice:
         return verified
     dense = job.kept(job.original, job.gating, _GATING)
     delivered = job.kept(verified.model, job.gating, _GATING + _DELIVERED)
     return replace(verified, answers=BothAnswers(delivered, dense))
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What a file's answers to some rows are worth."""
+
+    quality: Quality
+    divergence: float
+    """From the dense model's."""
+    answers: BothAnswers | None
+    """None where they are not kept."""
+    why_no_choice: str
+    """See `Verified`."""
+
+
 def _judged(
-    job: Job, model: LoweredModel | None, data: Dataset, name: str, keeper: Keeper | None = None
-) -> tuple[BothAnswers | None, Quality, float]:
-    """Answers where they are kept, the quality, and the divergence from the dense model.
+    job: Job, model: LoweredModel | None, data: Dataset, name: str, *, keeps: bool
+) -> _Judged:
+    """Run a file over rows and judge it.
 
     Args:
         job: what all stages share.
         model: the file; None where it is the dense model itself.
         data: the rows.
         name: scratch directory of the dense model's answers.
-        keeper: keeps the file's answers.
+        keeps: whether answers are kept, where each is a choice among classes.
     """
     dense, labels = job.reference(data, job.kept(job.original, data, name)), data.labels
+    why = why_no_choice(dense.answers, data, job.metric)
+    keeps = keeps and not why
     if model is None:
         quality = compare_quality(job.metric, dense.scores, dense.scores, labels)
-        both = None if keeper is None else BothAnswers(dense.answers, dense.answers)
-        return both, quality, 0.0
+        both = BothAnswers(dense.answers, dense.answers) if keeps else None
+        return _Judged(quality, 0.0, both, why)
+    keeper = Keeper(len(data), job.scratch(name + _DELIVERED)) if keeps else None
     answers = job.workshop.answers(model, data)
     mine, rows = row_scores(
         answers if keeper is None else keeper.passing(answers),
@@ -154,7 +171,7 @@ def _judged(
     )  # fmt: skip
     quality = compare_quality(job.metric, mine, dense.scores, labels)
     both = None if keeper is None else BothAnswers(keeper.kept, dense.answers)
-    return both, quality, float(rows.mean())
+    return _Judged(quality, float(rows.mean()), both, why)
 
 
 def _timed(job: Job, recipe: Recipe, model: LoweredModel, rounds: int) -> Comparison:

@@ -215,7 +215,8 @@ def test_the_predictor_is_shown_with_its_error_or_a_reason() -> None:
 
 
 def test_guard_rails_are_shown_or_their_absence_explained() -> None:
-    assert "has no class labels" in text_of(render_report(report_data()))
+    why = "the first output, <mask>, has 7 x 5 numbers for each row"
+    assert f"Here {why}." in text_of(render_report(report_data(why_no_rails=why)))
     rails = GuardRails(
         agreement=0.972, fixed_rows=1, broken_rows=7,
         classes=(
@@ -240,6 +241,21 @@ def test_guard_rails_are_shown_or_their_absence_explained() -> None:
     assert "at its best temperature 2.0 % apart, logits divided by 1.50" in text
     assert "surest of; 8 more are not listed" in text
     assert "412 3 3 5 0.97" in text
+
+
+def test_without_labels_agreement_and_changed_rows_are_told() -> None:
+    rails = GuardRails(
+        agreement=0.9, fixed_rows=None, broken_rows=None, classes=(), changed_rows=21,
+        changed=(ChangedRow(row=412, label=None, dense=3, delivered=5, sureness=0.97),),
+    )  # fmt: skip
+    text = text_of(render_report(report_data(guard_rails=rails)))
+    assert "Same answer as the dense model 90.00 % Rows with another answer 21" in text
+    assert "There are no labels: which of two answers is right" in text
+    assert "surest of; 20 more are not listed" in text
+    assert "Row of the validation file Dense Delivered" in text
+    assert "412 3 5 0.97" in text
+    assert "Accuracy per class" not in text
+    assert "No class lost accuracy" not in text
 
 
 @pytest.mark.checks("counted beside measured")

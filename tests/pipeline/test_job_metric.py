@@ -10,8 +10,8 @@ import pytest
 
 from autosparse.datasets import Dataset
 from autosparse.errors import DataError
-from autosparse.evaluation.metrics import Outputs
-from autosparse.pipeline.guard_rails import BothAnswers, guard_rails
+from autosparse.evaluation.metrics import BUILT_IN, Outputs
+from autosparse.pipeline.guard_rails import why_no_choice
 from autosparse.pipeline.job import Job, prepare_job
 from autosparse.pipeline.workspace import open_workspace
 from tests.fakes.fake_backend import Planted
@@ -51,7 +51,5 @@ def test_a_metric_of_pairs_needs_pairs(tmp_path: Path) -> None:
 def test_scores_of_pairs_are_no_classes() -> None:
     answers = Outputs({"y": np.eye(3)}, {"y": np.eye(3)})
     data = Dataset({"x": ROWS[:3]}, np.arange(3), {"x": ROWS[:3]})
-    numbers = np.arange(3)
-    assert guard_rails(BothAnswers(answers, answers), data, numbers) is None
-    plain = Dataset(data.inputs, data.labels)
-    assert guard_rails(BothAnswers(answers, answers), plain, numbers) is not None
+    assert why_no_choice(answers, data, BUILT_IN["spearman"]).startswith("rows are pairs")
+    assert why_no_choice(answers, Dataset(data.inputs, data.labels), BUILT_IN["top1"]) == ""
