@@ -16,6 +16,7 @@ from autosparse.journal import stored_safely
 from autosparse.levels import Recipe
 
 RECIPE_FILE = "recipe.yaml"
+REPORT_FILE = "report.html"
 MODEL_FILES = ("model.onnx", "model.params")
 """The file to open, by the backend that runs it: ONNX Runtime's, and TVM's."""
 KERNELS = "kernels/"
@@ -57,23 +58,24 @@ def write_bundle(
             partial.mkdir()
         else:
             _copy_files(model.directory, partial)
-        for name, text in texts.items():
-            (partial / name).write_text(text, encoding="utf-8")
-        files = {
-            str(path.relative_to(partial)): file_sha256(path)
-            for path in sorted(partial.rglob("*"))
-            if path.is_file()
-        }
-        complete = manifest.model_copy(update={"files": files})
-        (partial / MANIFEST_NAME).write_text(
-            complete.model_dump_json(indent=2) + "\n", encoding="utf-8"
-        )
+        complete = _sealed(partial, texts, manifest)
         _put_in_place(partial, directory)
     return complete
 
 
-def copy_bundle(source: Path, directory: Path) -> None:
-    """Put a copy of a bundle in a place, whole; an older one there is replaced.
+def copy_bundle(
+    source: Path, directory: Path, texts: Mapping[str, str], manifest: Manifest
+) -> Manifest:
+    """Put a copy of a bundle in a place, whole, in which some texts are others.
+
+    Args:
+        source: the bundle; it stays as it is.
+        directory: where the copy shall lie; an older one there is replaced.
+        texts: name -> content of the files that differ.
+        manifest: of the copy; its `files` are filled in here.
+
+    Returns:
+        The manifest as written.
 
     Raises:
         StorageError: the disk is full or not writable; an older bundle is still there then.
@@ -82,7 +84,25 @@ def copy_bundle(source: Path, directory: Path) -> None:
     with stored_safely(directory), _removed_unless_renamed(partial):
         shutil.rmtree(partial, ignore_errors=True)
         _copy_files(source, partial)
+        (partial / MANIFEST_NAME).unlink()
+        complete = _sealed(partial, texts, manifest)
         _put_in_place(partial, directory)
+    return complete
+
+
+def _sealed(partial: Path, texts: Mapping[str, str], manifest: Manifest) -> Manifest:
+    """Write the texts, and the manifest with the digests of all files that are there then."""
+    for name, text in texts.items():
+        (partial / name).write_text(text, encoding="utf-8")
+    files = {
+        str(path.relative_to(partial)): file_sha256(path)
+        for path in sorted(partial.rglob("*"))
+        if path.is_file()
+    }
+    complete = manifest.model_copy(update={"files": files})
+    written = complete.model_dump_json(indent=2) + "\n"
+    (partial / MANIFEST_NAME).write_text(written, encoding="utf-8")
+    return complete
 
 
 def _put_in_place(partial: Path, directory: Path) -> None:

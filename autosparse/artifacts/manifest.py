@@ -111,6 +111,15 @@ class LimitedBy(_Record):
     """Its peak memory; null where it was not measured."""
 
 
+class Decision(_Record):
+    """One thing that a job chose for itself before the search, or why it did not."""
+
+    subject: str
+    """What was to be decided."""
+    told: str
+    """The choice and what was measured for it, in a sentence."""
+
+
 class SearchSummary(_Record):
     """How the answer was found."""
 
@@ -181,6 +190,8 @@ class Manifest(_Record):
     """Every measured recipe, the front over drop, latency, size and peak memory first."""
     search: SearchSummary
     """How the answer was found."""
+    decisions: tuple[Decision, ...] = ()
+    """How INT8 is run and what was left out, each with what was measured for it."""
     config: dict[str, Any]
     """The job's configuration, to run it again."""
     files: dict[str, str]

@@ -43,9 +43,17 @@ class Range(BaseModel):
 class ActivationRanges(BaseModel):
     """Ranges of activation tensors, by tensor name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # a file that breaks the model gives a divergence that is no number
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
 
     tensors: dict[str, Range]
+    estimator: str = ""
+    """What a job chose them by; empty where there was no choice, or an earlier version made it."""
+    divergences: dict[str, float] = {}
+    """Estimator -> how far plain INT8 with its ranges is from the dense model; those it runs
+    with."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ rewrites int8 activations to uint8 where it recognises them, and runs the rest i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from autosparse.artifacts.manifest import Decision
 from autosparse.calibration import ActivationRanges
 from autosparse.errors import CandidateError
 from autosparse.evaluation import Comparison, Measurement, TimingSettings
@@ -31,6 +33,7 @@ _USUAL: ActivationType = "uint8"
 _OTHER: ActivationType = "int8"
 # A file that is rewritten on loading to what the other one is must not win by chance.
 _WORTHWHILE = 0.02
+_SUBJECT = "Integer type of activations"
 _QUICK = TimingSettings(rounds=6, block_seconds=0.02, max_seconds=10.0)
 
 
@@ -52,22 +55,31 @@ class TimedActivationType(BaseModel):
     """Raw samples of the baseline and of both types; none in records of earlier versions."""
 
 
+@dataclass(frozen=True)
+class KnobChoice:
+    """Knobs, and what the report tells of how they were chosen."""
+
+    knobs: Knobs
+    decision: Decision | None = None
+    """None where no layer can be in int8."""
+
+
 def choose_knobs(
     job: Job,
     baseline: Baseline,
     choices: Sequence[Choice],
     calibration: Calibration,
     ranges: ActivationRanges,
-) -> Knobs:
+) -> KnobChoice:
     """Knobs of every recipe of the job; a resumed job decides as it did before."""
     environment = baseline.environment.id
     journal = Journal(job.workspace.job / "activation_types.jsonl", TimedActivationType)
     known = [record for record in journal.records if record.environment == environment]
     if known:
-        return Knobs(activation_type=known[-1].chosen)
+        return _chosen(known[-1])
     weights = plain_int8_weights(job, choices, calibration)
     if not weights:
-        return Knobs()
+        return KnobChoice(Knobs())
     levels = dict.fromkeys(weights, PLAIN_INT8)
     files = {BASELINE_LABEL: job.original}
     try:
@@ -77,8 +89,9 @@ def choose_knobs(
         timed = job.stopwatch.measure(files, _QUICK)
     except CandidateError as error:
         # not stored: a resumed job may find a quieter machine
-        job.engines.progress.note(f"activations stay {_USUAL}, the types were not timed: {error}")
-        return Knobs()
+        told = f"{_USUAL}, the types were not timed: {error}"
+        job.engines.progress.note(f"activations stay {told}")
+        return KnobChoice(Knobs(), Decision(subject=_SUBJECT, told=told))
     percentile = job.config.percentile
     faster = Comparison(baseline=timed[_USUAL], candidate=timed[_OTHER])
     # the usual type is the better trodden path: it takes more than noise to leave it
@@ -88,12 +101,17 @@ def choose_knobs(
         kind: Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[kind]).ratio(percentile)
         for kind in (_USUAL, _OTHER)
     }
-    journal.append(
-        TimedActivationType(
-            environment=environment, chosen=chosen, ratios=ratios,
-            measurements=tuple(timed.values()),
-        )
-    )  # fmt: skip
+    record = TimedActivationType(
+        environment=environment, chosen=chosen, ratios=ratios, measurements=tuple(timed.values())
+    )
+    journal.append(record)
     told = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in ratios.items())
     job.engines.progress.note(f"activations in {chosen} (INT8 over the baseline: {told})")
-    return Knobs(activation_type=chosen)
+    return _chosen(record)
+
+
+def _chosen(record: TimedActivationType) -> KnobChoice:
+    timed = " and ".join(f"{ratio:.1%} with {kind}" for kind, ratio in record.ratios.items())
+    told = f"{record.chosen}; plain INT8 takes {timed} of the baseline's latency" if timed else ""
+    decision = Decision(subject=_SUBJECT, told=told or record.chosen)
+    return KnobChoice(Knobs(activation_type=record.chosen), decision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from autosparse.artifacts.manifest import Decision
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
 from autosparse.evaluation.answers import Answers
@@ -54,6 +55,8 @@ class Bench:
     """What the correction was found to do; told in the report."""
     notes: tuple[str, ...] = ()
     """What the report must tell of the stages before the search."""
+    decisions: tuple[Decision, ...] = ()
+    """What was chosen there, and by what."""
 
     @cached_property
     def kit(self) -> ScoringKit:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from autosparse.artifacts.manifest import Decision
 from autosparse.calibration import ActivationRanges
 from autosparse.evaluation import Environment
 from autosparse.journal import Journal, stored_safely
@@ -14,7 +15,7 @@ from autosparse.pipeline.activation_type import choose_knobs
 from autosparse.pipeline.baseline import Baseline
 from autosparse.pipeline.bench import Bench, SamplingRung
 from autosparse.pipeline.calibrate import Calibration
-from autosparse.pipeline.correction import CorrectionEffect, CorrectionTest
+from autosparse.pipeline.correction import CorrectionEffect, CorrectionTest, not_tried
 from autosparse.pipeline.donor import Donor
 from autosparse.pipeline.early_verdict import early_verdict
 from autosparse.pipeline.job import Job, first_rows
@@ -22,9 +23,10 @@ from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.layer_groups import Groups, not_shared, told
 from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.pilots import Pilots
+from autosparse.pipeline.range_choice import choose_ranges, decision_on_ranges
 from autosparse.pipeline.records import MeasuredTrial
 from autosparse.pipeline.sampling_rows import FEW_ROWS, sampling_rows
-from autosparse.pipeline.table_building import FIRST_LEVELS, TableBuilder, choose_ranges
+from autosparse.pipeline.table_building import FIRST_LEVELS, TableBuilder
 from autosparse.pipeline.table_room import TableRoom, note_on_room
 
 ENVIRONMENT_FILE = "environment.json"
@@ -62,13 +64,15 @@ def build_bench(
         donated = None if donor is None else donor.ranges
         known.append(donated or choose_ranges(job, choices, calibration, few, few_outputs))
     ranges = known.records[-1]
-    knobs = choose_knobs(job, baseline, choices, calibration, ranges)
+    chosen = choose_knobs(job, baseline, choices, calibration, ranges)
+    knobs = chosen.knobs
     pilots = Pilots(job, directory, calibration, ranges, knobs)
     room = TableRoom.of(job, table, choices, FIRST_LEVELS)
     builder = TableBuilder(job, room, calibration, ranges, few, few_outputs, pilots, knobs, donor)
     bench = Bench(
         job, baseline, ranges, table, None, few, few_outputs,
         Journal(job.workspace.measurements, MeasuredTrial), _sampling_rung(job, baseline), knobs,
+        decisions=_made(_on_torch(parity), decision_on_ranges(ranges), chosen.decision),
     )  # fmt: skip
     bench = _filled(bench, builder, choices)
     return _with_correction(bench, parity)
@@ -86,7 +90,8 @@ def _filled(bench: Bench, builder: TableBuilder, choices: Sequence[Choice]) -> B
     job = bench.job
     notes = [told(job.groups)] if job.groups else []
     builder.build([choice for choice in choices if choice.level in FIRST_LEVELS])
-    found = early_verdict(job, bench.baseline, builder, choices, bench.latency_bound)
+    early = early_verdict(job, bench.baseline, builder, choices, bench.latency_bound)
+    found = early.out_of_reach
     if found is not None:
         notes.append(found.note)
         choices = found.choices
@@ -97,7 +102,10 @@ def _filled(bench: Bench, builder: TableBuilder, choices: Sequence[Choice]) -> B
     no_room = note_on_room(bench.table, job)
     if no_room:
         notes.append(no_room)
-    return replace(bench, out_of_reach=found.fastest if found else None, notes=tuple(notes))
+    return replace(
+        bench, out_of_reach=found.fastest if found else None, notes=tuple(notes),
+        decisions=(*bench.decisions, *_made(early.decision)),
+    )  # fmt: skip
 
 
 def _with_correction(bench: Bench, parity: Parity) -> Bench:
@@ -107,15 +115,32 @@ def _with_correction(bench: Bench, parity: Parity) -> Bench:
         # its statistics come from torch, which does not compute what the file does
         note = f"no correction of channel statistics: {parity.note}"
         job.engines.progress.note(note)
-        return replace(bench, notes=(*bench.notes, note))
+        return _uncorrected(bench, note, "torch does not stand for the runtime")
     journal = table.directory / "correction.jsonl"
     if job.time_is_up and not journal.exists():
         note = f"no correction of channel statistics: {job.why_no_time}"
-        return replace(bench, notes=(*bench.notes, note))
+        return _uncorrected(bench, note, job.why_no_time)
     test = CorrectionTest(job, table, bench.ranges, bench.few, bench.few_outputs, bench.knobs)
-    correction = test.decide(journal)
+    decided = test.decide(journal)
     effects = Journal(journal, CorrectionEffect).records
-    return replace(bench, correction=correction, correction_effects=effects)
+    return replace(
+        bench, correction=decided.correction, correction_effects=effects,
+        decisions=(*bench.decisions, *_made(decided.decision)),
+    )  # fmt: skip
+
+
+def _uncorrected(bench: Bench, note: str, why: str) -> Bench:
+    decisions = (*bench.decisions, not_tried(why))
+    return replace(bench, notes=(*bench.notes, note), decisions=decisions)
+
+
+def _on_torch(parity: Parity) -> Decision:
+    return Decision(subject="Torch beside the runtime", told=parity.note)
+
+
+def _made(*decisions: Decision | None) -> tuple[Decision, ...]:
+    """Those that there was something to say of."""
+    return tuple(decision for decision in decisions if decision is not None)
 
 
 def _describe(directory: Path, environment: Environment) -> None:

@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from autosparse.artifacts.manifest import Decision
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
@@ -36,6 +37,7 @@ _FEWEST_ROWS = 16
 _LARGEST_BYTES = 16 << 20
 # What lowers the divergence by less than this is not worth a pass for every recipe.
 _WORTHWHILE = 0.02
+_SUBJECT = "Correction of channel statistics"
 
 
 class CorrectionEffect(BaseModel):
@@ -82,6 +84,21 @@ class Correction:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """Whether channels are corrected, and what the report tells of it."""
+
+    correction: Correction | None
+    """None where nothing is to be corrected."""
+    decision: Decision | None
+    """None where there is nothing that could be."""
+
+
+def not_tried(why: str) -> Decision:
+    """What the report tells where the correction was left out."""
+    return Decision(subject=_SUBJECT, told=f"not tried: {why}")
+
+
+@dataclass(frozen=True)
 class CorrectionTest:
     """What measuring the effect needs: the table is complete, the search has not begun."""
 
@@ -92,29 +109,37 @@ class CorrectionTest:
     few_outputs: Answers
     knobs: Knobs = field(default_factory=Knobs)
 
-    def decide(self, path: Path) -> Correction | None:
-        """Measure each kind of level with and without; None where nothing is to be corrected.
+    def decide(self, path: Path) -> Decided:
+        """Measure each kind of level with and without.
 
         Args:
             path: journal of what was measured; a resumed job decides as it did before.
         """
         uniform = self._uniform_levels()
-        method = _prepare(self.job) if uniform else None
+        if not uniform:
+            return Decided(None, None)
+        method = _prepare(self.job)
         return_freed_memory()
-        if method is None:
-            return None
+        if isinstance(method, str):
+            self.job.engines.progress.note(f"no correction of channel statistics: {method}")
+            return Decided(None, not_tried(method))
         journal = Journal(path, CorrectionEffect)
         known = {effect.kind: effect for effect in journal.records}
+        failed: list[str] = []
         for kind, levels in uniform.items():
             if kind not in known:
-                effect = self._effect(kind, levels, method)
-                if effect is None:
+                try:
+                    known[kind] = self._effect(kind, levels, method)
+                except CandidateError as error:
+                    failed.append(f"correction of {kind} is not tried: {error}")
+                    self.job.engines.progress.note(failed[-1])
                     continue
-                journal.append(effect)
-                known[kind] = effect
+                journal.append(known[kind])
             self.job.engines.progress.note(_told(known[kind]))
         helped = frozenset(kind for kind, effect in known.items() if effect.helps)
-        return Correction(method, helped) if helped else None
+        tried = f"made where it helps: at {len(helped)} of {len(known)} kinds of level"
+        decision = Decision(subject=_SUBJECT, told="; ".join((tried, *failed)))
+        return Decided(Correction(method, helped) if helped else None, decision)
 
     def _uniform_levels(self) -> dict[Level, dict[str, Level]]:
         """Kind of level -> for every layer that may have it, the nearest to the dense model."""
@@ -132,16 +157,13 @@ class CorrectionTest:
 
     def _effect(
         self, kind: Level, levels: Mapping[str, Level], method: StatisticsCorrection
-    ) -> CorrectionEffect | None:
+    ) -> CorrectionEffect:
         weights = {name: self.table.weight(name, level) for name, level in levels.items()}
         try:
             plain = self._divergence(levels, weights)
             with failures_told():
                 changed = method.correct(weights, set(weights))
             corrected = self._divergence(levels, changed)
-        except CandidateError as error:
-            self.job.engines.progress.note(f"correction of {kind} is not tried: {error}")
-            return None
         finally:
             return_freed_memory()  # of a pass through torch: the next file is opened beside it
         return CorrectionEffect(kind=kind, plain=plain, corrected=corrected)
@@ -153,19 +175,16 @@ class CorrectionTest:
         return self.job.divergence(model, self.few, self.few_outputs)
 
 
-def _prepare(job: Job) -> StatisticsCorrection | None:
-    """Collect the dense model's moments; None, and a note why, where torch cannot."""
-    note = job.engines.progress.note
+def _prepare(job: Job) -> StatisticsCorrection | str:
+    """Collect the dense model's moments; or why that cannot be."""
     try:
         with failures_told():
             rows = _batch_rows(job)
             if rows < _FEWEST_ROWS:
-                note(f"no correction of channel statistics: {rows} rows at once are too few")
-                return None
+                return f"{rows} rows at once are too few"
             return StatisticsCorrection(job.graph, first_rows(job.calibration, rows).inputs)
     except CandidateError as error:
-        note(f"no correction of channel statistics: {error}")
-    return None
+        return error.message
 
 
 def _batch_rows(job: Job) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from autosparse.artifacts.bundle import file_sha256, write_bundle
+from autosparse.artifacts.bundle import REPORT_FILE, file_sha256, write_bundle
 from autosparse.artifacts.layer_rows import to_csv
 from autosparse.artifacts.manifest import (
     Footprint,
@@ -71,14 +71,23 @@ class Answer:
         return self.verified.evidence.meets_limits(self.verified.contract)
 
 
-def deliver(bench: Bench, answer: Answer) -> Manifest:
-    """Write the bundle and return its manifest."""
+@dataclass(frozen=True)
+class Delivered:
+    """What a bundle says of itself."""
+
+    manifest: Manifest
+    """As it was written, with the checksums of all files."""
+    report: ReportData
+
+
+def deliver(bench: Bench, answer: Answer) -> Delivered:
+    """Write the bundle."""
     job, verified = bench.job, answer.verified
     job.engines.progress.stage("bundle", str(job.workspace.bundle))
     executed = job.engines.backend.executed_layers(verified.model, job.graph)
     costs = layer_costs(job.graph, job.target.input_shapes)
     rows = layer_rows(job.graph, bench.table, verified.recipe, executed, costs)
-    manifest = _manifest(job, bench.baseline, answer)
+    manifest = _manifest(bench, answer)
     comparison = verified.comparison
     environment = bench.baseline.environment.model_copy(
         update={"noise_floor": bench.baseline.noise}
@@ -117,11 +126,11 @@ def deliver(bench: Bench, answer: Answer) -> Manifest:
         "layers.csv": to_csv(rows),
         "measurements.jsonl": _raw_samples(comparison),
         "environment.json": environment.model_dump_json(indent=2) + "\n",
-        "report.html": render_report(report),
+        REPORT_FILE: render_report(report),
         **tvm_files(manifest),
     }
     model = verified.model if answer.delivers_model else None
-    return write_bundle(job.workspace.bundle, model, texts, manifest)
+    return Delivered(write_bundle(job.workspace.bundle, model, texts, manifest), report)
 
 
 def _as_verified(baseline: Baseline, verified: Verified) -> Contract:
@@ -130,8 +139,9 @@ def _as_verified(baseline: Baseline, verified: Verified) -> Contract:
     return baseline.contract.model_copy(update=here)
 
 
-def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
-    config, verified = job.config, answer.verified
+def _manifest(bench: Bench, answer: Answer) -> Manifest:
+    job, baseline, verified = bench.job, bench.baseline, answer.verified
+    config = job.config
     rows = len(job.selecting) + len(job.gating)
     given: dict[str, tuple[Path, int | None]] = {
         "calibration": (config.calibration, len(job.calibration)),
@@ -169,6 +179,7 @@ def _manifest(job: Job, baseline: Baseline, answer: Answer) -> Manifest:
         delivers_model=answer.delivers_model,
         front=measured_front(answer.trials, _as_verified(baseline, verified)),
         search=answer.search,
+        decisions=bench.decisions,
         config=config.model_dump(mode="json"),
         files=_files(verified.model) if answer.delivers_model else {},
     )

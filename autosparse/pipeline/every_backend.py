@@ -6,11 +6,13 @@ at like any other; what they come to is held against each other by the gate's ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from autosparse.artifacts.bundle import copy_bundle
+from autosparse.artifacts.bundle import REPORT_FILE, copy_bundle
+from autosparse.artifacts.manifest import Decision
+from autosparse.artifacts.report import render_report
 from autosparse.errors import AutoSparseError
 from autosparse.evaluation import Evidence, Verdict
 from autosparse.evaluation.gate import best_effort, rank
@@ -53,7 +55,7 @@ def run_on_every_backend(
     root = config.output_dir.absolute()
     check_room_for_jobs(root, resume=resume, single="one backend")
     found: dict[str, Result] = {}
-    refused: list[AutoSparseError] = []
+    refused: dict[str, AutoSparseError] = {}
     for name in backends:
         fields = {
             "backend": name, "output_dir": root / name,
@@ -66,16 +68,26 @@ def run_on_every_backend(
                 found[name] = run_job(own, engines, resume=resume and own.output_dir.exists())
         except AutoSparseError as error:
             progress.note(f"no answer on {name}: {error}")
-            refused.append(error)
+            refused[name] = error
     if not found:
         with suppress(OSError):  # what is in there is somebody's
             root.rmdir()
-        raise refused[0]
+        raise next(iter(refused.values()))
     best = best_answer(list(found.values()))
     name = next(name for name, result in found.items() if result is best)
-    progress.note(f"the answer is that of {name}: {_told(found)}")
-    copy_bundle(Path(best.bundle), root / "bundle")
-    return Result(best.verdict, str(root / "bundle"), best.manifest)
+    told = f"{name}: {_told(found, refused)}"
+    progress.note(f"the answer is that of {told}")
+    return _delivered(best, root / "bundle", Decision(subject="Backend", told=told))
+
+
+def _delivered(best: Result, directory: Path, decision: Decision) -> Result:
+    """A copy of the better bundle that tells of the other backends, too."""
+    decisions = (*best.manifest.decisions, decision)
+    shown = best.report.manifest.model_copy(update={"decisions": decisions})
+    report = best.report.model_copy(update={"manifest": shown})
+    texts = {REPORT_FILE: render_report(report)}
+    manifest = copy_bundle(Path(best.bundle), directory, texts, shown)
+    return Result(best.verdict, str(directory), manifest, report)
 
 
 def best_answer(results: Sequence[Result]) -> Result:
@@ -112,10 +124,12 @@ def _evidence(result: Result) -> Evidence:
     )
 
 
-def _told(found: dict[str, Result]) -> str:
+def _told(found: Mapping[str, Result], refused: Mapping[str, AutoSparseError]) -> str:
     """Every backend's answer in a few words."""
-    return ", ".join(
+    answers = [
         f"{name} {result.verdict} at {result.manifest.latency.ratio:.1%} of the baseline's latency"
         f" and a drop of {result.manifest.quality.drop:.3g}"
         for name, result in found.items()
-    )
+    ]
+    without = [f"{name} without one ({error.message})" for name, error in refused.items()]
+    return ", ".join((*answers, *without))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from autosparse.artifacts.manifest import Manifest
+from autosparse.artifacts.report_data import ReportData
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
 from autosparse.evaluation import Verdict
@@ -48,6 +49,8 @@ class Result:
     bundle: str
     """Directory of the delivered bundle."""
     manifest: Manifest
+    report: ReportData = field(repr=False)
+    """Everything that its report shows."""
 
     @property
     def exit_code(self) -> int:
@@ -108,9 +111,10 @@ def answer(
         search.run()
     recovered = recover(bench, search, parity, rows)
     found = conclude(bench, search, starts, recovered)
-    manifest = deliver(bench, found)
+    delivered = deliver(bench, found)
     keep_only(job.workspace, None)  # what is delivered is better
-    return Result(found.verdict, str(job.workspace.bundle), manifest)
+    bundle = str(job.workspace.bundle)
+    return Result(found.verdict, bundle, delivered.manifest, delivered.report)
 
 
 def equipped(job: Job, baseline: Baseline, donor: Donor | None = None) -> tuple[Bench, Parity]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from autosparse.calibration import ActivationRanges
-from autosparse.calibration.range_estimators import ESTIMATORS
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
 from autosparse.evaluation import ExecutedLayer, LoweredModel
@@ -260,27 +259,3 @@ def plain_int8_weights(
         if choice.runs and choice.level.without_method() == PLAIN_INT8.without_method()
     }
     return {name: compress(job, layer, PLAIN_INT8, calibration) for name, layer in layers.items()}
-
-
-def choose_ranges(
-    job: Job, choices: Sequence[Choice], calibration: Calibration, few: Dataset, dense: Answers
-) -> ActivationRanges:
-    """Of all estimators, the ranges with which plain INT8 stays nearest to the dense model."""
-    weights = plain_int8_weights(job, choices, calibration)
-    levels = dict.fromkeys(weights, PLAIN_INT8)
-    candidates = {name: calibration.ranges.ranges(name) for name in ESTIMATORS}
-    if not weights:
-        return candidates["min_max"]
-    errors: dict[str, float] = {}
-    for name, ranges in candidates.items():
-        try:
-            model = lower_layers(job, levels, weights, ranges)
-            errors[name] = job.divergence(model, few, dense)
-        except CandidateError as error:
-            job.engines.progress.note(f"INT8 with {name} ranges does not run: {error}")
-    if not errors:
-        return candidates["min_max"]
-    best = min(errors, key=lambda name: errors[name])
-    told = ", ".join(f"{name} {error:.3g}" for name, error in errors.items())
-    job.engines.progress.note(f"INT8 ranges by {best} (divergence with each: {told})")
-    return candidates[best]

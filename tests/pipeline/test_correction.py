@@ -81,7 +81,10 @@ def trial_of(job: Job) -> CorrectionTest:
 
 def test_what_helps_is_done_and_gives_one_file(job: Job, notes: Notes, tmp_path: Path) -> None:
     test = trial_of(job)
-    found = test.decide(tmp_path / "effects.jsonl")
+    decided = test.decide(tmp_path / "effects.jsonl")
+    found = decided.correction
+    assert decided.decision is not None
+    assert decided.decision.told == "made where it helps: at 1 of 1 kinds of level"
     assert found is not None
     assert found.kinds == {KIND}
     assert any(f"{KIND} are corrected" in text for text in notes.texts)
@@ -100,14 +103,14 @@ def test_a_resumed_job_decides_as_it_did_before(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, test = tmp_path / "effects.jsonl", trial_of(job)
-    first = test.decide(path)
+    first = test.decide(path).correction
     monkeypatch.setattr(correction, "lower_layers", None)  # nothing is lowered again
-    again = test.decide(path)
+    again = test.decide(path).correction
     assert first is not None
     assert again is not None
     assert again.kinds == first.kinds
     path.write_text(CorrectionEffect(kind=KIND, plain=1.0, corrected=1.0).model_dump_json() + "\n")
-    assert test.decide(path) is None
+    assert test.decide(path).correction is None
 
 
 def test_an_effect_that_is_no_number_does_not_help() -> None:
@@ -121,7 +124,7 @@ def test_an_effect_that_is_no_number_does_not_help() -> None:
 def test_without_an_effect_nothing_is_corrected(tmp_path: Path, notes: Notes) -> None:
     """The planted errors do not depend on the weights."""
     for job in jobs(tmp_path, residual_cnn(), FakeBackend(PLANTED), notes):
-        assert trial_of(job).decide(tmp_path / "effects.jsonl") is None
+        assert trial_of(job).decide(tmp_path / "effects.jsonl").correction is None
         assert any("are not corrected" in text for text in notes.texts)
 
 
@@ -131,14 +134,17 @@ def test_a_graph_that_torch_cannot_run_goes_without(tmp_path: Path, notes: Notes
     pooled = net.node("GlobalAveragePool", net.conv(image, "stem", 3, 8))
     net.node("Flatten", pooled, to="logits")
     for job in jobs(tmp_path, net, OnnxRuntimeBackend(), notes):
-        assert trial_of(job).decide(tmp_path / "effects.jsonl") is None
+        assert trial_of(job).decide(tmp_path / "effects.jsonl").correction is None
         assert any("torch" in text and "LpNormalization" in text for text in notes.texts)
 
 
 def test_a_model_that_takes_one_row_at_a_time_goes_without(tmp_path: Path, notes: Notes) -> None:
     for job in jobs(tmp_path, residual_cnn(batch=1), OnnxRuntimeBackend(), notes):
-        assert trial_of(job).decide(tmp_path / "effects.jsonl") is None
+        decided = trial_of(job).decide(tmp_path / "effects.jsonl")
+        assert decided.correction is None
         assert any("too few" in text for text in notes.texts)
+        assert decided.decision is not None
+        assert decided.decision.told == "not tried: 1 rows at once are too few"
 
 
 def test_rows_are_as_many_as_fit_into_memory(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

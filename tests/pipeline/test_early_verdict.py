@@ -47,6 +47,11 @@ def was_told(progress: Notes) -> bool:
     return any("out of reach" in note for note in progress.told)
 
 
+def told_by(result: Result) -> str:
+    (decision,) = (d for d in result.manifest.decisions if d.subject == "Early verdict")
+    return decision.told
+
+
 def test_out_of_reach_is_told_before_other_costly_levels_are_made(tmp_path: Path) -> None:
     planted = SparseWorld.make(tmp_path)
     result = run(planted, "10%")
@@ -58,6 +63,7 @@ def test_out_of_reach_is_told_before_other_costly_levels_are_made(tmp_path: Path
     assert result.manifest.fastest.latency_ratio == pytest.approx(0.16)
     report = Path(result.bundle) / "report.html"
     assert "the budget is out of reach" in report.read_text(encoding="utf-8")
+    assert told_by(result).startswith("the budget is out of reach: the fastest levels together")
 
 
 def test_what_is_nearly_within_reach_is_left_to_the_search(tmp_path: Path) -> None:
@@ -65,13 +71,17 @@ def test_what_is_nearly_within_reach_is_left_to_the_search(tmp_path: Path) -> No
     result = run(planted, "15%")
     assert result.verdict is Verdict.LATENCY_INFEASIBLE  # the search found out
     assert not was_told(planted.progress)
+    assert told_by(result).startswith("left to the search, the budget is missed by too little")
     assert all(cells_of(tmp_path, level) for level in (FASTEST, INTEGER, SLOWER))
 
 
-def test_a_budget_within_reach_is_met(tmp_path: Path) -> None:
+def test_a_budget_within_reach_is_met_and_a_resumed_job_tells_the_same(tmp_path: Path) -> None:
     planted = SparseWorld.make(tmp_path)
-    assert run(planted, "20%").verdict is Verdict.MET
+    result = run(planted, "20%")
+    assert result.verdict is Verdict.MET
     assert not was_told(planted.progress)
+    assert told_by(result).startswith("the budget is within reach: the fastest levels together ")
+    assert told_by(run(planted, "20%", resume=True)) == told_by(result)  # whose table is complete
 
 
 def test_a_level_that_cannot_be_made_after_all_is_replaced_in_the_offer(

@@ -134,10 +134,17 @@ def test_with_parity_the_correction_is_measured(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared: list[object] = []
-    monkeypatch.setattr(correction, "_prepare", lambda job: prepared.append(job))
+
+    def prepare(job: object) -> str:
+        prepared.append(job)
+        return "it is enough to have been asked"
+
+    monkeypatch.setattr(correction, "_prepare", prepare)
     monkeypatch.setattr(optimize, "check_parity", lambda job: Parity(0.0, "they agree"))
-    world.run(trials=3)
+    told = {d.subject: d.told for d in world.run(trials=3).manifest.decisions}
     assert len(prepared) == 1
+    assert told["Torch beside the runtime"] == "they agree"
+    assert told["Correction of channel statistics"].startswith("not tried: it is enough")
 
 
 def test_a_large_model_is_not_tried(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
