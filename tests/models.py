@@ -128,6 +128,24 @@ def class_answering(path: Path) -> Path:
     return path
 
 
+def block_with_norm() -> Net:
+    """A normalization with two readers, and a product, its bias, a gate and a product.
+
+    `x` (batch, 5, 8) -> `y` (batch, 5, 8).
+    """
+    net = Net(seed=2)
+    x = net.input("x", "batch", 5, 8)
+    scale, bias = net.weight("norm.weight", 8), net.weight("norm.bias", 8)
+    normed = net.node("LayerNormalization", x, scale, bias, name="norm", axis=-1)
+    query = net.node("MatMul", normed, net.weight("q.weight", 8, 8), name="q")
+    up = net.node("MatMul", normed, net.weight("up.weight", 8, 16), name="up")
+    shifted = net.node("Add", up, net.constant("up.bias", np.ones(16, np.float32)), name="shift")
+    active = net.node("Sigmoid", shifted, name="act")
+    down = net.node("MatMul", active, net.weight("down.weight", 16, 8), name="down")
+    net.node("Add", down, query, name="join", to="y")
+    return net
+
+
 def images(rows: int, seed: int = 1, shape: Sequence[int] = (3, 8, 8)) -> Floats:
     """Inputs of `residual_cnn`."""
     return np.random.default_rng(seed).standard_normal((rows, *shape)).astype(np.float32)

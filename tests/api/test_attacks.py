@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -18,8 +17,6 @@ from onnx import TensorProto, helper
 from api.inspection import Inspector
 from api.settings import IntakeLimits
 from tests.api.live_service import LIMITS, LiveService, live_service
-
-MUTATIONS = 120
 
 
 def files_below(root: Path) -> set[Path]:
@@ -184,51 +181,8 @@ def hostile_models() -> dict[str, onnx.ModelProto]:
 def test_a_model_that_asks_too_much_is_refused(shared: LiveService, name: str) -> None:
     answer = shared.upload("models", hostile_models()[name].SerializeToString())
     assert answer.status_code in (413, 422), answer.text
+    assert name != "many" or "nodes" in answer.json()["detail"], "counted, not worked through"
     assert shared.http.get("/healthz").status_code == 200
-
-
-def mutations(content: bytes, count: int) -> Iterator[bytes]:
-    """Bytes flipped, cut, doubled, and lengths overwritten with large numbers."""
-    rng = random.Random(7)
-    for _ in range(count):
-        data = bytearray(content)
-        for _ in range(rng.choice((1, 1, 3, 20))):
-            at = rng.randrange(len(data))
-            kind = rng.randrange(4)
-            if kind == 0:
-                data[at] = rng.randrange(256)
-            elif kind == 1:
-                del data[at : at + rng.choice((1, 8, 500))]
-            elif kind == 2:
-                data[at:at] = data[at : at + rng.choice((1, 8, 500))]
-            else:
-                data[at : at + 5] = b"\xff\xff\xff\xff\x0f"
-            if not data:
-                data = bytearray(b"\x00")
-        yield bytes(data)
-
-
-def test_mutated_models_harm_nobody(shared: LiveService, classifier_model: Path) -> None:
-    """Every answer is a success or a problem, and the server goes on."""
-    seen: dict[int, int] = {}
-    for content in mutations(classifier_model.read_bytes(), MUTATIONS):
-        answer = shared.upload("models", content)
-        assert answer.status_code in (201, 413, 422), answer.text
-        seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
-        if answer.status_code == 201:
-            shared.http.delete(answer.headers["location"])
-    assert seen.get(422, 0) > MUTATIONS // 4
-    assert shared.upload("models", classifier_model.read_bytes()).status_code == 201
-
-
-@pytest.mark.slow
-def test_thousands_of_mutations(shared: LiveService, residual_model: Path) -> None:
-    for content in mutations(residual_model.read_bytes(), 3000):
-        answer = shared.upload("models", content)
-        assert answer.status_code in (201, 413, 422), answer.text
-        if answer.status_code == 201:
-            shared.http.delete(answer.headers["location"])
-    assert shared.upload("models", residual_model.read_bytes()).status_code == 201
 
 
 IDS = [

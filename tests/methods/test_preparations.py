@@ -15,8 +15,7 @@ from autosparse.methods.equalization import equal_ranges, equalized
 from autosparse.methods.smoothing import smoothed, smoothing_factors
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.channel_pairs import changed, channel_pairs, making_rows, reading_rows
-from tests.model_graph.test_channel_pairs import transformer_block
-from tests.models import Net
+from tests.models import Net, block_with_norm
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def test_smoothing_by_hand() -> None:
 
 @pytest.mark.checks("smooth")
 def test_activations_behind_a_normalization_are_evened_out(tmp_path: Path) -> None:
-    graph = transformer_block(tmp_path)
+    graph = load_model(block_with_norm().save(tmp_path / "block.onnx", "y"))
     norm, inner = channel_pairs(graph)
     activations = np.array([100.0, *[1.0] * 7], np.float32)
     change = smoothed(graph, norm, activations)

@@ -18,7 +18,7 @@ from autosparse.model_graph.channel_pairs import (
     reading_rows,
 )
 from autosparse.model_graph.torch_executor import GraphModule
-from tests.models import Floats, Net, classifier, images, residual_cnn
+from tests.models import Floats, Net, block_with_norm, classifier, images, residual_cnn
 
 
 def answer(graph: ModelGraph, inputs: Mapping[str, Floats]) -> Floats:
@@ -29,28 +29,13 @@ def answer(graph: ModelGraph, inputs: Mapping[str, Floats]) -> Floats:
     return np.asarray(next(iter(outputs.values())).numpy())
 
 
-def transformer_block(directory: Path) -> ModelGraph:
-    """A normalization with two readers, and a product, its bias, a GELU and a product."""
-    net = Net(seed=2)
-    x = net.input("x", "batch", 5, 8)
-    scale, bias = net.weight("norm.weight", 8), net.weight("norm.bias", 8)
-    normed = net.node("LayerNormalization", x, scale, bias, name="norm", axis=-1)
-    query = net.node("MatMul", normed, net.weight("q.weight", 8, 8), name="q")
-    up = net.node("MatMul", normed, net.weight("up.weight", 8, 16), name="up")
-    shifted = net.node("Add", up, net.constant("up.bias", np.ones(16, np.float32)), name="shift")
-    active = net.node("Sigmoid", shifted, name="act")
-    down = net.node("MatMul", active, net.weight("down.weight", 16, 8), name="down")
-    net.node("Add", down, query, name="join", to="y")
-    return load_model(net.save(directory / "block.onnx", "y"))
-
-
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelGraph]:
     directory = tmp_path_factory.mktemp("nets")
     return {
         "residual": load_model(residual_cnn().save(directory / "cnn.onnx", "logits")),
         "classifier": load_model(classifier().save(directory / "mlp.onnx", "logits")),
-        "block": transformer_block(directory),
+        "block": load_model(block_with_norm().save(directory / "block.onnx", "y")),
     }
 
 

@@ -18,8 +18,7 @@ from autosparse.pipeline.workspace import open_workspace
 from backends import BACKENDS
 from tests.fakes.fake_backend import Planted
 from tests.fakes.fake_lane import FakeLane
-from tests.model_graph.test_channel_pairs import transformer_block
-from tests.models import Net, images, residual_cnn
+from tests.models import Net, block_with_norm, images, residual_cnn
 from tests.pipeline.sparse_world import Notes
 
 PLANTED = Planted(lambda name, level: 1e-4, lambda levels: 0.0)
@@ -64,8 +63,7 @@ def test_a_prepared_job_computes_the_same_and_says_what_was_done(tmp_path: Path)
 
 
 def test_smoothing_sees_the_calibration_rows(tmp_path: Path) -> None:
-    transformer_block(tmp_path)
-    (tmp_path / "block.onnx").rename(tmp_path / "model.onnx")
+    block_with_norm().save(tmp_path / "model.onnx", "y")
     rows = np.random.default_rng(0).standard_normal((8, 5, 8)).astype(np.float32)
     np.savez(tmp_path / "rows.npz", x=rows)
     job = opened(tmp_path, Notes(), prepare=["smooth"])
@@ -101,8 +99,7 @@ def test_smoothing_a_model_that_does_not_run_says_so(
     def refused(*given: object, **named: object) -> None:
         raise MeasurementError("ONNX Runtime failed: no kernel")
 
-    transformer_block(tmp_path)
-    (tmp_path / "block.onnx").rename(tmp_path / "model.onnx")
+    block_with_norm().save(tmp_path / "model.onnx", "y")
     np.savez(tmp_path / "rows.npz", x=np.ones((8, 5, 8), np.float32))
     job = opened(tmp_path, Notes(), prepare=["smooth"])
     monkeypatch.setattr(type(job.backend), "probe", refused)
