@@ -264,7 +264,7 @@ def compile_and_link(
 
 
 def _compiled_kernels(architecture: str) -> Path:
-    """The directory of the kernels' objects and their table, which every change of C leaves."""
+    """Directory of the kernels' objects and their table; kept when the C around them changes."""
 
     def build(directory: Path) -> Path:
         made = directory / "objects"

@@ -16,6 +16,7 @@ from autosparse.errors import CompileError
 from backends.kernels import compilers
 from backends.kernels.compilers import Compilation, run_at_once, run_compiler
 
+ROOT = Path(__file__).parents[2]
 _LONG = "600"
 _SECONDS = 60
 
@@ -97,7 +98,7 @@ def test_kernels_are_not_compiled_for_a_job_that_was_killed(tmp_path: Path) -> N
     code = "from backends.kernels.library import kernel_library; kernel_library()"
     job = subprocess.Popen(
         [sys.executable, "-c", code],
-        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, cwd=Path(__file__).parents[2],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, cwd=ROOT,
     )  # fmt: skip
     watched = psutil.Process(job.pid)
     found: list[psutil.Process] = []
@@ -110,6 +111,32 @@ def test_kernels_are_not_compiled_for_a_job_that_was_killed(tmp_path: Path) -> N
     _, alive = psutil.wait_procs(found, timeout=_SECONDS)
     assert alive == []
     assert list(tmp_path.rglob("libautosparse_kernels.so")) == []
+
+
+CRASH = """
+import os, resource, time
+from pathlib import Path
+from backends.kernels import compile_kernels
+
+def play(piece, directory):
+    if piece.target.name == "baseline":
+        os.abort()
+    time.sleep(600)
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+compile_kernels.compile_piece = play
+pieces = {piece.name: piece for piece in compile_kernels.pieces("x86_64")}
+two = [pieces["avx2_dense_int8"], pieces["baseline_dense_int8"]]
+compile_kernels.compile_at_once(two, Path("."), 2)
+"""
+
+
+def test_a_crash_of_llvm_stops_the_other_kernels_and_is_told() -> None:
+    with pytest.raises(
+        CompileError,
+        match=r"compile kernels \(exit code 1\): error: baseline_dense_int8 ended with -6",
+    ):
+        run_compiler(Compilation((sys.executable, "-c", CRASH), "kernels", ROOT, seconds=_SECONDS))
 
 
 def command(process: psutil.Process) -> str:
