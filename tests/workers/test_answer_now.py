@@ -79,16 +79,12 @@ def test_a_job_is_answered_when_the_event_is_set(world: World) -> None:
 def test_all_jobs_of_a_ladder_are(world: World, at_once: Event) -> None:
     asked = fields(world, latency_budget=["80%", "60%"], trials=6)
     found = autosparse.ladder(**asked, answer_now=at_once)
-    later = autosparse.ladder(**asked, resume=True)
-    assert [answer.name for answer in found.answers] == [answer.name for answer in later.answers]
-    for early, late in zip(found.answers, later.answers, strict=True):
-        assert trials(early.result) < trials(late.result)
+    assert len(found.answers) == 2
+    assert all(trials(answer.result) < 6 for answer in found.answers)
 
 
 def test_another_budget_is(world: World, at_once: Event) -> None:
-    world.run(trials=6, latency_budget="80%")
+    first = world.run(trials=6, latency_budget="80%")
     asked = {"latency_budget": "61%", "output_dir": world.root / "new"}
     found = autosparse.resolve(world.root / "out", **asked, answer_now=at_once)
-    later = autosparse.resolve(world.root / "out", **asked, resume=True)
-    assert trials(found) < trials(later)
-    assert later.verdict is Verdict.MET
+    assert trials(found) == trials(first), "nothing further is measured"
