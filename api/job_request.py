@@ -18,6 +18,7 @@ from typing import Any, Union
 from pydantic import GetJsonSchemaHandler, JsonValue, RootModel
 from pydantic_core import CoreSchema
 
+from autosparse.client.records import MAY_CHANGE
 from autosparse.errors import ConfigError
 from autosparse.evaluation.metrics import BUILT_IN
 from autosparse.pipeline.config import JobConfig, read_config
@@ -32,12 +33,6 @@ DATASET_FIELDS = tuple(
     for name in ("calibration", "train", "validation", "test")
     if name in JobConfig.model_fields
 )
-# What a finished or cancelled job may be asked anew: it changes what is looked for, not what
-# earlier evidence means.
-MAY_CHANGE = (
-    "latency_budget", "max_drop", "max_size", "max_memory", "strict", "strategy", "trials",
-    "time_limit",
-)  # fmt: skip
 OF_A_TARGET = ("backend", "threads", "batch_size", "input_shape")
 """What a target decides, in a configuration that names none by a file."""
 # How many processes work at a job is a matter of the machine, not of the job.

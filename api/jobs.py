@@ -14,14 +14,14 @@ from sqlalchemy.orm import Session, defer
 from api.job_directory import FILE_FIELDS
 from api.job_kinds import SEARCH, job_config
 from api.job_ledger import add_event, best_record, best_records, locked, move
-from api.job_request import MAY_CHANGE, OF_A_TARGET, check_names, label_of
+from api.job_request import OF_A_TARGET, check_names, label_of
 from api.keys import Caller
 from api.ownership import owned_row
 from api.service import Service
 from api.submission import check_quota
 from api.tables import ForgottenRow, JobRow, JobUploadRow, ScheduleNeedRow
 from api.trials import trial_info
-from autosparse.client.records import ENDED, JobInfo
+from autosparse.client.records import ENDED, MAY_CHANGE, JobInfo
 from autosparse.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from autosparse.evaluation import Verdict
 

@@ -11,10 +11,18 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import ExecutableOption
 
 from api.database import is_id
-from api.tables import DeliveryRow, JobRow, RunRow, ScheduleRow, TargetRow, UploadRow
+from api.tables import (
+    DeliveryRow,
+    JobRow,
+    PendingRow,
+    RunRow,
+    ScheduleRow,
+    TargetRow,
+    UploadRow,
+)
 from autosparse.errors import NotFoundError
 
-Row = TypeVar("Row", DeliveryRow, JobRow, RunRow, ScheduleRow, TargetRow, UploadRow)
+Row = TypeVar("Row", DeliveryRow, JobRow, PendingRow, RunRow, ScheduleRow, TargetRow, UploadRow)
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items on a page.")]
 After = Annotated[
     str | None, Query(max_length=40, description="`next` of the page before this one.")

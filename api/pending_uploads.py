@@ -21,6 +21,7 @@ from api.database import new_id
 from api.file_store import Received, too_large
 from api.keys import Caller
 from api.ownership import missing, owned_row
+from api.paging import page_of
 from api.service import Service
 from api.tables import PendingRow, UploadRow
 from api.uploads import (
@@ -32,7 +33,7 @@ from api.uploads import (
     kept_id,
 )
 from autosparse.artifacts.bundle import file_sha256
-from autosparse.client.records import DatasetInfo, ModelInfo, UploadProgress
+from autosparse.client.records import DatasetInfo, ModelInfo, Page, UploadProgress
 from autosparse.errors import ConflictError, StorageError, UserInputError
 from autosparse.journal import stored_safely
 
@@ -79,6 +80,20 @@ def begin(service: Service, caller: Caller, asked: PendingRequest) -> UploadProg
         with stored_safely(service.files.root):
             service.files.pending(row.id).touch(mode=0o600)
     return _progress(service, row)
+
+
+def arriving(
+    service: Service, caller: Caller, limit: int, after: str | None
+) -> Page[UploadProgress]:
+    """A part of the uploads that are announced: each counts for the room that its key has.
+
+    Raises:
+        NotFoundError: `after` is no id of the list.
+    """
+    with service.database.reading() as session:
+        mine = PendingRow.owner == caller.id
+        rows, following = page_of(session, PendingRow, mine, limit, after)
+    return Page(items=tuple(_progress(service, row) for row in rows), next=following)
 
 
 def progress(service: Service, caller: Caller, id_: str) -> UploadProgress:
@@ -192,9 +207,16 @@ def _find(session: Session, service: Service, caller: Caller, id_: str) -> Pendi
 
 def _progress(service: Service, row: PendingRow) -> UploadProgress:
     return UploadProgress(
-        id=row.id, kind=row.kind, name=row.name, size_bytes=row.size_bytes,
-        received_bytes=service.files.pending(row.id).stat().st_size,
+        id=row.id, kind=row.kind, name=row.name, size_bytes=row.size_bytes, created=row.created,
+        received_bytes=_received(service.files.pending(row.id)),
     )  # fmt: skip
+
+
+def _received(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # it was left alone for too long, or is arriving at another server
 
 
 def _write(file: IO[bytes], piece: bytes) -> None:

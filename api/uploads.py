@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 from api.database import new_id
 from api.file_store import Received, remove
 from api.keys import Caller
+from api.needs import needs_of
 from api.ownership import missing, owned_row
 from api.service import Service
 from api.settings import ServerSettings
-from api.tables import JobUploadRow, PendingRow, ScheduleNeedRow, TargetRow, UploadRow
+from api.tables import PendingRow, TargetRow, UploadRow
 from api.target_request import read_target
 from autosparse.client.records import DatasetInfo, ModelInfo, TargetInfo
 from autosparse.errors import (
@@ -238,18 +239,34 @@ def delete_target(service: Service, caller: Caller, id_: str) -> None:
         session.delete(row)
 
 
-def describe_upload(row: UploadRow) -> ModelInfo | DatasetInfo:
-    """A model or dataset as it is told, with what was found in it."""
+def describe_upload(row: UploadRow, needed_by: tuple[str, ...] = ()) -> ModelInfo | DatasetInfo:
+    """A model or dataset as it is told, with what was found in it and what needs it."""
     told = {
         "id": row.id, "name": row.name, "sha256": row.sha256, "size_bytes": row.size_bytes,
-        "created": row.created,
+        "created": row.created, "needed_by": needed_by,
     }  # fmt: skip
     return KINDS[row.kind].record.model_validate({**row.found, **told})
 
 
-def describe_target(row: TargetRow) -> TargetInfo:
-    """A target as it is told."""
-    return TargetInfo(id=row.id, name=row.name, created=row.created, document=row.document)
+def describe_uploads(
+    session: Session, rows: Sequence[UploadRow]
+) -> tuple[ModelInfo | DatasetInfo, ...]:
+    """Models or datasets as they are listed."""
+    needs = needs_of(session, [row.id for row in rows])
+    return tuple(describe_upload(row, needs[row.id]) for row in rows)
+
+
+def describe_target(row: TargetRow, needed_by: tuple[str, ...] = ()) -> TargetInfo:
+    """A target as it is told, with what needs it."""
+    return TargetInfo(
+        id=row.id, name=row.name, created=row.created, document=row.document, needed_by=needed_by
+    )
+
+
+def describe_targets(session: Session, rows: Sequence[TargetRow]) -> tuple[TargetInfo, ...]:
+    """Targets as they are listed."""
+    needs = needs_of(session, [row.id for row in rows])
+    return tuple(describe_target(row, needs[row.id]) for row in rows)
 
 
 def check_room_left(session: Session, service: Service, owner: str, size: int) -> int:
@@ -270,18 +287,15 @@ def check_room_left(session: Session, service: Service, owner: str, size: int) -
     if size > room:
         raise QuotaError(
             f"the key stores {stored} bytes, and may store {service.settings.max_stored_bytes}",
-            hint="delete models and datasets that no job needs any more",
+            hint="delete models and datasets that no job needs any more: `autosparse uploads list`",
         )
     return room
 
 
 def _check_unused(session: Session, id_: str) -> None:
-    job = session.scalar(select(JobUploadRow.job).where(JobUploadRow.upload == id_).limit(1))
-    if job is not None:
-        raise ConflictError(f"{id_} is needed by the job {job}", hint="delete the job first")
-    needs = select(ScheduleNeedRow.schedule).where(ScheduleNeedRow.needed == id_).limit(1)
-    schedule = session.scalar(needs)
-    if schedule is not None:
+    needs = needs_of(session, [id_])[id_]
+    if needs:
+        word = "job" if needs[0].startswith("job_") else "schedule"
         raise ConflictError(
-            f"{id_} is needed by the schedule {schedule}", hint="delete the schedule first"
+            f"{id_} is needed by the {word} {needs[0]}", hint=f"delete the {word} first"
         )

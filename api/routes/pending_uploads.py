@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from api import pending_uploads
+from api.paging import After, Limit
 from api.pending_uploads import PendingRequest
 from api.routes.uploads import BYTES, Upload
 from api.service import Id, Reader, Submitter, TheService
-from autosparse.client.records import UploadProgress
+from autosparse.client.records import Page, UploadProgress
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 # an empty piece adds nothing, and is no error
@@ -25,6 +26,14 @@ def begin_upload(
     made = pending_uploads.begin(service, caller, asked)
     response.headers["Location"] = f"/v1/uploads/{made.id}"
     return made
+
+
+@router.get("")
+def list_uploads(
+    service: TheService, caller: Reader, limit: Limit = 50, after: After = None
+) -> Page[UploadProgress]:
+    """Your uploads in pieces that have not been finished, newest first."""
+    return pending_uploads.arriving(service, caller, limit, after)
 
 
 # before /{pending_id}: a path with a verb is no id

@@ -67,7 +67,7 @@ def _routes(kind: uploads.UploadKind, file: str) -> APIRouter:
         mine = (UploadRow.owner == caller.id) & (UploadRow.kind == kind.name)
         with service.database.reading() as session:
             rows, following = page_of(session, UploadRow, mine, limit, after)
-        return Page(items=tuple(map(uploads.describe_upload, rows)), next=following)
+            return Page(items=uploads.describe_uploads(session, rows), next=following)
 
     @routes.get(
         "/{upload_id}", response_model=kind.record,
@@ -75,7 +75,8 @@ def _routes(kind: uploads.UploadKind, file: str) -> APIRouter:
     )  # fmt: skip
     def get_upload(upload_id: Id, service: TheService, caller: Reader) -> Upload:
         with service.database.reading() as session:
-            return uploads.describe_upload(uploads.find_upload(session, caller, kind, upload_id))
+            row = uploads.find_upload(session, caller, kind, upload_id)
+            return uploads.describe_uploads(session, [row])[0]
 
     @routes.delete(
         "/{upload_id}", status_code=204,
@@ -112,14 +113,15 @@ def list_targets(
     with service.database.reading() as session:
         mine = TargetRow.owner == caller.id
         rows, following = page_of(session, TargetRow, mine, limit, after)
-    return Page(items=tuple(map(uploads.describe_target, rows)), next=following)
+        return Page(items=uploads.describe_targets(session, rows), next=following)
 
 
 @router.get("/targets/{target_id}", tags=["targets"])
 def get_target(target_id: Id, service: TheService, caller: Reader) -> TargetInfo:
     """One target."""
     with service.database.reading() as session:
-        return uploads.describe_target(uploads.find_target(session, caller, target_id))
+        row = uploads.find_target(session, caller, target_id)
+        return uploads.describe_targets(session, [row])[0]
 
 
 @router.delete("/targets/{target_id}", status_code=204, tags=["targets"])

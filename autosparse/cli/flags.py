@@ -35,6 +35,10 @@ _VALUES: Mapping[type, str] = {
     Budget: "LATENCY", MaxDrop: "DROP", MaxBytes: "BYTES", Level: "LEVEL", Path: "FILE",
     int: "N", float: "NUMBER",
 }  # fmt: skip
+# as they travel: what is no text over HTTP is none here
+_WISHES: dict[Any, dict[str, Any]] = {
+    bool: {"action": argparse.BooleanOptionalAction}, int: {"type": int},
+}  # fmt: skip
 
 
 def add_config_flags(
@@ -73,6 +77,22 @@ def what_a_job_needs() -> str:
         if field.is_required() and name != "model"
     ]
     return f"%(prog)s model {' '.join(given)} [options]"
+
+
+def add_wishes(parser: argparse.ArgumentParser, names: Collection[str]) -> None:
+    """Flags for some fields of a job that is there; what is not given stays as it was.
+
+    Args:
+        parser: gets the flags.
+        names: of the fields.
+    """
+    for name in names:
+        field = JobConfig.model_fields[name]
+        told = " ".join((field.description or "").split()).replace("%", "%%")
+        parser.add_argument(
+            "--" + name.replace("_", "-"), dest=name, default=argparse.SUPPRESS, help=told,
+            **{**_shape(field), **_WISHES.get(field.annotation, {})},
+        )  # fmt: skip
 
 
 def given_fields(

@@ -8,12 +8,20 @@ import itertools
 from autosparse.cli.service_access import add_server_flag, client_of, told, when
 from autosparse.cli.terminal import print_json, print_table
 
+_FILTERS = {
+    "state": "Only queued, running, finished, failed or cancelled ones.",
+    "name": "Only those whose name has this in it.",
+    "kind": "Only those of a kind: search, resolve, reverify or refresh_atlas.",
+    "verdict": "Only those that ended so: met, latency-infeasible, not-found-within-limits ...",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which jobs."""
     parser.add_argument("job", nargs="?", help="Id of one job; without it, all are listed.")
     add_server_flag(parser)
-    parser.add_argument("--state", help="Only queued, running, finished, failed or cancelled ones.")
+    for name, meaning in _FILTERS.items():
+        parser.add_argument(f"--{name}", help=meaning)
     parser.add_argument("--limit", type=int, default=50, help="Most jobs to list, newest first.")
     parser.add_argument("--json", action="store_true", help="Print them as JSON.")
 
@@ -24,7 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.job is not None:
             jobs = [client.job(arguments.job)]
         else:
-            jobs = list(itertools.islice(client.jobs(arguments.state), max(arguments.limit, 0)))
+            given = {name: getattr(arguments, name) for name in _FILTERS}
+            chosen = {name: value for name, value in given.items() if value is not None}
+            jobs = list(itertools.islice(client.jobs(**chosen), max(arguments.limit, 0)))
     if arguments.json:
         documents = [job.model_dump(mode="json") for job in jobs]
         print_json(documents[0] if arguments.job is not None else documents)

@@ -47,6 +47,14 @@ COMMANDS = {
     "watch": Command("autosparse.cli.watch", "follow a job of a service until it ends"),
     "fetch": Command("autosparse.cli.fetch", "download what a job of a service delivered"),
     "cancel": Command("autosparse.cli.cancel", "stop a job of a service"),
+    "resume": Command("autosparse.cli.resume", "let an ended job of a service go on"),
+    "change": Command(
+        "autosparse.cli.change", "change the name or priority of a job of a service, or keep it"
+    ),
+    "delete": Command("autosparse.cli.delete", "remove ended jobs of a service"),
+    "uploads": Command(
+        "autosparse.cli.uploads", "list or remove models, datasets and targets of a service"
+    ),
     "schedule": Command("autosparse.cli.schedule", "let a service do something again and again"),
     "demo": Command("autosparse.cli.demo", "train a small model, optimize it, verify it"),
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+from collections.abc import Callable, Sequence
 
-from autosparse.cli.terminal import console
+from autosparse.cli.terminal import console, print_json
 from autosparse.client.client import KEY_VARIABLE, URL_VARIABLE, Client
 from autosparse.client.records import JobInfo
 
@@ -37,6 +38,27 @@ def told(job: JobInfo) -> str:
     if job.state == "running" and job.progress is not None:
         return f"running: {job.progress.stage}"
     return job.state
+
+
+def delete_each(ids: Sequence[str], delete: Callable[[str], None], *, as_json: bool) -> None:
+    """Delete one after the other, and tell which were deleted, also where one could not be.
+
+    Args:
+        ids: what is to go.
+        delete: removes one.
+        as_json: tell it as one document.
+    """
+    deleted: list[str] = []
+    try:
+        for id_ in ids:
+            delete(id_)
+            deleted.append(id_)
+    finally:
+        if as_json:
+            print_json(deleted)
+        else:
+            for id_ in deleted:
+                console().print(f"deleted: {id_}", markup=False)
 
 
 def exit_code_of(job: JobInfo) -> int:

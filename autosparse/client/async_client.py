@@ -12,9 +12,18 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from autosparse.client.client import FRUITLESS_TRIES, Client, events_path
 from autosparse.client.http import waited_seconds
 from autosparse.client.keys import Keys
-from autosparse.client.records import ENDED, EventInfo, JobInfo
+from autosparse.client.records import (
+    ENDED,
+    DatasetInfo,
+    EventInfo,
+    JobInfo,
+    ModelInfo,
+    TargetInfo,
+    UploadProgress,
+)
 from autosparse.client.schedules import Schedules
 from autosparse.client.server_events import EventReader
+from autosparse.client.uploads import Uploads
 from autosparse.client.webhooks import Webhooks
 from autosparse.errors import ServiceError
 
@@ -77,6 +86,38 @@ class AsyncKeys(_Awaited[Keys]):
     rotate = _awaited(Keys.rotate)
 
 
+class AsyncModels(_Awaited[Uploads[ModelInfo]]):
+    """`Client.models`, to be awaited."""
+
+    list = _iterated(Uploads[ModelInfo].list)
+    get = _awaited(Uploads[ModelInfo].get)
+    delete = _awaited(Uploads[ModelInfo].delete)
+
+
+class AsyncDatasets(_Awaited[Uploads[DatasetInfo]]):
+    """`Client.datasets`, to be awaited."""
+
+    list = _iterated(Uploads[DatasetInfo].list)
+    get = _awaited(Uploads[DatasetInfo].get)
+    delete = _awaited(Uploads[DatasetInfo].delete)
+
+
+class AsyncTargets(_Awaited[Uploads[TargetInfo]]):
+    """`Client.targets`, to be awaited."""
+
+    list = _iterated(Uploads[TargetInfo].list)
+    get = _awaited(Uploads[TargetInfo].get)
+    delete = _awaited(Uploads[TargetInfo].delete)
+
+
+class AsyncArriving(_Awaited[Uploads[UploadProgress]]):
+    """`Client.arriving`, to be awaited."""
+
+    list = _iterated(Uploads[UploadProgress].list)
+    get = _awaited(Uploads[UploadProgress].get)
+    delete = _awaited(Uploads[UploadProgress].delete)
+
+
 class AsyncSchedules(_Awaited[Schedules]):
     """`Client.schedules`, to be awaited."""
 
@@ -126,6 +167,10 @@ class AsyncClient(_Awaited[Client]):
         super().__init__(client, ThreadPoolExecutor(_THREADS, "autosparse-client"))
         self._streams = client.streams()
         self.keys = AsyncKeys(client.keys, self._threads)
+        self.models = AsyncModels(client.models, self._threads)
+        self.datasets = AsyncDatasets(client.datasets, self._threads)
+        self.targets = AsyncTargets(client.targets, self._threads)
+        self.arriving = AsyncArriving(client.arriving, self._threads)
         self.schedules = AsyncSchedules(client.schedules, self._threads)
         self.webhooks = AsyncWebhooks(client.webhooks, self._threads)
 

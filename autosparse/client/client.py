@@ -30,6 +30,7 @@ from autosparse.client.records import (
 )
 from autosparse.client.schedules import Schedules
 from autosparse.client.server_events import read_events
+from autosparse.client.uploads import arriving_at, datasets_of, models_of, targets_of
 from autosparse.client.webhooks import Webhooks
 from autosparse.errors import BundleError, ConfigError, ServiceError, StorageError
 from autosparse.journal import stored_safely
@@ -68,6 +69,10 @@ class Client:
             tries=tries,
             timeout_seconds=timeout_seconds,
         )
+        self.models = models_of(self._transport)
+        self.datasets = datasets_of(self._transport)
+        self.targets = targets_of(self._transport)
+        self.arriving = arriving_at(self._transport)
         self.schedules = Schedules(self._transport, self._uploaded)
         self.webhooks = Webhooks(self._transport)
         self.keys = Keys(self._transport)

@@ -12,6 +12,12 @@ from pydantic import BaseModel, ConfigDict
 JobState = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
 JobKind = Literal["search", "resolve", "reverify", "refresh_atlas"]
 ENDED: frozenset[str] = frozenset({"finished", "failed", "cancelled"})
+# It changes what is looked for, not what earlier evidence means.
+MAY_CHANGE = (
+    "latency_budget", "max_drop", "max_size", "max_memory", "strict", "strategy", "trials",
+    "time_limit",
+)  # fmt: skip
+"""What an ended job may be asked anew when it is resumed."""
 Item = TypeVar("Item")
 
 
@@ -58,6 +64,7 @@ class ModelInfo(Record):
                     ],
                     "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 10]}],
                     "layers": 20,
+                    "needed_by": ["job_7Rm3Kc9xWd5NqLf0HtVz2b"],
                 }
             ]
         }
@@ -79,6 +86,8 @@ class ModelInfo(Record):
     """Its outputs."""
     layers: int
     """Layers that can be compressed."""
+    needed_by: tuple[str, ...] = ()
+    """Jobs and schedules that need it, up to ten of either: it stays as long as they do."""
 
 
 class DatasetInfo(Record):
@@ -114,6 +123,8 @@ class DatasetInfo(Record):
     """When it was uploaded."""
     arrays: tuple[TensorInfo, ...]
     """What is in it."""
+    needed_by: tuple[str, ...] = ()
+    """Jobs and schedules that need it, up to ten of either: it stays as long as they do."""
 
 
 class UploadProgress(Record):
@@ -128,6 +139,7 @@ class UploadProgress(Record):
                     "name": "train.npz",
                     "size_bytes": 5_368_709_120,
                     "received_bytes": 1_073_741_824,
+                    "created": 1795323757.4,
                 }
             ]
         }
@@ -143,6 +155,8 @@ class UploadProgress(Record):
     """Size of the whole file."""
     received_bytes: int
     """What has arrived: the next piece goes on there."""
+    created: float = 0.0
+    """When it was announced."""
 
 
 class TargetInfo(Record):
@@ -169,6 +183,8 @@ class TargetInfo(Record):
     """When it was stored."""
     document: dict[str, Any]
     """The target file's fields."""
+    needed_by: tuple[str, ...] = ()
+    """Jobs and schedules that need it, up to ten of either: it stays as long as they do."""
 
 
 class ProgressInfo(Record):

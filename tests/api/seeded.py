@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from api.artifacts import ATLAS_DATA
 from api.database import new_id
 from api.job_ledger import JobLease, add_event, make_lane, move
-from api.tables import DeviceRow, EventRow, JobRow
+from api.tables import (
+    DeviceRow,
+    EventRow,
+    JobRow,
+    JobUploadRow,
+    ScheduleNeedRow,
+    ScheduleRow,
+    UploadRow,
+)
 from autosparse.artifacts.atlas_data import AtlasData
 from autosparse.evaluation import read_environment
 from autosparse.levels import Level
@@ -50,6 +59,36 @@ def add_device(live: LiveService, name: str) -> str:
         session.add(row)
     make_lane(live.service.database, name)
     return name
+
+
+def add_upload(live: LiveService, id_: str, name: str, *jobs: str, size_bytes: int = 1) -> str:
+    """A model or a dataset, as its id says, that some jobs need. Of its file there is nothing."""
+    kind = "model" if id_.startswith("mdl_") else "dataset"
+    found: dict[str, dict[str, Any]] = {
+        "model": {"inputs": [], "outputs": [], "layers": 1}, "dataset": {"arrays": []},
+    }  # fmt: skip
+    row = UploadRow(
+        id=id_, owner=live.key.partition(".")[0], kind=kind, name=name,
+        sha256=id_.ljust(64, "0"), size_bytes=size_bytes, created=time.time(), found=found[kind],
+    )  # fmt: skip
+    with live.service.database.writing() as session:
+        session.add(row)
+        session.add_all(JobUploadRow(job=job, upload=id_) for job in jobs)
+    return id_
+
+
+def add_schedule(live: LiveService, id_: str, name: str, *needs: str) -> str:
+    """A schedule that is due at three every night, and what it needs."""
+    row = ScheduleRow(
+        id=id_, owner=live.key.partition(".")[0], name=name, kind="reverify", cron="0 3 * * *",
+        time_zone="UTC", request={"job": "job_none"}, missed="once", overlap="skip", created=1.0,
+        paused=False, next_due=9e9,
+    )  # fmt: skip
+    with live.service.database.writing() as session:
+        session.add(row)
+        session.flush()
+        session.add_all(ScheduleNeedRow(schedule=id_, needed=need) for need in needs)
+    return id_
 
 
 def begin(live: LiveService, job: str, **progress: Any) -> JobLease:

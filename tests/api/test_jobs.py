@@ -12,7 +12,8 @@ from sqlalchemy import event
 
 from api.inspection import Inspector
 from api.job_kinds import PREPARERS, SEARCH
-from api.job_request import MAY_CHANGE, accepted_fields
+from api.job_request import accepted_fields
+from autosparse.client.records import MAY_CHANGE
 from autosparse.pipeline import workspace
 from autosparse.pipeline.config import JobConfig
 from tests.api.live_service import LiveService, job_fields, live_service

@@ -253,3 +253,21 @@ def test_the_client_tells_what_the_intake_says(live: LiveService, tmp_path: Path
         pytest.raises(DataError, match="npz"),
     ):
         client.upload_dataset(tmp_path / "no.npz")
+
+
+def test_what_is_arriving_is_listed(live: LiveService, content: bytes) -> None:
+    """It counts for the room that its key has, so whoever looks for room has to see it."""
+    first, second = (begin(live, content).json() for _ in range(2))
+    begin(live, content, **live.new_key())
+    send(live, f"/v1/uploads/{first['id']}", 0, content[:5])
+    listed = live.http.get("/v1/uploads").json()["items"]
+    received = [(one["id"], one["received_bytes"]) for one in listed]
+    assert received == [(second["id"], 0), (first["id"], 5)]
+    live.service.files.pending(second["id"]).unlink()
+    assert live.http.get("/v1/uploads").json()["items"] == listed, "it counts until it is forgotten"
+    page = live.http.get("/v1/uploads?limit=1").json()
+    behind = live.http.get(f"/v1/uploads?after={page['next']}").json()
+    assert (page["items"] + behind["items"], behind["next"]) == (listed, None)
+    for one in listed:
+        assert live.http.delete(f"/v1/uploads/{one['id']}").status_code == 204
+    assert live.http.get("/v1/uploads").json() == {"items": [], "next": None}

@@ -18,6 +18,7 @@ import pytest
 from api.inspection import Inspector
 from autosparse.evaluation import Target
 from tests.api.live_service import LiveService, listening, live_service, rows_file
+from tests.api.seeded import add_job, add_schedule, add_upload
 from tests.api.served import until
 
 
@@ -222,3 +223,19 @@ def test_a_target_is_what_its_schema_says(live: LiveService) -> None:
     whole = Target(name="box", input_shapes={"x": (1, 128)}).model_dump(mode="json")
     assert live.http.post("/v1/targets", json=whole).status_code == 201
     assert len(live.http.get("/v1/targets").json()["items"]) == 1
+
+
+def test_a_list_tells_what_needs_each(live: LiveService) -> None:
+    """Some of it: a dataset may be needed by thousands of jobs."""
+    jobs = [add_job(live, f"job {number}") for number in range(12)]
+    add_upload(live, "dat_used", "rows.npz", *jobs)
+    add_upload(live, "dat_free", "rows.npz")
+    add_schedule(live, "sch_one", "nightly", "dat_used")
+    listed = {one["id"]: one["needed_by"] for one in live.http.get("/v1/datasets").json()["items"]}
+    assert listed == {"dat_used": [*sorted(jobs)[:10], "sch_one"], "dat_free": []}
+    assert live.http.get("/v1/datasets/dat_used").json()["needed_by"] == listed["dat_used"]
+    for job in jobs:
+        live.http.post(f"/v1/jobs/{job}:cancel")
+        live.http.delete(f"/v1/jobs/{job}")
+    refused = live.http.delete("/v1/datasets/dat_used")
+    assert (refused.status_code, refused.json()["hint"]) == (409, "delete the schedule first")

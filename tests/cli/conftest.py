@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from api.inspection import Inspector
 from autosparse.cli.main import run
+from autosparse.client.client import KEY_VARIABLE, URL_VARIABLE
+from tests.api.live_service import LIMITS, LiveService, listening, live_service
 from tests.models import images
 
 Complain = Callable[[Sequence[str]], list[str]]
@@ -44,3 +47,13 @@ def complain(capsys: pytest.CaptureFixture[str]) -> Complain:
         return lines[start:]
 
     return check
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveService]:
+    """A service that the environment names. Nothing is uploaded to it."""
+    inspector = Inspector(LIMITS, tmp_path / "inspector.log", slots=1)
+    with live_service(tmp_path / "home", inspector) as made, listening(made.service) as url:
+        monkeypatch.setenv(URL_VARIABLE, url)
+        monkeypatch.setenv(KEY_VARIABLE, made.key)
+        yield made

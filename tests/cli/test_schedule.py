@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,22 +10,17 @@ import pytest
 from api.inspection import Inspector
 from api.scheduler import Scheduler
 from autosparse.cli.main import run
-from autosparse.client.client import KEY_VARIABLE, URL_VARIABLE
-from tests.api.live_service import LIMITS, LiveService, listening, live_service
+from tests.api.live_service import LiveService
 from tests.api.schedule_world import delivered_job
 
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveService]:
-    """A service that the environment names, with a delivered job. Nothing is uploaded to it."""
-    inspector = Inspector(LIMITS, tmp_path / "inspector.log", slots=1)
-    with live_service(tmp_path / "home", inspector) as made, listening(made.service) as url:
-        monkeypatch.setenv(URL_VARIABLE, url)
-        monkeypatch.setenv(KEY_VARIABLE, made.key)
-        delivered_job(made.service, made.http.get("/v1/keys").json()["items"][0]["id"])
-        yield made
+def live(live: LiveService) -> LiveService:
+    """A service with a delivered job."""
+    delivered_job(live.service, live.http.get("/v1/keys").json()["items"][0]["id"])
+    return live
 
 
 def told(capsys: Capture, *argv: str) -> Any:

@@ -19,6 +19,7 @@ from autosparse.client import async_client
 from autosparse.client.http import AsyncStreams
 from autosparse.client.keys import Keys
 from autosparse.client.schedules import Schedules
+from autosparse.client.uploads import Uploads
 from autosparse.client.webhooks import Webhooks
 from autosparse.errors import DataError, NotFoundError, ServiceError
 from tests.api.live_service import LiveService, listening, rows_file
@@ -28,6 +29,8 @@ from tests.api.test_deliveries import deliver, end
 PARTS: list[tuple[type, type]] = [
     (Client, AsyncClient), (Keys, async_client.AsyncKeys),
     (Schedules, async_client.AsyncSchedules), (Webhooks, async_client.AsyncWebhooks),
+    (Uploads, async_client.AsyncModels), (Uploads, async_client.AsyncDatasets),
+    (Uploads, async_client.AsyncTargets), (Uploads, async_client.AsyncArriving),
 ]  # fmt: skip
 NOT_AWAITED = {"streams"}
 
@@ -67,6 +70,8 @@ def test_submit_follow_fetch(
                 validation=tmp_path / "rows.npz", latency_budget="60%", space="int8",
             )  # fmt: skip
             assert [found.id async for found in client.jobs("queued")] == [job.id]
+            (model,) = [one async for one in client.models.list()]
+            assert model.needed_by == (job.id,)
 
             def work() -> None:
                 deliver(live, job.id)

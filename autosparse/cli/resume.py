@@ -1,0 +1,35 @@
+"""`autosparse resume`: let a job of a service go on."""
+
+from __future__ import annotations
+
+import argparse
+
+from autosparse.cli.flags import add_wishes, given_fields
+from autosparse.cli.service_access import add_server_flag, client_of, exit_code_of, print_end, told
+from autosparse.cli.terminal import console, print_json
+from autosparse.cli.watch import follow
+from autosparse.client.records import MAY_CHANGE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which job, and what is to be different from now on."""
+    parser.add_argument("job", help="Id of a job that has ended.")
+    add_wishes(parser, MAY_CHANGE)
+    add_server_flag(parser)
+    parser.add_argument("--watch", action="store_true", help="Follow the job until it ends.")
+    parser.add_argument("--json", action="store_true", help="Print the job as JSON.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Resume it: what was measured counts; with --watch, exit as the job does."""
+    with client_of(arguments) as client:
+        job = client.resume(arguments.job, **given_fields(arguments))
+        if arguments.watch:
+            job = follow(client, job.id)
+    if arguments.json:
+        print_json(job.model_dump(mode="json"))
+    elif arguments.watch:
+        print_end(job)
+    else:
+        console().print(f"{job.id}: {told(job)}", markup=False)
+    return exit_code_of(job) if arguments.watch else 0
