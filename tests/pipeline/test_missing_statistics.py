@@ -9,13 +9,14 @@ import pytest
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Verdict
+from autosparse.model_graph import load_model
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.model_graph.torch_executor.node import NodeFailedError
 from autosparse.pipeline import calibrate, missing_statistics, optimize
 from autosparse.pipeline.hessian_room import WORKING, hessian_groups, too_large
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.parity import Parity
-from tests.model_graph.test_channel_pairs import transformer_block
+from tests.models import block_with_norm
 from tests.pipeline.sparse_world import SparseWorld
 from tests.pipeline.test_sparse_pilot import cells_of
 from tests.pipeline.worlds import WIDTH
@@ -111,7 +112,7 @@ def test_a_hessian_without_room_costs_the_levels_that_read_it(
 
 def test_layers_are_put_together_as_there_is_room(tmp_path: Path) -> None:
     """Two layers read the same rows, and have one Hessian of 8 x 8; the third has 16 x 16."""
-    graph = transformer_block(tmp_path)
+    graph = load_model(block_with_norm().save(tmp_path / "model.onnx", "y"))
     small, large = 4 * 8 * 8, 4 * 16 * 16
     every = [layer.name for layer in graph.layers]
     assert every == ["q", "up", "down"]
