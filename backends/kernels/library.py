@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from autosparse.errors import CompileError
+from autosparse.journal import full_disk, is_full
 from backends.kernels.compilers import (
     CCompiler,
     Compilation,
@@ -154,7 +155,8 @@ def put_library(built: Path, place: Path) -> Path:
         Where it is now.
 
     Raises:
-        CompileError: there is no room for it.
+        StorageError: there is no room for it, which no other candidate has either.
+        CompileError: it cannot be copied.
     """
     place.unlink(missing_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +166,8 @@ def put_library(built: Path, place: Path) -> Path:
     try:
         shutil.copyfile(built, place)
     except OSError as error:
+        if is_full(error):
+            raise full_disk(place) from error
         raise CompileError(f"cannot copy {place.name}: {error}") from error
     return place
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from autosparse.errors import CompileError
+from autosparse.errors import CompileError, StorageError
 from backends.kernels import library
 from backends.kernels.compilers import CCompiler
-from backends.kernels.library import built_once, kernel_library
+from backends.kernels.library import built_once, kernel_library, put_library
 from backends.kernels.targets import instruction_sets
 from backends.kernels.tiles import compiled_for, tiles_for
 
@@ -141,3 +143,18 @@ def test_every_kernel_is_compiled_once(architecture: str) -> None:
     assert extending
     for target in extending:
         assert all(family.endswith("int8") for family in compiled_for(target))
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.ENOSPC, StorageError), (errno.EACCES, CompileError)]
+)
+def test_a_full_disk_is_no_fault_of_one_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", fails)  # as on another file system
+    monkeypatch.setattr(shutil, "copyfile", fails)
+    with pytest.raises(error):
+        put_library(tmp_path / "built.so", tmp_path / "lowered" / "library.so")
