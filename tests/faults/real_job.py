@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from tests.models import images, residual_cnn
 _ROWS = 96
 _SECONDS = 300
 
+Kind = Literal["int8", "cpu", "recover"]
+"""Which stages a job has: plain levels only, those that cost time as well, or a training too."""
+
 
 @dataclass(frozen=True)
 class RealJob:
@@ -30,9 +34,11 @@ class RealJob:
     model: Path
     calibration: Path
     validation: Path
+    asks: tuple[str, ...] = ("--space", "int8")
+    """Flags that make it the kind of job that it is."""
 
     @classmethod
-    def make(cls, root: Path, output: Path | None = None) -> RealJob:
+    def make(cls, root: Path, output: Path | None = None, kind: Kind = "int8") -> RealJob:
         """Seven layers that answer what the labels say, so that the baseline is right."""
         # large enough for INT8 to pay: else the model as it came is the answer, without a search
         model = residual_cnn(width=32, size=16).save(root / "model.onnx", "logits")
@@ -41,8 +47,16 @@ class RealJob:
         labels = np.asarray(runner.run({"image": rows})["logits"]).argmax(axis=1)
         np.savez(root / "calibration.npz", image=rows[:32])
         np.savez(root / "validation.npz", image=rows, labels=labels)
+        np.savez(root / "train.npz", image=images(_ROWS, seed=2, shape=(3, 16, 16)))
         data = (root / "calibration.npz", root / "validation.npz")
-        return cls(root, output or root / "out", model, *data)
+        recovery = ("--recover", "fine_tune", "--train", str(root / "train.npz"))
+        asks = {
+            "int8": ("--space", "int8"),
+            # its starts are six trials already
+            "cpu": ("--trials", "9"),
+            "recover": ("--space", "int8", *recovery, "--recover-time", "4s"),
+        }  # fmt: skip
+        return cls(root, output or root / "out", model, *data, asks[kind])
 
     def argv(self, *flags: str) -> list[str]:
         """What a shell would run."""
@@ -51,8 +65,8 @@ class RealJob:
             script, "optimize", str(self.model),
             "--calibration", str(self.calibration), "--validation", str(self.validation),
             # any latency will do, so that the machine's mood does not decide the verdict
-            "--latency-budget", "1000%", "--max-drop", "100pt", "--space", "int8",
-            "--trials", "6", "--output-dir", str(self.output), *flags,
+            "--latency-budget", "1000%", "--max-drop", "100pt", "--trials", "6",
+            *self.asks, "--output-dir", str(self.output), *flags,
         ]  # fmt: skip
 
     def start(self, *flags: str) -> subprocess.Popen[str]:
@@ -61,6 +75,17 @@ class RealJob:
             self.argv(*flags), cwd=self.root, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
         )  # fmt: skip
+
+    def start_until(self, stage: str, *flags: str) -> subprocess.Popen[str]:
+        """Begin, and come back when the job says that it enters a stage."""
+        process = self.start(*flags)
+        assert process.stderr is not None
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line.partition("s ")[2].startswith(f"{stage} "):
+                return process
+        raise AssertionError(f"it never came to {stage}: {''.join(told)}")
 
     def run(
         self, *flags: str, before: Callable[[], None] | None = None

@@ -13,10 +13,13 @@ import pytest
 from autosparse.artifacts.bundle import check_bundle
 from autosparse.evaluation import Verdict
 from autosparse.pipeline.workspace import Workspace
-from tests.faults.real_job import RealJob, trials
+from tests.faults.real_job import Kind, RealJob, trials
 
-_ROOM = "16m"
+_ROOM = "256m"
 _SECONDS = 300
+_STAGES = (
+    "intake", "baseline", "levels", "predictor", "starts", "search", "verify", "bundle",
+)  # fmt: skip
 
 
 class SmallDisk:
@@ -60,12 +63,8 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 def run_until_full(job: RealJob, disk: SmallDisk, stage: str) -> tuple[int, str]:
     """Run a job, fill its disk when it enters a stage: exit code, and what it said from there."""
-    process = job.start()
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.split()[1:2] == [stage]:
-            disk.fill()
-            break
+    process = job.start_until(stage)
+    disk.fill()
     _, told = process.communicate(timeout=_SECONDS)
     return process.returncode, told
 
@@ -97,10 +96,16 @@ def finish(job: RealJob) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "stage", ["intake", "baseline", "levels", "predictor", "starts", "search", "verify", "bundle"]
-)
-def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path, disk: SmallDisk, stage: str) -> None:
-    job = RealJob.make(tmp_path, disk.path / "out")
+    ("kind", "stage"),
+    [
+        *(("int8", stage) for stage in _STAGES),
+        ("cpu", "early verdict"), ("cpu", "search"), ("recover", "recover"),
+    ],
+)  # fmt: skip
+def test_a_disk_that_fills_up_loses_nothing(
+    tmp_path: Path, disk: SmallDisk, kind: Kind, stage: str
+) -> None:
+    job = RealJob.make(tmp_path, disk.path / "out", kind)
     assert_told(*run_until_full(job, disk, stage))
     disk.free()
     finish(job)

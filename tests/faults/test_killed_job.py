@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,21 +17,28 @@ import pytest
 from autosparse.artifacts.bundle import check_bundle
 from autosparse.evaluation import Verdict
 from autosparse.pipeline.workspace import Workspace
-from tests.faults.real_job import RealJob, trials
+from tests.faults.real_job import Kind, RealJob, trials
 
-KILLS = 10
+# Kind of job -> at how many moments one is killed: the first kind is the quickest.
+KILLS: dict[Kind, int] = {"int8": 10, "cpu": 2, "recover": 2}
 # One measurement of a job this small takes a second; an orphan may finish the one it is in.
 _ORPHAN_SECONDS = 90
+_RESUMED_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
-def undisturbed_seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long the job takes when nobody kills it."""
-    job = RealJob.make(tmp_path_factory.mktemp("undisturbed"))
-    start = time.monotonic()
-    done = job.run()
-    assert done.returncode == 0, done.stderr
-    return time.monotonic() - start
+def undisturbed_seconds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], float]:
+    """How long a job takes when nobody kills it."""
+
+    @functools.cache
+    def seconds(kind: Kind) -> float:
+        job = RealJob.make(tmp_path_factory.mktemp("undisturbed"), kind=kind)
+        start = time.monotonic()
+        done = job.run()
+        assert done.returncode == 0, done.stderr
+        return time.monotonic() - start
+
+    return seconds
 
 
 def members(session: int) -> list[int]:
@@ -68,25 +77,11 @@ def tear_logs(workspace: Workspace) -> list[Path]:
     return logs
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(KILLS))
-def test_a_job_killed_at_any_moment_is_resumed(
-    tmp_path: Path, undisturbed_seconds: float, number: int
-) -> None:
-    rng = random.Random(number)
-    job = RealJob.make(tmp_path)
+def finish(job: RealJob, finished: list[tuple[str, str]], limit_seconds: float) -> None:
+    """Resume to the end: a verified bundle, and no trial that was finished is run again."""
     workspace = Workspace(job.output)
-    moment = undisturbed_seconds * (number + rng.random()) / KILLS
-    kill_after(job.start(), moment, whole_group=number % 3 != 0)
-    finished = trials(workspace)
-    if number % 2:
-        # once more, and what was left in the logs is torn
-        kill_after(job.start("--resume"), rng.random() * undisturbed_seconds, whole_group=True)
-        assert trials(workspace)[: len(finished)] == finished
-        finished = trials(workspace)
-        tear_logs(workspace)
     last = job.start("--resume")
-    _, told = last.communicate(timeout=10 * undisturbed_seconds + 60)
+    _, told = last.communicate(timeout=limit_seconds)
     assert last.returncode == 0, told
     assert members(last.pid) == []
     every = trials(workspace)
@@ -100,8 +95,51 @@ def test_a_job_killed_at_any_moment_is_resumed(
 
 
 @pytest.mark.slow
-def test_a_finished_job_measures_no_trial_again(tmp_path: Path) -> None:
-    job = RealJob.make(tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "number"), [(kind, number) for kind, kills in KILLS.items() for number in range(kills)]
+)
+def test_a_job_killed_at_any_moment_is_resumed(
+    tmp_path: Path, undisturbed_seconds: Callable[[Kind], float], kind: Kind, number: int
+) -> None:
+    rng = random.Random(number)
+    job = RealJob.make(tmp_path, kind=kind)
+    workspace = Workspace(job.output)
+    whole_seconds = undisturbed_seconds(kind)
+    moment = whole_seconds * (number + rng.random()) / KILLS[kind]
+    kill_after(job.start(), moment, whole_group=number % 3 != 0)
+    finished = trials(workspace)
+    if number % 2:
+        # once more, and what was left in the logs is torn
+        kill_after(job.start("--resume"), rng.random() * whole_seconds, whole_group=True)
+        assert trials(workspace)[: len(finished)] == finished
+        finished = trials(workspace)
+        tear_logs(workspace)
+    finish(job, finished, 10 * whole_seconds + 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "stage"),
+    [("cpu", "early verdict"), ("cpu", "predictor"), ("recover", "recover"), ("recover", "verify")],
+)
+def test_a_job_killed_in_a_stage_that_few_have_is_resumed(
+    tmp_path: Path, kind: Kind, stage: str
+) -> None:
+    rng = random.Random(stage)
+    job = RealJob.make(tmp_path, kind=kind)
+    # pilots, costly weights, a training or what follows on it: none takes much longer than this
+    kill_after(job.start_until(stage), 2 * rng.random(), whole_group=True)
+    workspace = Workspace(job.output)
+    finished = trials(workspace)
+    assert not workspace.bundle.exists()
+    tear_logs(workspace)
+    finish(job, finished, _RESUMED_SECONDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KILLS)
+def test_a_finished_job_measures_no_trial_again(tmp_path: Path, kind: Kind) -> None:
+    job = RealJob.make(tmp_path, kind=kind)
     workspace = Workspace(job.output)
     assert job.run().returncode == 0
     before = trials(workspace)
