@@ -59,11 +59,12 @@ export async function ask(method, path, options) {
   return answer.status === 204 ? null : answer.json();
 }
 
-/** The items of a list behind one, on however many pages. */
+/** The items of a list behind one, on however many pages; all of it where `after` is empty. */
 export async function allBehind(path, after, signal) {
   const items = [];
   while (after !== null) {
-    const page = await ask("GET", `${path}?limit=200&after=${after}`, { signal });
+    const behind = after === "" ? "" : `&after=${after}`;
+    const page = await ask("GET", `${path}?limit=200${behind}`, { signal });
     items.push(...page.items);
     after = page.next;
   }

@@ -43,6 +43,12 @@ export function keeper(place) {
   };
 }
 
+/** The way back to an element, also where its list was made anew meanwhile. */
+export function wayBackTo(element) {
+  const mark = markOf(element);
+  return () => (element.isConnected ? element : mark && document.querySelector(mark))?.focus();
+}
+
 /** What an element can be found by after its list was made anew. */
 function markOf(element) {
   if (element.dataset.mark) return `[data-mark="${CSS.escape(element.dataset.mark)}"]`;

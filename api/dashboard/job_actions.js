@@ -1,19 +1,23 @@
-// What can be done with a job: stop it, let it go on, ask something else of it, remove it.
+// What can be done with a job: stop it, let it go on, ask something else of it, change it, remove it.
 
 import { ask } from "./access.js";
+import { showChanges } from "./changes.js";
 import { calm, complain } from "./complaints.js";
 import { h, showProblem } from "./dom.js";
-import { jobForm, readSchemas } from "./job_fields.js";
+import { fill, jobForm, readSchemas } from "./job_fields.js";
+import { choicesOf, scheduleFormOf } from "./schedule_form.js";
 import { ENDED, nameOf } from "./words.js";
 
 const SEARCHES = ["search", "resolve"];
 // Of the rest, what was asked of the search is no wish of the answer from it.
 const CONTRACT = ["latency_budget", "max_drop", "percentile", "strict"];
 
-/** Buttons for the state that a job is in; `again` is told when it goes on. */
-export function actionsOf(job, again) {
+/**
+ * Buttons for the state that a job is in; `again` is told when it goes on. What they ask is asked
+ * in `form`, which outlives them: a job that begins to run takes nobody's words away.
+ */
+export function actionsOf(job, form, again) {
   const problem = h("div", {});
-  const form = h("div", {});
 
   async function tried(work) {
     problem.replaceChildren();
@@ -26,18 +30,21 @@ export function actionsOf(job, again) {
 
   const tasks = tasksOf(job, form, again);
   const buttons = tasks.map(([words, kind, work]) =>
-    h("button", { type: "button", class: kind, onclick: () => tried(work) }, words),
+    h("button", { type: "button", class: kind, "data-mark": `task ${words}`, onclick: () => tried(work) }, words),
   );
-  return h("div", {}, h("div", { class: "row" }, buttons), form, problem);
+  return h("div", {}, h("div", { class: "row" }, buttons), problem);
 }
 
 /** Words, kind and work of every button. */
 function tasksOf(job, form, again) {
   const path = `/v1/jobs/${job.id}`;
   const cancel = ["Cancel", "danger", () => ask("POST", `${path}:cancel`)];
-  if (job.state === "cancelling") return [];
-  if (!ENDED.includes(job.state)) return [cancel];
-  return [...goingOn(job, path, form, again), ["Delete", "danger", () => remove(job, path)]];
+  const change = ["Change", null, () => showChanges(form, path, "JobChanges", again)];
+  const schedule = choicesOf(job).length > 0 && ["Schedule", null, () => showSchedule(form, job)];
+  const always = [change, schedule].filter(Boolean);
+  if (job.state === "cancelling") return always;
+  if (!ENDED.includes(job.state)) return [cancel, ...always];
+  return [...goingOn(job, path, form, again), ...always, ["Delete", "danger", () => remove(job, path)]];
 }
 
 function goingOn(job, path, form, again) {
@@ -73,6 +80,12 @@ function measureAgain({ kind, request }) {
 async function begin(path, asked) {
   const made = await ask("POST", path, { json: asked });
   location.hash = `#/jobs/${made.id}`;
+}
+
+async function showSchedule(place, job) {
+  const form = await scheduleFormOf(job, () => (location.hash = "#/schedules"));
+  place.replaceChildren(form);
+  form.querySelector("select").focus();
 }
 
 async function remove(job, path) {
@@ -117,11 +130,4 @@ async function showForm(place, job, again, { schema, keeps, path, button, told }
     ),
   );
   fields[0].control.focus();
-}
-
-/** Show what was asked before. */
-function fill(control, before) {
-  if (before === undefined) return;
-  if (control.type === "checkbox") control.checked = before === true;
-  else control.value = String(before);
 }

@@ -37,21 +37,22 @@ export function jobForm(schema, uploaded) {
   };
 }
 
-/** One field with its label, its words, and a place for what is wrong with it. */
-export function fieldOf(name, schema, required, uploaded = {}) {
+/** One field with its label, its words, and a place for what is wrong with it; `scope` begins its ids. */
+export function fieldOf(name, schema, required, uploaded = {}, scope = "") {
+  const at = `${scope}${name}`;
   const words = schema.description?.replace(/^Id of an? \w+\. /, "");
-  const described = words ? `wrong-${name} words-${name}` : `wrong-${name}`;
-  const shared = { id: `field-${name}`, "aria-describedby": described, required };
+  const described = words ? `wrong-${at} words-${at}` : `wrong-${at}`;
+  const shared = { id: `field-${at}`, "aria-describedby": described, required };
   const input = name in UPLOADS ? null : inputOf(name, plain(schema), shared);
   const control = input ?? uploadOf(name, shared, uploaded[UPLOADS[name]] ?? []);
-  const wrong = h("p", { class: "small wrong", id: `wrong-${name}`, hidden: true });
+  const wrong = h("p", { class: "small wrong", id: `wrong-${at}`, hidden: true });
   const element = h(
     "div",
     { class: "field" },
-    h("label", { for: `field-${name}` }, title(name), required && h("span", { class: "needed" }, " needed")),
+    h("label", { for: `field-${at}` }, title(name), required && h("span", { class: "needed" }, " needed")),
     control,
     wrong,
-    words && h("p", { class: "small", id: `words-${name}` }, prose(words)),
+    words && h("p", { class: "small", id: `words-${at}` }, prose(words)),
   );
   return {
     name,
@@ -68,6 +69,13 @@ export function fieldOf(name, schema, required, uploaded = {}) {
   };
 }
 
+/** Show what was asked before; nothing where there was nothing. */
+export function fill(control, before) {
+  if (before === undefined) return;
+  if (control.type === "checkbox") control.checked = before === true;
+  else control.value = String(before);
+}
+
 /** Where a file goes to, and whether it is chosen from the disk. */
 export function uploadRoute(name) {
   return `/v1/${UPLOADS[name]}`;
@@ -81,7 +89,8 @@ function title(name) {
 
 /** What may be left out is a choice of nothing, too: the form has that in what is left empty. */
 function plain(schema) {
-  const chosen = schema.anyOf?.find(({ enum: values }) => values);
+  const kinds = schema.anyOf?.filter(({ type }) => type !== "null") ?? [];
+  const chosen = kinds.find(({ enum: values }) => values) ?? (kinds.length === 1 ? kinds[0] : null);
   return chosen ? { ...schema, ...chosen } : schema;
 }
 

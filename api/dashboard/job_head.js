@@ -27,6 +27,7 @@ export function headOf(job, stages) {
       job.started && h("span", {}, `begun ${when(job.started)}`),
       ended && job.finished && h("span", {}, `ended ${when(job.finished)}`),
       job.priority !== 0 && h("span", {}, `priority ${job.priority}`),
+      job.kept && h("span", {}, "kept"),
       job.attempts > 1 && h("span", {}, `attempt ${job.attempts}`),
     ),
     job.manifest?.simulated && h("p", { class: "remark" }, "SIMULATED: every latency of this job comes from a model of the device, none was measured."),

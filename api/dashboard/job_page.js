@@ -128,7 +128,7 @@ function pageOf(place, kind) {
   const section = (name) =>
     h("section", { "aria-labelledby": `${name}-title` }, h("h2", { id: `${name}-title` }, TITLES[name]), part(name));
   place.replaceChildren(
-    h("section", { class: "verdict" }, part("head"), part("away"), part("actions")),
+    h("section", { class: "verdict" }, part("head"), part("away"), part("actions"), part("form")),
     ...[...OF_A_KIND[kind], "files", "notes", "log", "asked"].map(section),
   );
   return parts;
@@ -150,7 +150,7 @@ function renderHead(page, seen, again) {
   );
   if (page.actions.dataset.state !== job.state) {
     page.actions.dataset.state = job.state;
-    page.actions.replaceChildren(actionsOf(job, again));
+    page.actions.replaceChildren(actionsOf(job, page.form, again));
   }
 }
 

@@ -16,6 +16,7 @@ const COLUMNS = [
 ];
 
 export async function showJobs(place, signal) {
+  const name = h("input", { id: "called", type: "text", maxlength: "200", autocomplete: "off" });
   const filter = h(
     "select",
     { id: "state" },
@@ -29,21 +30,31 @@ export async function showJobs(place, signal) {
   const older = h("button", { type: "button", hidden: true }, "Show older jobs");
   let shown = 50;
 
+  function chosen() {
+    const given = { state: filter.value, name: name.value.trim() };
+    return Object.fromEntries(Object.entries(given).filter(([, value]) => value));
+  }
+
   async function refresh() {
-    const state = filter.value ? `&state=${filter.value}` : "";
+    const asked = new URLSearchParams({ limit: 50, ...chosen() });
+    const before = JSON.stringify(chosen());
     const found = [];
-    let after = "";
+    let after = null;
     do {
-      const page = await ask("GET", `/v1/jobs?limit=50${state}${after}`, { signal });
+      if (after) asked.set("after", after);
+      const page = await ask("GET", `/v1/jobs?${asked}`, { signal });
       found.push(...page.items);
-      after = page.next && `&after=${page.next}`;
+      after = page.next;
     } while (after && found.length < shown);
+    // somebody typed on meanwhile: what was found is not what is asked for now
+    if (JSON.stringify(chosen()) !== before) return;
     older.hidden = !after;
-    keep([filter.value, found], () => rendered(found, filter.value));
+    keep([chosen(), found], () => rendered(found, chosen()));
     tell(found);
   }
 
   filter.addEventListener("change", () => refresh().catch(() => {}));
+  name.addEventListener("input", () => refresh().catch(() => {}));
   older.addEventListener("click", () => {
     shown += 50;
     refresh().catch(() => {});
@@ -59,7 +70,7 @@ export async function showJobs(place, signal) {
         h("h1", {}, "Jobs"),
         h("a", { class: "button first", href: "#/submit" }, "Submit a job"),
       ),
-      h("div", { class: "row" }, h("label", { for: "state" }, "State"), filter),
+      h("div", { class: "row" }, h("label", { for: "state" }, "State"), filter, h("label", { for: "called" }, "Called"), name),
       away,
       list,
       older,
@@ -78,10 +89,11 @@ function teller() {
   };
 }
 
-function rendered(jobs, state) {
+function rendered(jobs, { state, name }) {
   if (jobs.length === 0) {
-    const told = state
-      ? `No job is ${state}.`
+    const wanted = [state && `is ${state}`, name && `has "${name}" in its name`].filter(Boolean);
+    const told = wanted.length
+      ? `No job ${wanted.join(" and ")}.`
       : "No jobs yet. Submit a model with its data and a latency budget, here or with `autosparse submit`.";
     return [h("p", { class: "empty" }, prose(told))];
   }

@@ -1,4 +1,4 @@
-// Keys: who may use this server. A key is shown once, when it is made.
+// Keys: who may use this server. A key is shown once, when it is made or gets another secret.
 
 import { ask, keyring } from "./access.js";
 import { h, prose, say, showProblem, table } from "./dom.js";
@@ -26,7 +26,16 @@ export async function showKeys(place, signal) {
 
   async function refresh() {
     const { items } = await ask("GET", "/v1/keys", { signal });
-    list.replaceChildren(...rendered(items, revoke));
+    list.replaceChildren(...rendered(items, revoke, rotate));
+  }
+
+  async function rotate(key) {
+    problem.replaceChildren();
+    try {
+      if (await rotated(key, made, document.getElementById("key-name"))) await refresh();
+    } catch (error) {
+      showProblem(problem, error);
+    }
   }
 
   async function revoke(key) {
@@ -48,7 +57,7 @@ export async function showKeys(place, signal) {
     await refresh();
   } catch (error) {
     if (error.status !== 403) throw error;
-    return place.replaceChildren(notAllowed());
+    return place.replaceChildren(notAllowed(made, problem));
   }
   place.replaceChildren(
     h(
@@ -74,24 +83,42 @@ export async function showKeys(place, signal) {
   );
 }
 
-function notAllowed() {
+/** Another secret for the key that is used here: shown once, and used from now on. */
+async function rotated(key, place, back) {
+  if (!confirm(`Give the key ${nameOf(key)} another secret? The former one is void at once; what the key owns stays.`)) return false;
+  const fresh = await ask("POST", `/v1/keys/${key.id}:rotate`);
+  keyring.key = fresh.key;
+  const words = "Copy it now: it is not shown again. It is used here from now on; whoever else used the former one needs it, too.";
+  showOnce(place, { title: `The new secret of ${nameOf(fresh)}`, words, secret: fresh.key }, back);
+  return true;
+}
+
+function notAllowed(made, problem) {
+  const own = { id: keyring.key.split(".")[0] };
+  const rotate = () => rotated(own, made, button).catch((error) => showProblem(problem, error));
+  const button = h("button", { type: "button", onclick: rotate }, "Rotate this key");
   return h(
     "section",
     {},
     h("h1", {}, "Keys"),
     h("p", { class: "lede" }, prose("The key that is used here does not have the scope `admin`, so it neither sees nor manages keys.")),
     h("p", {}, prose("Forget it, above, and use one that has it. Whoever has none makes one at the server with `autosparse serve --new-key`.")),
+    made,
+    problem,
+    h("div", { class: "row" }, button),
   );
 }
 
-function rendered(keys, revoke) {
+function rendered(keys, revoke, rotate) {
   if (!keys.length) return [h("p", { class: "empty", tabindex: "-1" }, "No keys yet.")];
-  const list = table("Keys", COLUMNS, keys.map((key) => rowOf(key, revoke)));
+  const list = table("Keys", COLUMNS, keys.map((key) => rowOf(key, revoke, rotate)));
   list.classList.add("stacked");
   return [list];
 }
 
-function rowOf(key, revoke) {
+function rowOf(key, revoke, rotate) {
+  const button = (words, kind, work) =>
+    h("button", { type: "button", class: kind, "aria-label": `${words}: ${nameOf(key)}`, onclick: () => work(key) }, words);
   const [state, tone] = key.revoked ? ["void", "bad"] : ["valid", "good"];
   return h(
     "tr",
@@ -113,8 +140,7 @@ function rowOf(key, revoke) {
     h(
       "td",
       {},
-      !key.revoked &&
-        h("button", { type: "button", class: "danger", "aria-label": `Revoke: ${nameOf(key)}`, onclick: () => revoke(key) }, "Revoke"),
+      !key.revoked && h("div", { class: "row" }, isOwn(key) && button("Rotate", null, rotate), button("Revoke", "danger", revoke)),
     ),
   );
 }

@@ -11,6 +11,7 @@ import { showKeys } from "./keys_page.js";
 import { showSchedules } from "./schedules_page.js";
 import { showSubmit } from "./submit_page.js";
 import { showTargets } from "./targets_page.js";
+import { showUploads } from "./uploads_page.js";
 import { showWebhooks } from "./webhooks_page.js";
 
 const page = document.getElementById("page");
@@ -21,6 +22,7 @@ const PAGES = [
   [/^#\/?$/, "jobs", showJobs],
   [/^#\/submit$/, "submit", showSubmit],
   [/^#\/schedules$/, "schedules", showSchedules],
+  [/^#\/uploads$/, "uploads", showUploads],
   [/^#\/targets$/, "targets", showTargets],
   [/^#\/atlases$/, "atlases", showAtlases],
   [/^#\/webhooks$/, "webhooks", showWebhooks],

@@ -1,6 +1,7 @@
-// Schedules: when each is due, what its runs found; making, running, pausing and removing them.
+// Schedules: when each is due, what its runs found; making, changing, running, pausing and removing them.
 
 import { ask } from "./access.js";
+import { showChanges } from "./changes.js";
 import { h, prose, showProblem, table } from "./dom.js";
 import { keepFresh, keeper } from "./fresh.js";
 import { scheduleForm } from "./schedule_form.js";
@@ -26,6 +27,7 @@ export async function showSchedules(place, signal) {
   const away = h("div", {});
   const problem = h("div", {});
   const history = h("div", {});
+  const changes = h("div", {});
   const keep = keeper(list);
 
   async function refresh() {
@@ -33,10 +35,15 @@ export async function showSchedules(place, signal) {
     keep(items, () => rendered(items, tried));
   }
 
+  function renew() {
+    refresh().catch((error) => showProblem(problem, error));
+  }
+
   async function tried(schedule, verb) {
     problem.replaceChildren();
     try {
-      if (verb === "delete") await remove(schedule, history);
+      if (verb === "delete") await remove(schedule, [history, changes]);
+      else if (verb === "change") await showChanges(changes, `/v1/schedules/${schedule.id}`, "ScheduleChanges", renew);
       else if (verb !== "runs") await ask("POST", `/v1/schedules/${schedule.id}:${verb}`);
       if (verb === "runs" || verb === "run") await showRuns(history, schedule, signal);
       await refresh();
@@ -47,17 +54,17 @@ export async function showSchedules(place, signal) {
 
   const [form] = await Promise.all([scheduleForm(signal, refresh), refresh()]);
   place.replaceChildren(
-    h("section", {}, h("h1", {}, "Schedules"), problem, away, list, history),
+    h("section", {}, h("h1", {}, "Schedules"), problem, away, list, changes, history),
     h("section", { "aria-labelledby": "make-title" }, h("h2", { id: "make-title" }, "Make a schedule"), form),
   );
   keepFresh(refresh, signal, away);
 }
 
-async function remove(schedule, history) {
+async function remove(schedule, places) {
   const name = schedule.name || schedule.id;
   if (!confirm(`Remove the schedule ${name} with its history? Jobs that it began stay.`)) return;
   await ask("DELETE", `/v1/schedules/${schedule.id}`);
-  history.replaceChildren();
+  for (const place of places) place.replaceChildren();
 }
 
 function rendered(items, tried) {
@@ -106,6 +113,7 @@ function rowOf(item, tried) {
         button("Run now", "run"),
         item.paused ? button("Resume", "resume") : button("Pause", "pause"),
         button("Runs", "runs"),
+        button("Change", "change"),
         button("Delete", "delete", "danger"),
       ),
     ),

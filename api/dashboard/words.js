@@ -4,6 +4,9 @@ const GAP = "\u00a0";
 const MINUS = "\u2212";
 const UNKNOWN = "\u2013";
 
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const IN_WORDS = new Intl.RelativeTimeFormat("en-GB");
+
 export const ENDED = ["finished", "failed", "cancelled"];
 
 export function milliseconds(seconds) {
@@ -27,6 +30,13 @@ export function when(seconds) {
   return new Date(seconds * 1e3).toLocaleString("en-GB", {
     day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
   });
+}
+
+/** How long ago, in the largest unit that fits. */
+export function ago(seconds) {
+  const passed = Math.max(Date.now() / 1e3 - seconds, 0);
+  const [unit, length] = UNITS.find(([, least]) => passed >= least) ?? UNITS.at(-1);
+  return IN_WORDS.format(-Math.floor(passed / length), unit);
 }
 
 export function size(bytes) {

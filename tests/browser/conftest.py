@@ -34,6 +34,12 @@ class Tab:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._heard)
 
+    def places(self) -> list[str]:
+        """Every page that the navigation leads to, as the part of the address behind the host."""
+        links = self.page.get_by_role("navigation").locator("a")
+        found: list[str] = links.evaluate_all("all => all.map((a) => a.getAttribute('href'))")
+        return found
+
     def _heard(self, message: Any) -> None:
         # an answer that is no success is shown on the page, and is no fault of the page's
         if message.type == "error" and "Failed to load resource" not in message.text:

@@ -13,7 +13,7 @@ from api.job_ledger import JobLease, add_event, move
 from api.tables import JobRow
 from tests.api.live_service import LiveService
 from tests.api.queue_world import record
-from tests.api.seeded import add_job
+from tests.api.seeded import add_job, add_schedule, add_upload
 from tests.api.served import Served, until
 from tests.browser.conftest import Tab
 from tests.faults.real_job import RealJob
@@ -155,14 +155,20 @@ def test_nothing_is_wider_than_the_screen(
     live: LiveService, url: str, tab: Tab, width: int, scheme: str
 ) -> None:
     job = add_job(live, "x" * 200, problem={"detail": "y" * 300, "status": 422}, state="failed")
+    add_upload(live, "dat_free", "x" * 200)
+    add_upload(live, "mdl_used", "x.onnx", *(add_job(live, "") for _ in range(10)))
+    add_schedule(live, "sch_one", "x" * 200)
+    hook = {"url": f"https://hooks.example.com/{'x' * 200}"}
+    assert live.http.post("/v1/webhooks", json=hook).status_code == 201
     page = tab.page
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
     tab.open(url, live.key)
-    for place in ("", "#/submit", "#/targets", "#/atlases", "#/keys", f"#/jobs/{job}"):
+    for place in (*tab.places(), f"#/jobs/{job}"):
         page.goto(f"{url}/{place}")
+        page.reload()  # another hash alone loads nothing, and what was there is still there
         page.locator("h1").wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, place
     ground, ink = page.evaluate(
         "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from api.inspection import Inspector
 from api.job_ledger import move
-from api.tables import JobRow, UploadRow
+from api.tables import JobRow
 from tests.api.live_service import LiveService
 from tests.api.queue_world import record
-from tests.api.seeded import add_cells, add_job, begin, deliver_atlas, trial
+from tests.api.seeded import add_cells, add_job, add_upload, begin, deliver_atlas, trial
 from tests.artifacts.test_atlas_page import atlas, entry
 from tests.browser.conftest import Tab
 
@@ -39,18 +38,6 @@ def focused(tab: Tab) -> str:
 def said(tab: Tab, words: str) -> None:
     """Wait until screen readers were told."""
     tab.page.locator("#said", has_text=words).wait_for(state="attached")
-
-
-def add_model(live: LiveService, name: str) -> str:
-    """A model as if it had been uploaded."""
-    id_ = "mdl_seeded"
-    row = UploadRow(
-        id=id_, owner=live.key.partition(".")[0], kind="model", name=name, sha256="0" * 64,
-        size_bytes=1, created=time.time(), found={"inputs": [], "outputs": [], "layers": 1},
-    )  # fmt: skip
-    with live.service.database.writing() as session:
-        session.add(row)
-    return id_
 
 
 def test_a_key_is_made_shown_once_and_revoked(live: LiveService, url: str, tab: Tab) -> None:
@@ -132,7 +119,7 @@ def test_an_atlas_is_asked_for_listed_and_shown(
     # the model is a name: there is nothing that an intake could look into
     monkeypatch.setattr(Inspector, "inspect", lambda self, kind, **request: {})
     page = tab.page
-    add_model(live, "resnet20.onnx")
+    add_upload(live, "mdl_seeded", "resnet20.onnx")
     tab.open(url, live.key)
     go(tab, "Atlases")
     page.get_by_label("Name").fill("weekly")
@@ -246,7 +233,7 @@ def test_a_schedule_is_made_paused_and_deleted(live: LiveService, url: str, tab:
     tab.open(url, live.key)
     go(tab, "Schedules")
     page.get_by_text("A schedule needs a finished job").wait_for()
-    add_model(live, "resnet20.onnx")
+    add_upload(live, "mdl_seeded", "resnet20.onnx")
     go(tab, "Jobs")
     go(tab, "Schedules")
     page.get_by_label("What is done").select_option("resnet20.onnx")
