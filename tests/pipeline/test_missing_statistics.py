@@ -99,7 +99,7 @@ def test_a_hessian_without_room_costs_the_levels_that_read_it(
     planted = SparseWorld.make(tmp_path)
     result = run(planted, INT8, MAGNITUDE, ALPS)
     assert result.verdict is Verdict.MET
-    sizes = "it takes 256 B, what is made of it up to 2.30 kB, and 2.56 kB of memory are free"
+    sizes = "it takes 256 B, what is made of it up to 3.84 kB, and 4.09 kB of memory are free"
     cells = cells_of(tmp_path, ALPS)
     assert [c.reason for c in cells] == [
         f"{layer}: alps reads a Hessian of its inputs: {sizes}" for layer in planted.world.layers
