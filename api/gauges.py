@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from api.database import Database, clock_of
 from api.tables import DeliveryRow, EventRow, JobRow, LaneRow, UploadRow
@@ -27,12 +28,19 @@ def gauges(database: Database) -> CollectorRegistry:
     return registry
 
 
+def _count_states(
+    gauge: Gauge, session: Session, column: InstrumentedAttribute[str], states: Sequence[str]
+) -> None:
+    """Rows of a table by state; 0 for a state that none is in."""
+    counts = select(column, func.count()).group_by(column)
+    found = {row[0]: row[1] for row in session.execute(counts)}
+    for state in states:
+        gauge.labels(state).set(found.get(state, 0))
+
+
 def _add_jobs(registry: CollectorRegistry, session: Session) -> None:
     jobs = Gauge("autosparse_jobs", "Jobs by state", ["state"], registry=registry)
-    counts = select(JobRow.state, func.count()).group_by(JobRow.state)
-    found = {row[0]: row[1] for row in session.execute(counts)}
-    for state in _STATES:
-        jobs.labels(state).set(found.get(state, 0))
+    _count_states(jobs, session, JobRow.state, _STATES)
     oldest = Gauge(
         "autosparse_queue_oldest_seconds",
         "How long the job has waited that waits longest; 0 where none waits", registry=registry,
@@ -71,10 +79,7 @@ def _add_deliveries(registry: CollectorRegistry, session: Session) -> None:
         "autosparse_webhook_deliveries",
         "What webhooks were told, or are to be, by state; of 30 days", ["state"], registry=registry,
     )  # fmt: skip
-    counts = select(DeliveryRow.state, func.count()).group_by(DeliveryRow.state)
-    found = {row[0]: row[1] for row in session.execute(counts)}
-    for state in _DELIVERY_STATES:
-        told.labels(state).set(found.get(state, 0))
+    _count_states(told, session, DeliveryRow.state, _DELIVERY_STATES)
     failing = Gauge(
         "autosparse_webhook_failing",
         "Of those that wait, what was tried in vain and is tried again", registry=registry,

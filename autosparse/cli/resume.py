@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from autosparse.cli.flags import add_wishes, given_fields
-from autosparse.cli.service_access import add_server_flag, client_of, exit_code_of, print_end, told
-from autosparse.cli.terminal import console, print_json
+from autosparse.cli.service_access import add_server_flag, client_of, print_outcome, told
+from autosparse.cli.terminal import console
 from autosparse.cli.watch import follow
 from autosparse.client.records import MAY_CHANGE
 
@@ -26,10 +26,6 @@ def run(arguments: argparse.Namespace) -> int:
         job = client.resume(arguments.job, **given_fields(arguments))
         if arguments.watch:
             job = follow(client, job.id)
-    if arguments.json:
-        print_json(job.model_dump(mode="json"))
-    elif arguments.watch:
-        print_end(job)
-    else:
+    if not (arguments.json or arguments.watch):
         console().print(f"{job.id}: {told(job)}", markup=False)
-    return exit_code_of(job) if arguments.watch else 0
+    return print_outcome(arguments, job)

@@ -70,6 +70,15 @@ def exit_code_of(job: JobInfo) -> int:
     return 4
 
 
+def print_outcome(arguments: argparse.Namespace, job: JobInfo) -> int:
+    """The job as `--json` and `--watch` ask for it; the exit code, that of the job if watched."""
+    if arguments.json:
+        print_json(job.model_dump(mode="json"))
+    elif arguments.watch:
+        print_end(job)
+    return exit_code_of(job) if arguments.watch else 0
+
+
 def print_end(job: JobInfo) -> None:
     """The end of a job in sentences."""
     out = console()

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from autosparse.cli.flags import add_config_flags, given_fields, what_a_job_needs
-from autosparse.cli.service_access import add_server_flag, client_of, exit_code_of, print_end
-from autosparse.cli.terminal import console, print_json
+from autosparse.cli.service_access import add_server_flag, client_of, print_outcome
+from autosparse.cli.terminal import console
 from autosparse.cli.watch import follow
 from autosparse.errors import ConfigError
 from autosparse.pipeline.config import read_config
@@ -56,8 +56,4 @@ def run(arguments: argparse.Namespace) -> int:
             console().print(f"accepted: {job.id}", markup=False)
         if arguments.watch:
             job = follow(client, job.id)
-    if arguments.json:
-        print_json(job.model_dump(mode="json"))
-    elif arguments.watch:
-        print_end(job)
-    return exit_code_of(job) if arguments.watch else 0
+    return print_outcome(arguments, job)
