@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autosparse.datasets import Dataset
 from autosparse.evaluation import LoweredModel, LoweringRequest
+from autosparse.evaluation.sample import whole
 from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.weights import CompressedWeight
 from autosparse.pipeline.job import first_rows
@@ -99,12 +99,12 @@ def _most_sensitive_first(
 ) -> list[str]:
     """Layers by the divergence that each alone causes at INT8, on calibration rows."""
     job = opened.job
-    rows: Dataset = first_rows(job.calibration, _SENSITIVITY_ROWS)
-    dense = job.answer(job.original, rows)
+    rows = first_rows(job.calibration, _SENSITIVITY_ROWS)
+    sample = whole(rows, job.answer(job.original, rows))
     divergence: dict[str, float] = {}
     for name, weight in weights.items():
         model = _lower(opened, {name: weight}, directory)
-        divergence[name] = job.divergence(model, rows, dense)
+        divergence[name] = job.divergence(model, sample)
     return sorted(divergence, key=lambda name: -divergence[name])
 
 

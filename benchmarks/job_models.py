@@ -59,7 +59,7 @@ class Scale:
 FULL = Scale(
     models=tuple(MODELS),
     budgets=("90%", "80%", "70%", "60%"),
-    trials=24,
+    trials=40,
     base_seconds=3600.0,
     search_seconds=420.0,
     unseen_recipes=40,

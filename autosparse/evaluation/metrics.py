@@ -31,6 +31,7 @@ from autosparse.evaluation.scores import (
     squared_error,
     top1,
     top5,
+    undecidedness,
 )
 
 __all__ = ["BUILT_IN", "Floats", "Metric", "Outputs", "default_metric", "load_metric"]
@@ -58,6 +59,10 @@ class Metric:
     judges_rows_apart: bool = True
     """Whether the score of a row depends on that row alone, so that batches can be judged one by
     one. The user's own function is promised all rows at once."""
+
+    sensitivity: Callable[[Outputs], Floats] | None = None
+    """The dense model's outputs -> (rows,): how much each row's score is expected to move, in any
+    unit. None where nothing is known of it."""
 
     @property
     def is_divergence(self) -> bool:
@@ -91,7 +96,8 @@ _BUILT_IN = (
            squared_error, root_of_mean),
     Metric("spearman", "rank correlation of the cosine of each pair's answers with its score",
            True, True, cosine, rank_correlation, in_unit_interval=True, needs_pairs=True),
-    Metric("kl", "KL divergence from the dense model's softmax, in nats", False, False, kl, mean),
+    Metric("kl", "KL divergence from the dense model's softmax, in nats", False, False, kl, mean,
+           sensitivity=undecidedness),
     Metric("relative_error", "squared error against the dense outputs, relative to their norm",
            False, False, relative_error, mean),
 )  # fmt: skip

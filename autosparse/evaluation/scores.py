@@ -241,6 +241,20 @@ def kl(outputs: Outputs, dense: Outputs, labels: Array | None) -> Floats:
     return _distance(outputs, dense, divergence)
 
 
+def undecidedness(dense: Outputs) -> Floats:
+    """How far the KL divergence of each row moves with the logits, from the dense outputs: (rows,).
+
+    To second order the divergence is half the square of the logits' change in the metric of the
+    softmax's Fisher information; this is its trace, one less the sum of the squared probabilities.
+    """
+
+    def trace(mine: Floats, same: Floats) -> Floats:
+        squares = np.square(np.exp(_log_softmax(mine))).sum(axis=-1)
+        return np.asarray(1.0 - squares.reshape(len(mine), -1).mean(axis=1))
+
+    return _distance(dense, dense, trace)
+
+
 def relative_error(outputs: Outputs, dense: Outputs, labels: Array | None) -> Floats:
     """Squared distance from the dense outputs over their squared norm, per row."""
 

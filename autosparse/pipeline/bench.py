@@ -7,8 +7,7 @@ from functools import cached_property
 
 from autosparse.artifacts.manifest import Decision
 from autosparse.calibration import ActivationRanges
-from autosparse.datasets import Dataset
-from autosparse.evaluation.answers import Answers
+from autosparse.evaluation.sample import Sample
 from autosparse.journal import Journal
 from autosparse.levels import BASELINE, Knobs, Recipe
 from autosparse.levels.table import LevelTable
@@ -21,17 +20,8 @@ from autosparse.pipeline.scoring import ScoringKit
 
 
 @dataclass(frozen=True)
-class SamplingRung:
-    """What a candidate is run on before it may become a trial."""
-
-    rows: Dataset
-    outputs: Answers
-    """The dense model's answers to them."""
-
-
-@dataclass(frozen=True)
 class Bench:
-    """A job, its baseline, its level table, and the rows of the sampling rung."""
+    """A job, its baseline, its level table, and the sample that both are compared on."""
 
     job: Job
     baseline: Baseline
@@ -39,14 +29,10 @@ class Bench:
     table: LevelTable
     correction: Correction | None
     """What is done to a recipe's weights before they are lowered, where it helps."""
-    few: Dataset
-    """Rows for what is asked of many files that differ in one layer."""
-    few_outputs: Answers
-    """The dense model's answers on them."""
+    sample: Sample
+    """The rows that files are compared on before one becomes a trial."""
     raw: Journal[MeasuredTrial]
     """Raw samples of every trial, and of what was timed for other purposes."""
-    sampling: SamplingRung
-    """The rows of the sampling rung."""
     knobs: Knobs = field(default_factory=Knobs)
     """Runtime settings of every recipe of the job."""
     out_of_reach: Fastest | None = None
@@ -63,8 +49,8 @@ class Bench:
         """What evaluating a recipe takes, here or in another process."""
         job = self.job
         return ScoringKit(
-            job.workshop, self.table.files, self.ranges, self.correction, self.sampling.rows,
-            self.sampling.outputs, job.selecting, self.baseline.reference, job.metric,
+            job.workshop, self.table.files, self.ranges, self.correction, self.sample,
+            job.selecting, self.baseline.reference, job.metric,
         )  # fmt: skip
 
     @property

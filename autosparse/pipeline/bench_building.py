@@ -13,19 +13,19 @@ from autosparse.journal import Journal, stored_safely
 from autosparse.levels.table import LevelTable
 from autosparse.pipeline.activation_type import choose_knobs
 from autosparse.pipeline.baseline import Baseline
-from autosparse.pipeline.bench import Bench, SamplingRung
+from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.correction import CorrectionEffect, CorrectionTest, not_tried
 from autosparse.pipeline.donor import Donor
 from autosparse.pipeline.early_verdict import early_verdict
-from autosparse.pipeline.job import Job, first_rows
+from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
 from autosparse.pipeline.layer_groups import Groups, not_shared, told
 from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.pilots import Pilots
 from autosparse.pipeline.range_choice import choose_ranges, decision_on_ranges
 from autosparse.pipeline.records import MeasuredTrial
-from autosparse.pipeline.sampling_rows import FEW_ROWS, sampling_rows
+from autosparse.pipeline.sampling_rows import draw_sample
 from autosparse.pipeline.table_building import FIRST_LEVELS, TableBuilder
 from autosparse.pipeline.table_room import TableRoom, note_on_room
 
@@ -53,8 +53,7 @@ def build_bench(
         donor: what a job on another target made already.
     """
     parity = parity or check_parity(job)
-    few = first_rows(job.selecting, FEW_ROWS)
-    few_outputs = job.kept(job.original, few, "few")
+    sample = draw_sample(job, baseline.reference.answers)
     # a table's seconds belong to the environment they were measured in
     directory = job.workspace.table / baseline.environment.id
     table = LevelTable(directory)
@@ -62,27 +61,20 @@ def build_bench(
     known = Journal(directory / "ranges.jsonl", ActivationRanges)
     if not known.records:
         donated = None if donor is None else donor.ranges
-        known.append(donated or choose_ranges(job, choices, calibration, few, few_outputs))
+        known.append(donated or choose_ranges(job, choices, calibration, sample))
     ranges = known.records[-1]
     chosen = choose_knobs(job, baseline, choices, calibration, ranges)
     knobs = chosen.knobs
     pilots = Pilots(job, directory, calibration, ranges, knobs)
     room = TableRoom.of(job, table, choices, FIRST_LEVELS)
-    builder = TableBuilder(job, room, calibration, ranges, few, few_outputs, pilots, knobs, donor)
+    builder = TableBuilder(job, room, calibration, ranges, sample, pilots, knobs, donor)
     bench = Bench(
-        job, baseline, ranges, table, None, few, few_outputs,
-        Journal(job.workspace.measurements, MeasuredTrial), _sampling_rung(job, baseline), knobs,
+        job, baseline, ranges, table, None, sample,
+        Journal(job.workspace.measurements, MeasuredTrial), knobs,
         decisions=_made(_on_torch(parity), decision_on_ranges(ranges), chosen.decision),
     )  # fmt: skip
     bench = _filled(bench, builder, choices)
     return _with_correction(bench, parity)
-
-
-def _sampling_rung(job: Job, baseline: Baseline) -> SamplingRung:
-    rows = sampling_rows(job)
-    if len(rows) == len(job.selecting):
-        return SamplingRung(rows, baseline.reference.answers)
-    return SamplingRung(rows, job.kept(job.original, rows, "sampling"))
 
 
 def _filled(bench: Bench, builder: TableBuilder, choices: Sequence[Choice]) -> Bench:
@@ -120,7 +112,7 @@ def _with_correction(bench: Bench, parity: Parity) -> Bench:
     if job.time_is_up and not journal.exists():
         note = f"no correction of channel statistics: {job.why_no_time}"
         return _uncorrected(bench, note, job.why_no_time)
-    test = CorrectionTest(job, table, bench.ranges, bench.few, bench.few_outputs, bench.knobs)
+    test = CorrectionTest(job, table, bench.ranges, bench.sample, bench.knobs)
     decided = test.decide(journal)
     effects = Journal(journal, CorrectionEffect).records
     return replace(

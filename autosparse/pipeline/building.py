@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autosparse.calibration import ActivationRanges, LayerStatistics
-from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
 from autosparse.evaluation import LoweredModel
-from autosparse.evaluation.answers import Answers
 from autosparse.evaluation.artifact_files import library_bytes, lowered_bytes
+from autosparse.evaluation.sample import Sample
 from autosparse.levels import Knobs, Level
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
@@ -25,8 +24,7 @@ class BuildingKit:
 
     workshop: Workshop
     ranges: ActivationRanges
-    few: Dataset
-    few_outputs: Answers
+    sample: Sample
     knobs: Knobs
 
     @property
@@ -40,7 +38,7 @@ class BuildingKit:
 
     def loaded(self) -> BuildingKit:
         """See `Kit.loaded`."""
-        return replace(self, few_outputs=self.few_outputs.loaded())
+        return replace(self, sample=self.sample.loaded())
 
 
 @dataclass(frozen=True)
@@ -112,5 +110,5 @@ class AloneAtLevel:
         """Lower, run, compare."""
         levels, weights = {self.layer: self.level}, {self.layer: self.weight}
         model = lower_layers(kit.workshop, levels, weights, kit.ranges, kit.knobs)
-        divergence = kit.workshop.divergence(model, kit.few, kit.few_outputs)
+        divergence = kit.workshop.divergence(model, kit.sample)
         return Alone(divergence, FileSizes.of(model))

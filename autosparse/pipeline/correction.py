@@ -17,9 +17,8 @@ from torch import Tensor
 
 from autosparse.artifacts.manifest import Decision
 from autosparse.calibration import ActivationRanges
-from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
-from autosparse.evaluation.answers import Answers
+from autosparse.evaluation.sample import Sample
 from autosparse.heap import return_freed_memory
 from autosparse.journal import Journal
 from autosparse.levels import Knobs, Level
@@ -105,8 +104,7 @@ class CorrectionTest:
     job: Job
     table: LevelTable
     ranges: ActivationRanges
-    few: Dataset
-    few_outputs: Answers
+    sample: Sample
     knobs: Knobs = field(default_factory=Knobs)
 
     def decide(self, path: Path) -> Decided:
@@ -172,7 +170,7 @@ class CorrectionTest:
         self, levels: Mapping[str, Level], weights: Mapping[str, CompressedWeight]
     ) -> float:
         model = lower_layers(self.job, levels, weights, self.ranges, self.knobs)
-        return self.job.divergence(model, self.few, self.few_outputs)
+        return self.job.divergence(model, self.sample)
 
 
 def _prepare(job: Job) -> StatisticsCorrection | str:

@@ -24,6 +24,7 @@ from autosparse.evaluation.metrics import (
     metric_source,
 )
 from autosparse.evaluation.quality import row_scores
+from autosparse.evaluation.sample import Sample
 from autosparse.evaluation.target import ANY_BACKEND
 from autosparse.journal import stored_safely
 from autosparse.model_graph import ModelGraph, load_model
@@ -159,9 +160,9 @@ class Job:
         """Where the weights of recovered recipes lie."""
         return self.workspace.recovered
 
-    def divergence(self, model: LoweredModel, data: Dataset, dense: Answers) -> float:
+    def divergence(self, model: LoweredModel, sample: Sample) -> float:
         """How far a file's answers are from the dense model's; needs no labels."""
-        return self.workshop.divergence(model, data, dense)
+        return self.workshop.divergence(model, sample)
 
     def answer(self, model: LoweredModel, data: Dataset) -> Outputs:
         """A file's answers to all rows, in memory."""

@@ -25,7 +25,7 @@ from autosparse.pipeline.donor import Donor
 from autosparse.pipeline.essential_sparsity import essential_sparsity
 from autosparse.pipeline.finding_donor import donor_of
 from autosparse.pipeline.gating_rows import notes_on_few_rows
-from autosparse.pipeline.job import Engines, Job, prepare_job, settled
+from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job, settled
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.known_atlas import check_atlas, known_atlas
 from autosparse.pipeline.ledger import Ledger
@@ -34,6 +34,7 @@ from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.recipe_space import resolve_space
 from autosparse.pipeline.recover import recover
+from autosparse.pipeline.sampling_rows import FEWEST_ROWS
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.source_job import FoundJob
 from autosparse.pipeline.starts import run_starts
@@ -143,9 +144,10 @@ def _essential(bench: Bench, parity: Parity) -> Iterator[str]:
     if not parity.holds or not bench.job.graph.layers or bench.job.time_is_up:
         return
     job = bench.job
+    rows = first_rows(job.selecting, FEWEST_ROWS)
     try:
         with failures_told():
-            knee = essential_sparsity(job.graph, bench.few, job.evaluation_batch)
+            knee = essential_sparsity(job.graph, rows, job.evaluation_batch)
     except CandidateError as error:
         yield f"how many zeros the model bears by magnitude alone was not found out: {error}"
         return

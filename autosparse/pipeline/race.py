@@ -265,7 +265,7 @@ class Race:
             lambda task: not (while_there_is_time and job.time_is_up), map(FewRows, recipes)
         )
         answers = job.engines.pool.run(self.bench.kit, tasks)
-        records = []
+        records, sample = [], self.bench.sample
         for recipe, answer in zip(recipes, answers, strict=False):  # those that were reached
             if isinstance(answer, CandidateError):
                 self.fail(recipe, answer)
@@ -275,7 +275,7 @@ class Race:
                 ratio = self.predictor.predict(recipe).ratio
                 record = CandidateRecord(
                     recipe=recipe, rung=Rung.SAMPLED, divergence=answer.divergence,
-                    rows=len(self.bench.sampling.rows), predicted_ratio=ratio,
+                    rows=len(sample.rows), sample=sample.id, predicted_ratio=ratio,
                     size_bytes=answer.size_bytes,
                 )  # fmt: skip
                 self._note(record)
@@ -307,7 +307,7 @@ class Race:
 
         Divergences on other rows are no better or worse than those on these.
         """
-        same_rows = record.rows == len(self.bench.sampling.rows)
+        same_rows = record.sample == self.bench.sample.id
         complete = record.divergence is not None and self.limits.knows(record) and same_rows
         return complete and self.space.contains(record.recipe)
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from autosparse.artifacts.manifest import Decision
 from autosparse.calibration import ActivationRanges
 from autosparse.calibration.range_estimators import ESTIMATORS
-from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
-from autosparse.evaluation.answers import Answers
+from autosparse.evaluation.sample import Sample
 from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.job import Job
 from autosparse.pipeline.layer_choices import Choice
@@ -20,7 +19,7 @@ _FALLBACK = "min_max"
 
 
 def choose_ranges(
-    job: Job, choices: Sequence[Choice], calibration: Calibration, few: Dataset, dense: Answers
+    job: Job, choices: Sequence[Choice], calibration: Calibration, sample: Sample
 ) -> ActivationRanges:
     """Of all estimators, the ranges with which plain INT8 stays nearest to the dense model."""
     weights = plain_int8_weights(job, choices, calibration)
@@ -32,7 +31,7 @@ def choose_ranges(
     for name, ranges in candidates.items():
         try:
             model = lower_layers(job, levels, weights, ranges)
-            errors[name] = job.divergence(model, few, dense)
+            errors[name] = job.divergence(model, sample)
         except CandidateError as error:
             job.engines.progress.note(f"INT8 with {name} ranges does not run: {error}")
     best = min(errors, key=lambda name: errors[name]) if errors else _FALLBACK

@@ -9,10 +9,11 @@ from pathlib import Path
 from autosparse.calibration import ActivationRanges
 from autosparse.datasets import Dataset
 from autosparse.evaluation import LoweredModel, Quality
-from autosparse.evaluation.answers import Answers, Reference
+from autosparse.evaluation.answers import Reference
 from autosparse.evaluation.artifact_files import lowered_bytes
 from autosparse.evaluation.metrics import Metric
 from autosparse.evaluation.quality import compare_quality
+from autosparse.evaluation.sample import Sample
 from autosparse.evaluation.told_apart import parts_of
 from autosparse.levels import Recipe
 from autosparse.levels.table import LoadedWeights, WeightFiles
@@ -28,10 +29,8 @@ class ScoringKit:
     weights: WeightFiles | LoadedWeights
     ranges: ActivationRanges
     correction: Corrector | None
-    sampling: Dataset
+    sample: Sample
     """The rows of the sampling rung."""
-    sampling_outputs: Answers
-    """The dense model's answers on them."""
     selecting: Dataset
     reference: Reference
     """The dense model on the rows that select."""
@@ -50,7 +49,7 @@ class ScoringKit:
         """See `Kit.loaded`."""
         answers = self.reference.answers.loaded()
         return replace(
-            self, weights=self.weights.loaded(), sampling_outputs=self.sampling_outputs.loaded(),
+            self, weights=self.weights.loaded(), sample=self.sample.loaded(),
             reference=replace(self.reference, answers=answers),
         )  # fmt: skip
 
@@ -84,7 +83,7 @@ class FewRows:
         try:
             model = kit.lower(self.recipe, "sampled")
             size = lowered_bytes(model)
-            divergence = kit.workshop.divergence(model, kit.sampling, kit.sampling_outputs)
+            divergence = kit.workshop.divergence(model, kit.sample)
         finally:
             shutil.rmtree(kit.workshop.files / "sampled", ignore_errors=True)
         return Sampled(divergence, size)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from autosparse.calibration import ActivationRanges
-from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
 from autosparse.evaluation import ExecutedLayer, LoweredModel
-from autosparse.evaluation.answers import Answers
+from autosparse.evaluation.sample import Sample
 from autosparse.heap import return_freed_memory
 from autosparse.levels import BASELINE, Knobs, Level
 from autosparse.levels.table import Cell, LevelTable
@@ -46,8 +45,7 @@ class TableBuilder:
     room: TableRoom
     calibration: Calibration
     ranges: ActivationRanges
-    few: Dataset
-    few_outputs: Answers
+    sample: Sample
     pilots: Pilots
     knobs: Knobs = field(default_factory=Knobs)
     donor: Donor | None = None
@@ -153,7 +151,7 @@ class TableBuilder:
 
     @cached_property
     def _kit(self) -> BuildingKit:
-        return BuildingKit(self.job.workshop, self.ranges, self.few, self.few_outputs, self.knobs)
+        return BuildingKit(self.job.workshop, self.ranges, self.sample, self.knobs)
 
     def _compressed(self, level: Level, choices: Sequence[Choice]) -> dict[str, CompressedWeight]:
         """Layer -> its weight; where a method fails, the choice is refused with its reason.

@@ -13,6 +13,7 @@ from autosparse.evaluation import Backend, LoweredModel
 from autosparse.evaluation.answers import Answers, Batch, answered
 from autosparse.evaluation.metrics import Floats, Metric, default_metric
 from autosparse.evaluation.quality import row_scores
+from autosparse.evaluation.sample import Sample
 from autosparse.heap import return_freed_memory
 from autosparse.levels import Level
 from autosparse.model_graph import ModelGraph
@@ -106,10 +107,10 @@ class Workshop:
         """
         return row_scores(self.answers(model, data), metrics, data, dense)
 
-    def divergence(self, model: LoweredModel, data: Dataset, dense: Answers) -> float:
+    def divergence(self, model: LoweredModel, sample: Sample) -> float:
         """How far a file's answers are from the dense model's; needs no labels."""
-        (rows,) = self.scores(model, data, (self.divergence_metric,), dense)
-        return float(rows.mean())
+        (scores,) = self.scores(model, sample.rows, (self.divergence_metric,), sample.outputs)
+        return sample.mean(scores)
 
     @property
     def divergence_metric(self) -> Metric:

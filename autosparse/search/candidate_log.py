@@ -42,6 +42,8 @@ class CandidateRecord(BaseModel):
     """From the dense model's outputs, on the rows of the sampling rung."""
     rows: int | None = None
     """How many rows those are; None where an earlier version wrote the record: 64 at most."""
+    sample: str | None = None
+    """Which rows those are, by a digest; None where an earlier version wrote the record."""
     predicted_ratio: float | None = None
     """Predicted latency over the baseline's."""
     bound: float | None = None

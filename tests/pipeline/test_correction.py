@@ -11,6 +11,7 @@ import pytest
 
 from autosparse.calibration import ActivationRanges
 from autosparse.evaluation import Backend
+from autosparse.evaluation.sample import whole
 from autosparse.levels import Level, Recipe
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.pipeline import correction
@@ -75,8 +76,8 @@ def trial_of(job: Job) -> CorrectionTest:
         cell = Cell(layer=layer.name, level=SPARSE, searched=True, divergence=0.1)
         table.put(cell, weight_at(job.graph, layer, SPARSE))
     few = first_rows(job.selecting, 32)
-    dense = job.kept(job.original, few, "few")
-    return CorrectionTest(job, table, ActivationRanges(tensors={}), few, dense)
+    sample = whole(few, job.kept(job.original, few, "few"))
+    return CorrectionTest(job, table, ActivationRanges(tensors={}), sample)
 
 
 def test_what_helps_is_done_and_gives_one_file(job: Job, notes: Notes, tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_what_helps_is_done_and_gives_one_file(job: Job, notes: Notes, tmp_path:
         model = lower_recipe(job, test.table, recipe, test.ranges, name, correction=chosen)
         files.append(model)
     assert files[1].sha256() == files[2].sha256()
-    plain, corrected = (job.divergence(model, test.few, test.few_outputs) for model in files[:2])
+    plain, corrected = (job.divergence(model, test.sample) for model in files[:2])
     assert corrected < 0.8 * plain
 
 

@@ -17,6 +17,7 @@ from autosparse.datasets import Dataset
 from autosparse.errors import ConfigError, DataError, StorageError
 from autosparse.evaluation import Budget
 from autosparse.evaluation.gate import rank
+from autosparse.evaluation.sample import whole
 from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
 from autosparse.levels.recovered import RecoveredWeights
@@ -25,7 +26,7 @@ from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.model_graph.torch_executor.node import NodeFailedError
 from autosparse.pipeline import recover as stage
 from autosparse.pipeline.baseline import measure_baseline
-from autosparse.pipeline.bench import Bench, SamplingRung
+from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.config import JobConfig, read_config
 from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job
 from autosparse.pipeline.lowering import lower_recipe
@@ -139,7 +140,7 @@ def bench_of(job: Job) -> Bench:
     outputs = job.kept(job.original, few, "few")
     return Bench(
         job=job, baseline=measure_baseline(job), ranges=observer.ranges(), table=table,
-        correction=None, few=few, few_outputs=outputs, sampling=SamplingRung(few, outputs),
+        correction=None, sample=whole(few, outputs),
         raw=Journal(job.workspace.measurements, MeasuredTrial),
     )  # fmt: skip
 

@@ -59,7 +59,8 @@ class GuidedSampler(LevelSwitchSampler):
         if kind < _UNGUIDED + _BRED:
             breeder = Breeder(population.chain, learnt)
             ranked = _bred(ranked, promise, breeder, population, rng)
-        return population.first_inside(ranked)
+        # where nothing new comes to mind, what evolution breeds is better than a random point
+        return population.first_inside(ranked) or super().propose(study, rng)
 
     def _fitted(self) -> Surrogate:
         """The surrogate of all that ran, fitted anew where there is more of it."""
