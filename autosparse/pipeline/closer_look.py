@@ -20,6 +20,8 @@ def closer_look(
     hides: Callable[[Interval], bool],
     again: Callable[[int], Comparison],
     runs: int = 1,
+    *,
+    told: bool = True,
 ) -> Comparison:
     """Time a pair of files again while its interval hides the answer and the job has time.
 
@@ -31,23 +33,28 @@ def closer_look(
         hides: whether an interval of the ratio leaves the answer open.
         again: times the pair in so many rounds.
         runs: how many runs `found` is from.
+        told: whether whoever waits is told. Trials lie near the bound on purpose.
 
     Returns:
         All rounds together. Where a further run fails, those of the runs before it.
     """
-    progress = job.engines.progress
+    note = job.engines.progress.note if told else _untold
     for _ in range(runs, MOST_RUNS):
         interval = found.ratio_interval(job.config.percentile)
         if job.time_is_up or not hides(interval):
             break
         rounds = found.undisturbed_rounds
-        progress.note(
+        note(
             f"noise hides the answer: {found.candidate.label} takes {interval.low:.1%} to "
             f"{interval.high:.1%} of the baseline's latency; {rounds} more rounds are taken"
         )
         try:
             found = found.pooled(again(rounds))
         except CandidateError as error:
-            progress.note(f"it stays hidden: {error}")
+            note(f"it stays hidden: {error}")
             break
     return found
+
+
+def _untold(text: str) -> None:
+    """Tell nobody."""

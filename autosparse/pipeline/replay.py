@@ -94,7 +94,7 @@ class _Log:
             return self._failure(recipe)
         return Sampled(record.divergence, record.size_bytes or 0)
 
-    def trial(self, bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
+    def trial(self, bench: Bench, recipe: Recipe, proposed_by: str, least: float) -> TrialRecord:
         """The next trial, where it is that of this recipe: takes the place of `run_trial`.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 from autosparse.errors import CandidateError
@@ -33,7 +34,7 @@ _TRIALS_PER_REFUTATION = 3
 AFTER_VERIFICATION = "after a verification"
 """Of what proposed a trial: it was looked for because another file did not hold."""
 
-Measure = Callable[[Bench, Recipe, str], TrialRecord]
+Measure = Callable[[Bench, Recipe, str, float], TrialRecord]
 
 
 class Search:
@@ -162,7 +163,9 @@ class Search:
         if recipe.id in self._race.failed:
             return None
         try:
-            record = self._measure(self._bench, recipe, proposed_by)
+            best = self.best()
+            least = math.inf if best is None else best.evidence.divergence
+            record = self._measure(self._bench, recipe, proposed_by, least)
         except CandidateError as error:
             self._race.fail(recipe, error)
             self._bench.job.engines.progress.note(f"{recipe.id} failed: {error}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Mapping
+from functools import partial
 
-from autosparse.evaluation import Comparison
+from autosparse.evaluation import Comparison, Interval, LoweredModel
 from autosparse.evaluation.artifact_files import lowered_bytes
 from autosparse.levels import Recipe
 from autosparse.pipeline.bench import Bench
 from autosparse.pipeline.best_so_far import set_aside
+from autosparse.pipeline.closer_look import closer_look
+from autosparse.pipeline.job import Job
 from autosparse.pipeline.pool import expected
 from autosparse.pipeline.recipe_timing import TRIAL_TIMING
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord, evidence_of
@@ -16,8 +21,17 @@ from autosparse.pipeline.scoring import AllRows
 from autosparse.pipeline.stopwatch import BASELINE_LABEL
 
 
-def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
+def run_trial(
+    bench: Bench, recipe: Recipe, proposed_by: str, least: float = math.inf
+) -> TrialRecord:
     """Lower, evaluate and measure one recipe.
+
+    Args:
+        bench: what all trials share.
+        recipe: what is tried.
+        proposed_by: who thought of it.
+        least: divergence of the best trial inside the budget. Of a recipe with less, it is looked
+            at more closely whether it is inside where noise hides that.
 
     Raises:
         CandidateError: this recipe failed; the search goes on.
@@ -36,6 +50,11 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
         files = {BASELINE_LABEL: job.original, recipe.id: model}
         timed = job.stopwatch.measure(files, TRIAL_TIMING)
         comparison = Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[recipe.id])
+        if score.divergence < least:
+            comparison = closer_look(
+                job, comparison, partial(_is_hidden, bench.latency_bound),
+                partial(_again, job, files, recipe.id), told=False,
+            )  # fmt: skip
         bench.raw.append(MeasuredTrial(recipe_id=recipe.id, comparison=comparison))
         evidence = evidence_of(
             recipe, score.quality, score.divergence, comparison, percentile, size
@@ -57,3 +76,15 @@ def run_trial(bench: Bench, recipe: Recipe, proposed_by: str) -> TrialRecord:
     finally:
         shutil.rmtree(scratches / recipe.id, ignore_errors=True)
     return record
+
+
+def _is_hidden(bound: float, interval: Interval) -> bool:
+    """Whether an interval leaves open on which side of the bound a ratio is."""
+    return interval.low <= bound < interval.high
+
+
+def _again(job: Job, files: Mapping[str, LoweredModel], label: str, rounds: int) -> Comparison:
+    """The file beside the baseline once more: two processes differ by more than rounds of one."""
+    timing = TRIAL_TIMING.model_copy(update={"rounds": rounds})
+    timed = job.stopwatch.measure(files, timing, fresh=True)
+    return Comparison(baseline=timed[BASELINE_LABEL], candidate=timed[label])

@@ -6,7 +6,8 @@ what was seen is what the next measurement is expected to add.
 
 The best of many trials is also the one that chance favoured most, and what a machine was like while
 it was timed is part of that. Where a verification refutes it, others that look as fast are held to
-the same shift, as far as they were timed in the same state of the machine's vector units.
+the same shift, as far as they were timed in the same state of the machine's vector units, and as
+far as it is no accident of the one trial: the wider its interval was, the less the shift is worth.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from collections.abc import Callable
 from statistics import median
 
 from autosparse.search.latency_predictor import Prediction
+
+# Standard deviation of what a machine's state may do to all files alike, as a share.
+_OF_STATES = 0.03
+_STANDARD_ERRORS = 1.959964
 
 SameState = Callable[[float | None, float | None], bool]
 """Whether a machine was in the same state, from two of its vector units' paces."""
@@ -37,6 +42,7 @@ class HeldLatency:
         self._same_state = same_state or (lambda one, other: True)
         self._held: dict[str, float] = {}
         self._paces: dict[str, float | None] = {}
+        self._errors: dict[str, float] = {}
         self._over: list[float] = []
         self._factor = 1.0
         self._refuted: dict[str, float] = {}
@@ -54,6 +60,7 @@ class HeldLatency:
             vector_pace: of the machine meanwhile.
         """
         self._paces[recipe_id] = vector_pace
+        self._errors[recipe_id] = (high / ratio - 1.0) / _STANDARD_ERRORS
         self._held[recipe_id] = high if self._strict else ratio
         if self._strict:
             self._over.append(high / ratio)
@@ -68,7 +75,9 @@ class HeldLatency:
             verified: the same, when it was verified.
         """
         self._refuted[recipe_id] = verified
-        self._shifts.append((verified / ratio, self._paces.get(recipe_id)))
+        error = self._errors.get(recipe_id, 0.0)
+        of_state = _OF_STATES**2 / (_OF_STATES**2 + error**2)
+        self._shifts.append(((verified / ratio) ** of_state, self._paces.get(recipe_id)))
 
     def shift(self, recipe_id: str | None = None) -> float:
         """By what a verification is expected to multiply the latency of a trial.

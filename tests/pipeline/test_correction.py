@@ -6,30 +6,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from autosparse.calibration import ActivationRanges
-from autosparse.evaluation import Backend
 from autosparse.evaluation.sample import whole
 from autosparse.levels import Level, Recipe
 from autosparse.levels.table import Cell, LevelTable
 from autosparse.pipeline import correction
-from autosparse.pipeline.config import read_config
 from autosparse.pipeline.correction import CorrectionEffect, CorrectionTest
-from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job
+from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.progress import Silent
-from autosparse.pipeline.workspace import open_workspace
 from backends.onnxruntime_backend import OnnxRuntimeBackend
-from tests.fakes.fake_backend import FakeBackend, Planted
-from tests.fakes.fake_lane import FakeLane
+from tests.fakes.fake_backend import FakeBackend
 from tests.lowering import weight_at
-from tests.models import Net, images, residual_cnn
+from tests.models import Net, residual_cnn
+from tests.pipeline.opened import PLANTED, opened_jobs
 
 SPARSE = Level.parse("unstructured@0.80:fp32+magnitude")
 KIND = SPARSE.without_method()
-PLANTED = Planted(lambda name, level: 1e-4, lambda levels: 0.1 * len(levels))
 
 
 class Notes(Silent):
@@ -47,26 +42,7 @@ def notes() -> Notes:
 
 @pytest.fixture
 def job(tmp_path: Path, notes: Notes) -> Iterator[Job]:
-    yield from jobs(tmp_path, residual_cnn(), OnnxRuntimeBackend(), notes)
-
-
-def jobs(root: Path, net: Net, backend: Backend, notes: Notes) -> Iterator[Job]:
-    net.save(root / "model.onnx", "logits")
-    np.savez(root / "calibration.npz", image=images(64))
-    np.savez(root / "validation.npz", image=images(64, seed=2))
-    config = read_config(
-        {
-            "model": root / "model.onnx",
-            "calibration": root / "calibration.npz",
-            "validation": root / "validation.npz",
-            "latency_budget": "70%",
-            "max_drop": "0.1",
-            "output_dir": root / "out",
-        }
-    )
-    engines = Engines(backend, FakeLane(PLANTED, ()), notes)
-    with open_workspace(config, resume=False) as workspace:
-        yield prepare_job(config, workspace, engines)
+    yield from opened_jobs(tmp_path, residual_cnn(), OnnxRuntimeBackend(), notes)
 
 
 def trial_of(job: Job) -> CorrectionTest:
@@ -124,7 +100,7 @@ def test_an_effect_that_is_no_number_does_not_help() -> None:
 
 def test_without_an_effect_nothing_is_corrected(tmp_path: Path, notes: Notes) -> None:
     """The planted errors do not depend on the weights."""
-    for job in jobs(tmp_path, residual_cnn(), FakeBackend(PLANTED), notes):
+    for job in opened_jobs(tmp_path, residual_cnn(), FakeBackend(PLANTED), notes):
         assert trial_of(job).decide(tmp_path / "effects.jsonl").correction is None
         assert any("are not corrected" in text for text in notes.texts)
 
@@ -134,13 +110,13 @@ def test_a_graph_that_torch_cannot_run_goes_without(tmp_path: Path, notes: Notes
     image = net.node("LpNormalization", net.input("image", "batch", 3, 8, 8), axis=1)
     pooled = net.node("GlobalAveragePool", net.conv(image, "stem", 3, 8))
     net.node("Flatten", pooled, to="logits")
-    for job in jobs(tmp_path, net, OnnxRuntimeBackend(), notes):
+    for job in opened_jobs(tmp_path, net, OnnxRuntimeBackend(), notes):
         assert trial_of(job).decide(tmp_path / "effects.jsonl").correction is None
         assert any("torch" in text and "LpNormalization" in text for text in notes.texts)
 
 
 def test_a_model_that_takes_one_row_at_a_time_goes_without(tmp_path: Path, notes: Notes) -> None:
-    for job in jobs(tmp_path, residual_cnn(batch=1), OnnxRuntimeBackend(), notes):
+    for job in opened_jobs(tmp_path, residual_cnn(batch=1), OnnxRuntimeBackend(), notes):
         decided = trial_of(job).decide(tmp_path / "effects.jsonl")
         assert decided.correction is None
         assert any("too few" in text for text in notes.texts)

@@ -45,7 +45,7 @@ def test_what_measurements_added_is_expected_of_the_next_one() -> None:
 
 def test_what_a_verification_refutes_shifts_what_is_as_fast() -> None:
     latency = HeldLatency(0.6)
-    latency.measured("a", 0.59, 0.61)
+    latency.measured("a", 0.59, 0.59)
     latency.measured("b", 0.58, 0.6)
     latency.refuted("a", 0.59, 0.6195)
     assert latency.known("a") == 0.6195
@@ -58,15 +58,29 @@ def test_what_a_verification_refutes_shifts_what_is_as_fast() -> None:
 def test_a_verification_that_was_disturbed_itself_does_not_move_the_aim() -> None:
     latency = HeldLatency(0.6)
     for number, shift in enumerate((1.02, 1.04, 3.0)):
-        latency.measured(str(number), 0.55, 0.56)
+        latency.measured(str(number), 0.55, 0.55)
         latency.refuted(str(number), 0.55, 0.55 * shift)
     assert latency.shift() == pytest.approx(1.04)
+
+
+def test_a_trial_that_was_lucky_says_little_of_the_others() -> None:
+    """Its interval was wide: that it came out later says more of it than of the machine."""
+    shifts = []
+    for high in (0.55, 0.56, 0.58, 0.65):
+        latency = HeldLatency(0.6)
+        latency.measured("lucky", 0.55, high)
+        latency.refuted("lucky", 0.55, 0.605)
+        assert latency.known("lucky") == 0.605
+        shifts.append(latency.shift())
+    assert shifts[0] == pytest.approx(1.1)
+    assert shifts == sorted(shifts, reverse=True)
+    assert shifts[-1] < 1.01
 
 
 def test_a_shift_is_that_of_one_state_of_the_machine() -> None:
     """What was timed while vector units were slower is not held to what refuted the others."""
     latency = HeldLatency(0.6, same_state=is_same_state)
-    latency.measured("fast", 0.59, 0.6, vector_pace=3.2)
+    latency.measured("fast", 0.59, 0.59, vector_pace=3.2)
     latency.measured("as fast", 0.58, 0.59, vector_pace=3.25)
     latency.measured("slow", 0.58, 0.59, vector_pace=4.9)
     latency.measured("unknown", 0.58, 0.59)
