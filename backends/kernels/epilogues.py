@@ -47,7 +47,7 @@ def follow(node: ir.Node, outputs: int) -> Epilogue:
     found = Epilogue(node.outputs[0])
     reader = _only_reader(found.value)
     if node.op_type == "MatMul" and reader is not None and reader.op_type == "Add":
-        bias = _channel_constant(_other_input(reader, found.value), outputs)
+        bias = _channel_constant(_other_input(reader, found.value), outputs, _rank(found.value))
         if bias is not None:
             found.bias = bias
             found.absorb(reader)
@@ -73,10 +73,11 @@ def _follow_norm(found: Epilogue, outputs: int) -> None:
     last = -1 if axis is None else axis.as_int()
     if last not in (-1, len(found.value.shape) - 1) or any(v.uses() for v in reader.outputs[1:]):
         return
-    scale = _channel_constant(reader.inputs[1], outputs)
+    rank = len(found.value.shape)
+    scale = _channel_constant(reader.inputs[1], outputs, rank)
     shift: npt.NDArray[np.float32] | None = np.zeros(outputs, np.float32)
     if len(reader.inputs) > 2 and reader.inputs[2] is not None:
-        shift = _channel_constant(reader.inputs[2], outputs)
+        shift = _channel_constant(reader.inputs[2], outputs, rank)
     if scale is None or shift is None:
         return
     least = _USUAL_EPSILON if epsilon is None else float(epsilon.as_float())
@@ -118,11 +119,13 @@ def _follow_composed_silu(found: Epilogue) -> None:
 
 def _follow_composed_gelu(found: Epilogue) -> None:
     """Match x * (1 + Erf(x / sqrt 2)) / 2, with the half multiplied before or after."""
-    readers = _readers(found.value)
-    scaled = next((r for r in readers if _scales_by_root_half(r)), None)
+    readers, rank = _readers(found.value), _rank(found.value)
+    scaled = next((r for r in readers if _scales_by_root_half(r, rank)), None)
     error = _only_reader(scaled.outputs[0]) if scaled else None
     raised = _only_reader(error.outputs[0]) if error and error.op_type == "Erf" else None
-    if scaled is None or error is None or raised is None or not _is_with(raised, "Add", 1.0):
+    if scaled is None or error is None or raised is None:
+        return
+    if not _is_with(raised, "Add", 1.0, rank):
         return
     others = [reader for reader in readers if reader is not scaled]
     weighted = _only_reader(raised.outputs[0])
@@ -131,14 +134,14 @@ def _follow_composed_gelu(found: Epilogue) -> None:
     first = others[0]
     if first is weighted:  # x * raised, then half of it
         last = _only_reader(weighted.outputs[0])
-        if last is not None and _is_with(last, "Mul", 0.5):
+        if last is not None and _is_with(last, "Mul", 0.5, rank):
             found.activation = Activation.GELU
             found.absorb(scaled, error, raised, weighted, last)
-    elif _is_with(first, "Mul", 0.5) and _only_reader(first.outputs[0]) is weighted:
+    elif _is_with(first, "Mul", 0.5, rank) and _only_reader(first.outputs[0]) is weighted:
         found.activation = Activation.GELU
         found.absorb(scaled, first, error, raised, weighted)
     elif (
-        _is_with(weighted, "Mul", 0.5)
+        _is_with(weighted, "Mul", 0.5, rank)
         and _only_reader(weighted.outputs[0]) is first
         and first.op_type == "Mul"
     ):
@@ -146,24 +149,27 @@ def _follow_composed_gelu(found: Epilogue) -> None:
         found.absorb(scaled, error, raised, weighted, first)
 
 
-def _scales_by_root_half(node: ir.Node) -> bool:
-    return _is_with(node, "Div", 1 / _ROOT_HALF) or _is_with(node, "Mul", _ROOT_HALF)
+def _scales_by_root_half(node: ir.Node, rank: int) -> bool:
+    return _is_with(node, "Div", 1 / _ROOT_HALF, rank) or _is_with(node, "Mul", _ROOT_HALF, rank)
 
 
-def _is_with(node: ir.Node, operator: str, number: float) -> bool:
-    """Whether a binary node combines a tensor with that one number."""
+def _is_with(node: ir.Node, operator: str, number: float, rank: int) -> bool:
+    """Whether a binary node combines a tensor of that rank with that one number, and keeps it."""
     if node.op_type != operator or len(node.inputs) != 2:
         return False
     candidates = node.inputs[1:] if operator == "Div" else node.inputs
     for value in candidates:
-        constant = _scalar(value)
+        constant = _scalar(value, rank)
         if constant is not None and abs(constant - number) <= _TOLERANCE:
             return True
     return False
 
 
-def _scalar(value: ir.Value | None) -> float | None:
+def _scalar(value: ir.Value | None, rank: int = 0) -> float | None:
+    """The one number of a constant of at most so many dimensions."""
     if value is None or value.const_value is None or value.const_value.size != 1:
+        return None
+    if len(value.const_value.shape) > rank:
         return None
     return float(value.const_value.numpy().reshape(()))
 
@@ -173,7 +179,7 @@ def _clip_bounds(node: ir.Node) -> tuple[float, float] | None:
     for index, value in enumerate(node.inputs[1:3]):
         if value is None:
             continue
-        number = _scalar(value)
+        number = _scalar(value, rank=1)  # as runtimes take them
         if number is None:
             return None
         bounds[index] = number
@@ -198,11 +204,29 @@ def _other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
     return next((v for v in node.inputs if v is not value), None)
 
 
-def _channel_constant(value: ir.Value | None, outputs: int) -> npt.NDArray[np.float32] | None:
-    """(outputs,) where the constant adds one number to each output channel, the last axis."""
+def _rank(value: ir.Value) -> int:
+    """Dimensions that a tensor has at least: a layer's result has one, whatever it reads.
+
+    A constant with more of them gives its own number of dimensions to what is computed with it.
+    """
+    return 1 if value.shape is None else len(value.shape)
+
+
+def _channel_constant(
+    value: ir.Value | None, outputs: int, rank: int
+) -> npt.NDArray[np.float32] | None:
+    """(outputs,) where the constant holds one number for each output channel, the last axis.
+
+    Args:
+        value: the constant, or what is none.
+        outputs: output channels.
+        rank: of the tensor that it meets, whose shape must stay.
+    """
     if value is None or value.const_value is None:
         return None
     constant = np.asarray(value.const_value.numpy(), dtype=np.float32)
+    if constant.ndim > rank:
+        return None
     if constant.size not in (1, outputs) or (constant.ndim and constant.shape[-1] != constant.size):
         return None
     return np.ascontiguousarray(np.broadcast_to(constant.reshape(-1), (outputs,)))

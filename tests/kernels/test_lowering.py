@@ -234,6 +234,43 @@ def test_what_follows_a_matrix_product_joins_it(
     np.testing.assert_allclose(with_kernels, without, rtol=1e-4, atol=1e-5)
 
 
+def of_higher_rank(net: Net, x: str) -> str:
+    """A GELU whose half has more dimensions than what it is of, and gives it as many."""
+    scaled = net.node("Div", x, net.constant("root", np.float32(2**0.5)))
+    raised = net.node("Add", net.node("Erf", scaled), net.constant("unit", np.float32(1)))
+    half = net.constant("half", np.full((1, 1, 1, 1), 0.5, np.float32))
+    return net.node("Mul", net.node("Mul", x, raised), half)
+
+
+@pytest.mark.parametrize(
+    ("bias", "follow", "kernel", "shape"),
+    [
+        ((1, 16), None, "SparseMatMul", (3, 16)),
+        ((1, 1, 16), None, "SparseMatMul", (1, 3, 16)),
+        ((1, 1, 1), None, "SparseMatMul", (1, 3, 16)),
+        ((16,), of_higher_rank, "SparseMatMul", (1, 1, 3, 16)),
+        ((1, 1, 16), gelu, "SparseMatMul", (1, 3, 16)),
+        ((16,), gelu, "SparseMatMulGelu", (3, 16)),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_a_constant_that_gives_a_result_more_dimensions_stays_outside(
+    bias: tuple[int, ...], follow: Callable[[Net, str], str] | None, kernel: str,
+    shape: tuple[int, ...], tmp_path: Path,
+) -> None:  # fmt: skip
+    net = Net()
+    x = net.input("x", "batch", 24)
+    product = net.node("MatMul", x, net.weight("fc", 24, 16), name="fc")
+    made = net.node("Add", product, net.weight("bias", *bias))
+    net.node("Identity", follow(net, made) if follow else made, to="y")
+    what = subject(net.save(tmp_path / "fc.onnx", "y"), {"x": images(3, shape=(24,))})
+    model, executed = lowered(what, {"fc": UNSTRUCTURED}, tmp_path / "sparse")
+    assert executed["fc"].kernel == kernel
+    with_kernels, without = both_answers(model, what.inputs, tmp_path)
+    assert with_kernels.shape == without.shape == what.dense["y"].shape == shape
+    np.testing.assert_allclose(with_kernels, without, rtol=1e-4, atol=1e-5)
+
+
 def transformer_block(net: Net, x: str, axis: int = -1, read_twice: bool = False) -> str:
     """A product, its bias, a residual, LayerNormalization: as every transformer has it."""
     product = net.node("MatMul", x, net.weight("fc", 24, 24), name="fc")
