@@ -24,6 +24,8 @@ INT8_RUN = 4
 """Weights that the int8 kernels multiply at once: one 32-bit lane."""
 BF16_RUN = 2
 """Weights that the bf16 kernels multiply at once, likewise."""
+_GRID_TYPES = (ir.DataType.FLOAT, ir.DataType.UINT8)
+"""Of the step and the zero of activations."""
 
 
 @dataclass(frozen=True)
@@ -145,20 +147,31 @@ def use_int8_kernel(
 
 def _surrounding_grids(node: ir.Node, epilogue: Epilogue) -> _Grids | None:
     source = node.inputs[0].producer() if node.inputs[0] is not None else None
-    if source is None or source.op_type != "DequantizeLinear" or len(source.inputs) != 3:
+    if source is None or source.op_type != "DequantizeLinear" or not _has_one_grid(source):
         return None
     integers, step, zero = source.inputs
-    if integers is None or step is None or zero is None or zero.const_value is None:
-        return None
-    if zero.const_value.dtype != ir.DataType.UINT8 or zero.const_value.size != 1:
+    if integers is None or step is None or zero is None:
         return None
     quantize: ir.Node | None = None
     uses = list(epilogue.value.uses())
     # what is normalized stays fp32: a residual reads it, too
     if len(uses) == 1 and not epilogue.value.is_graph_output() and epilogue.norm is None:
         reader = uses[0].node
-        quantize = reader if reader.op_type == "QuantizeLinear" else None
+        # one of the model's own may have what no kernel writes
+        if reader.op_type == "QuantizeLinear" and not uses[0].idx and _has_one_grid(reader):
+            quantize = reader
     return _Grids(integers, step, zero, quantize)
+
+
+def _has_one_grid(node: ir.Node) -> bool:
+    """Whether a QuantizeLinear or DequantizeLinear has one stored step, and a zero of uint8."""
+    if len(node.inputs) != len(_GRID_TYPES) + 1:
+        return False
+    stored = [None if value is None else value.const_value for value in node.inputs[1:]]
+    return all(
+        constant is not None and constant.size == 1 and constant.dtype == dtype
+        for constant, dtype in zip(stored, _GRID_TYPES, strict=True)
+    )
 
 
 def _stored_weight(

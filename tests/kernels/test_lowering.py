@@ -322,6 +322,35 @@ def test_a_normalized_product_hands_floats_to_an_int8_layer(tmp_path: Path) -> N
     assert np.abs(with_kernels.astype(np.float64) - without).max() <= np.abs(without).max() / 60
 
 
+@pytest.mark.parametrize(
+    ("zero", "kernel"),
+    [
+        (np.uint8(100), "QSparseMatMul"),
+        (None, "QSparseMatMulToFloat"),
+        (np.int8(-3), "QSparseMatMulToFloat"),
+        (np.full(16, 100, np.uint8), "QSparseMatMulToFloat"),
+    ],
+    ids=["one grid", "no zero", "signed", "a grid for each channel"],
+)
+def test_a_grid_of_the_models_own_is_taken_where_a_kernel_can_write_it(
+    zero: Any, kernel: str, tmp_path: Path
+) -> None:
+    net = Net()
+    x = net.input("x", "batch", 24)
+    product = net.node("MatMul", x, net.weight("fc", 24, 16), name="fc")
+    step = np.float32(0.05)
+    given = [net.constant("step", step if np.ndim(zero) == 0 else np.full(16, step))]
+    if zero is not None:
+        given.append(net.constant("zero", zero))
+    rounded = net.node("QuantizeLinear", product, *given, axis=1)
+    net.node("DequantizeLinear", rounded, *given, axis=1, to="y")
+    what = subject(net.save(tmp_path / "fc.onnx", "y"), {"x": images(3, shape=(24,))})
+    model, executed = lowered(what, {"fc": BLOCKS}, tmp_path / "sparse")
+    assert executed["fc"].kernel == kernel
+    with_kernels, without = both_answers(model, what.inputs, tmp_path)
+    np.testing.assert_allclose(with_kernels, without, atol=1.01 * step)
+
+
 def test_factors_of_a_gemm_are_folded(tmp_path: Path) -> None:
     net = Net()
     x = net.input("x", "batch", 24)
