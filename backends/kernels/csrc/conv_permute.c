@@ -45,7 +45,7 @@ int as_conv_permute_run(const AsConvPacked *packed, const AsLayerSpec *spec,
   const int64_t words = weight->channels, row = weight->taps * words;
   const int64_t between = g->plane * g->y.phases * g->x.phases;
   int32_t *rows = as_scratch_take((size_t)(width * (row + AS_INT8_PART)) * sizeof *rows);
-  if (!rows) return 0;
+  if (!rows) return AS_NO_MEMORY;
   for (int64_t tap = 0; tap < weight->taps; tap++) {
     const int64_t at = as_conv_tap_offset(g, tap / weight->taps_x, tap % weight->taps_x);
     steps->transpose(planes + at, between * 4, words, width, rows + tap * words, row * 4);
@@ -60,5 +60,5 @@ int as_conv_permute_run(const AsConvPacked *packed, const AsLayerSpec *spec,
                      width * 4);
   }
   as_scratch_give(rows);
-  return done;
+  return done ? 0 : AS_REFUSED;
 }

@@ -161,11 +161,12 @@ static void compute(Job *job, int64_t unit, const AsConvShare *share, int64_t ti
     results.residual = residual ? residual + first : NULL;
     results.plane = plane;
   }
-  const int done =
-      packed->permute
-          ? as_conv_permute_run(packed, spec, g, planes + first, width, sums)
-          : multiply(packed, share, kernel, job->size->offsets, &input, &results);
-  if (!done) job->failed = 1;
+  int failed = 0;
+  if (packed->permute)
+    failed = as_conv_permute_run(packed, spec, g, planes + first, width, sums);
+  else if (!multiply(packed, share, kernel, job->size->offsets, &input, &results))
+    failed = AS_REFUSED;
+  if (failed) job->failed = failed;
   if (results.output) return;
   AsConvPiece pieces[AS_CONV_VECTORS * 16 + 1];
   const AsConvTarget target = {
@@ -205,7 +206,7 @@ static void whole_unit(void *data, size_t index) {
   const int64_t unit = (int64_t)index, sums = sums_elements(packed);
   int32_t *scratch = as_scratch_take((size_t)(sums + g->elements) * sizeof(int32_t));
   if (!scratch) {
-    job->failed = 1;
+    job->failed = AS_NO_MEMORY;
     return;
   }
   const int32_t *planes = g->in_place ? planes_in_place(job, unit) : scratch + sums;
@@ -235,7 +236,7 @@ static void single_tile(void *data, size_t index) {
   const int64_t unit = rest / packed->weight.share_count;
   int32_t *sums = as_scratch_take((size_t)sums_elements(packed) * sizeof(int32_t));
   if (!sums) {
-    job->failed = 1;
+    job->failed = AS_NO_MEMORY;
     return;
   }
   compute(job, unit, &packed->weight.shares[rest % packed->weight.share_count], tile,
@@ -262,7 +263,7 @@ static void run_units(Job *job, const AsParallel *parallel, int64_t units) {
   if (!g->in_place) {
     job->planes = as_scratch_take((size_t)(units * g->elements) * sizeof *job->planes);
     if (!job->planes) {
-      job->failed = 1;
+      job->failed = AS_NO_MEMORY;
       return;
     }
     parallel->run(parallel->context, slab, (size_t)(units * SLABS), job);
@@ -285,6 +286,6 @@ const char *as_conv_run(const AsLayer *layer, const AsCall *call, const AsParall
   job.tiles = (positions_of(&size->geometry, 0) + width - 1) / width;
   run_units(&job, parallel, call->rows * size->geometry.strips);
   as_conv_size_give(&packed->weight, size);
-  return job.failed ? "a sparse convolution ran out of memory" : NULL;
+  return as_failure(job.failed);
 }
 

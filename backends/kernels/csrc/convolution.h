@@ -141,8 +141,8 @@ typedef struct {
 
 /* A weight that this family has less to do for, or that asks for it; else NULL. */
 AsInt8Permute *as_conv_permute_create(const AsLayerSpec *spec);
-/* One tile of all outputs: `planes` from its first position on -> sums (outputs, width). 0 where it
- * fails. */
+/* One tile of all outputs: `planes` from its first position on -> sums (outputs, width). Returns 0,
+ * or why it failed. */
 int as_conv_permute_run(const AsConvPacked *packed, const AsLayerSpec *spec,
                         const AsConvGeometry *g, const int32_t *planes, int64_t width,
                         int32_t *sums);

@@ -37,8 +37,8 @@ int64_t as_dense_width(const AsDense *dense, int64_t panel);
 typedef struct AsDenseLayer AsDenseLayer;
 int as_dense_possible(const AsLayerSpec *spec);
 const char *as_dense_create(const AsLayerSpec *spec, AsDenseLayer **made);
-int as_dense_run(const AsDenseLayer *layer, const AsCall *call, const AsRequantize *how,
-                 const int32_t *start, const AsParallel *parallel);
+const char *as_dense_run(const AsDenseLayer *layer, const AsCall *call, const AsRequantize *how,
+                         const int32_t *start, const AsParallel *parallel);
 void as_dense_destroy(AsDenseLayer *layer);
 
 #endif

@@ -92,7 +92,7 @@ static void block(void *data, size_t index) {
   _Alignas(64) int32_t sums[BLOCK_ROWS * PANEL_FLOATS];
   if (dense->int8) {
     if (!as_dense_panel(dense, panel, x, dense->depth, rows, job->start + first, sums, width))
-      job->failed = 1;
+      job->failed = AS_REFUSED;
     const AsLayerSpec sizes = {.outputs = layer->outputs};
     const AsInt8Target target =
         as_int8_target(&sizes, job->call, job->how, row, first, columns);
@@ -106,13 +106,13 @@ static void block(void *data, size_t index) {
     stride = layer->outputs;
   }
   if (!as_dense_panel(dense, panel, x, dense->depth, rows, layer->bias + first, y, stride))
-    job->failed = 1;
+    job->failed = AS_REFUSED;
   finish_fp32(job, y, stride, first, columns, row, rows);
 }
 
-int as_dense_run(const AsDenseLayer *layer, const AsCall *call, const AsRequantize *how,
-                 const int32_t *start, const AsParallel *parallel) {
-  if (call->rows <= 0) return 1;
+const char *as_dense_run(const AsDenseLayer *layer, const AsCall *call, const AsRequantize *how,
+                         const int32_t *start, const AsParallel *parallel) {
+  if (call->rows <= 0) return NULL;
   Job job = {layer, call, how, start, 0};
   const int64_t blocks = (call->rows + BLOCK_ROWS - 1) / BLOCK_ROWS * layer->dense.panels;
   const double work = (double)call->rows * (double)layer->outputs * (double)layer->depth;
@@ -120,7 +120,7 @@ int as_dense_run(const AsDenseLayer *layer, const AsCall *call, const AsRequanti
     for (int64_t i = 0; i < blocks; i++) block(&job, (size_t)i);
   else
     parallel->run(parallel->context, block, (size_t)blocks, &job);
-  return !job.failed;
+  return as_failure(job.failed);
 }
 
 void as_dense_destroy(AsDenseLayer *layer) {

@@ -56,11 +56,11 @@ typedef struct {
 } AsInt8Run;
 
 /* The two families, behind the operator in linear_int8.c. `create` may set `*made` and still
- * fail: then it is to be destroyed all the same. `run` returns 0 where it fails. */
+ * fail: then it is to be destroyed all the same. */
 typedef struct AsInt8Broadcast AsInt8Broadcast;
 const char *as_int8_broadcast_create(const AsLayerSpec *spec, const AsPlan *plan,
                                      AsInt8Broadcast **made);
-int as_int8_broadcast_run(const AsInt8Broadcast *packed, const AsInt8Run *run);
+const char *as_int8_broadcast_run(const AsInt8Broadcast *packed, const AsInt8Run *run);
 void as_int8_broadcast_destroy(AsInt8Broadcast *packed);
 
 typedef struct AsInt8Permute AsInt8Permute;
@@ -68,7 +68,7 @@ typedef struct AsInt8Permute AsInt8Permute;
 int as_int8_permute_possible(const AsLayerSpec *spec);
 const char *as_int8_permute_create(const AsLayerSpec *spec, const AsPlan *plan,
                                    AsInt8Permute **made);
-int as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run);
+const char *as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run);
 /* Sums of all rows of a run for the channels from `first` on, at most AS_INT8_PART of them, which
  * it is a multiple of: `sums` has room for as many of each row, `stride` is what a row of them
  * takes. Returns 0 where a kernel fails. */

@@ -43,6 +43,11 @@ typedef struct {
 /* 0, or non-zero where the kernel refused its arguments (a fault of ours). */
 int as_call_kernel(const AsKernel *kernel, const AsView *views, int count);
 
+/* Why a run failed, as its tasks leave it behind: of several reasons, one. */
+enum { AS_NO_MEMORY = 1, AS_REFUSED = 2 /* by a kernel */ };
+/* The sentence for it; NULL where nothing failed. */
+const char *as_failure(int failed);
+
 /* Scratch memory, 64-byte aligned, kept for the next one who asks. NULL when out of memory. */
 void *as_scratch_take(size_t bytes);
 void as_scratch_give(void *memory);

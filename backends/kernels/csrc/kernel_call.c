@@ -85,6 +85,13 @@ int as_call_kernel(const AsKernel *kernel, const AsView *views, int count) {
   return kernel->call(NULL, arguments, count, &result);
 }
 
+const char *as_failure(int failed) {
+  if (!failed) return NULL;
+  return failed == AS_NO_MEMORY
+             ? "a layer ran out of memory"
+             : "a compiled kernel refused what it was given, a fault of AutoSparse: report it";
+}
+
 const AsKernel *as_find_kernel(const char *family, int vectors, int rows) {
   const char *set = as_current_set()->name;
   for (size_t i = 0; i < as_kernel_count; i++) {

@@ -85,7 +85,7 @@ static void tile(void *data, size_t index) {
   const int64_t y_floats = (packed->weight.parts[0].outputs + AS_BF16_ROWS) * width;
   int32_t *x = as_scratch_take((size_t)(x_words + y_floats) * sizeof *x);
   if (!x) {
-    job->failed = 1;
+    job->failed = AS_NO_MEMORY;
     return;
   }
   packed->steps->tile((const float *)job->call->input + row * depth, rows, depth, width, x);
@@ -107,7 +107,7 @@ static const char *run(const AsLayer *layer, const AsCall *call, const AsParalle
     for (int64_t i = 0; i < count; i++) tile(&job, (size_t)i);
   else
     parallel->run(parallel->context, tile, (size_t)count, &job);
-  return job.failed ? "a bf16 layer ran out of memory" : NULL;
+  return as_failure(job.failed);
 }
 
 static void destroy(AsLayer *layer) {

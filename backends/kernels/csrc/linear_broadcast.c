@@ -224,11 +224,15 @@ static void whole_tile(void *data, size_t index) {
   const Tile tile = tile_at(job, (int64_t)index);
   const int64_t x_floats = packed->features * tile.width;
   float *x = as_scratch_take((size_t)(x_floats + most_y_floats(packed, tile.width)) * sizeof *x);
-  int done = x != NULL;
-  if (done) turn(job, &tile, 0, packed->features, x);
+  if (!x) {
+    job->failed = AS_NO_MEMORY;
+    return;
+  }
+  turn(job, &tile, 0, packed->features, x);
+  int done = 1;
   for (int i = 0; done && i < packed->part_count; i++)
     done = finish_part(job, &packed->parts[i], &tile, x, x + x_floats);
-  if (!done) job->failed = 1;
+  if (!done) job->failed = AS_REFUSED;
   as_scratch_give(x);
 }
 
@@ -251,9 +255,11 @@ static void part_of_tile(void *data, size_t index) {
   const Part *part = &packed->parts[(int64_t)index % packed->part_count];
   const Tile tile = tile_at(job, (int64_t)index / packed->part_count);
   float *y = as_scratch_take((size_t)((part->outputs + packed->rows) * tile.width) * sizeof *y);
-  if (!y || !finish_part(job, part, &tile,
-                         shared_tile(job, (int64_t)index / packed->part_count), y))
-    job->failed = 1;
+  if (!y)
+    job->failed = AS_NO_MEMORY;
+  else if (!finish_part(job, part, &tile,
+                        shared_tile(job, (int64_t)index / packed->part_count), y))
+    job->failed = AS_REFUSED;
   as_scratch_give(y);
 }
 
@@ -263,7 +269,7 @@ static void share_tiles(Job *job, const AsParallel *parallel) {
       job->tiles * packed->features * packed->vectors * packed->lanes;
   job->turned = as_scratch_take((size_t)floats * sizeof(float));
   if (!job->turned) {
-    job->failed = 1;
+    job->failed = AS_NO_MEMORY;
     return;
   }
   const size_t tasks = (size_t)(job->tiles * packed->part_count);
@@ -285,7 +291,7 @@ const char *as_linear_broadcast_run(const AsLinearBroadcast *packed, const AsCal
     share_tiles(&job, parallel);
   else
     parallel->run(parallel->context, whole_tile, (size_t)job.tiles, &job);
-  return job.failed ? "a sparse layer ran out of memory" : NULL;
+  return as_failure(job.failed);
 }
 
 void as_linear_broadcast_destroy(AsLinearBroadcast *packed) {

@@ -101,8 +101,7 @@ static AsCall rows_from(const AsLayerSpec *spec, const AsCall *call, int64_t fir
 
 static const char *run(const AsLayer *layer, const AsCall *call, const AsParallel *parallel) {
   const Packed *packed = layer->packed;
-  if (packed->dense)
-    return as_dense_run(packed->dense, call, NULL, NULL, parallel) ? NULL : "a dense layer failed";
+  if (packed->dense) return as_dense_run(packed->dense, call, NULL, NULL, parallel);
   if (call->rows <= packed->permute_rows)
     return as_linear_permute_run(packed->permute, call, parallel);
   /* a few rows that would want a register of their own cost less by the other family */

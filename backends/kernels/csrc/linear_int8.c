@@ -72,14 +72,12 @@ static const char *run(const AsLayer *layer, const AsCall *call, const AsParalle
   const Packed *packed = layer->packed;
   const AsInt8Run given = {&layer->spec, &packed->how, packed->start, call, parallel};
   if (packed->dense)
-    return as_dense_run(packed->dense, call, &packed->how, packed->start, parallel)
-               ? NULL : "a dense layer failed";
+    return as_dense_run(packed->dense, call, &packed->how, packed->start, parallel);
   const int permute = packed->permute && (!packed->broadcast || call->rows <= FEW_ROWS);
   const AsInt8Broadcast *broadcast =
       call->rows <= packed->short_rows ? packed->short_tiles : packed->broadcast;
-  const int done = permute ? as_int8_permute_run(packed->permute, &given)
-                           : as_int8_broadcast_run(broadcast, &given);
-  return done ? NULL : "a sparse layer ran out of memory";
+  return permute ? as_int8_permute_run(packed->permute, &given)
+                 : as_int8_broadcast_run(broadcast, &given);
 }
 
 static void destroy(AsLayer *layer) {

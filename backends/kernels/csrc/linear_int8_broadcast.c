@@ -147,7 +147,7 @@ static int multiply(const Job *job, const Tile *tile, const AsWeightPart *part,
 static void part_of_tile(Job *job, const Tile *tile, const AsWeightPart *part,
                          const int32_t *x, int32_t *y) {
   if (!multiply(job, tile, part, x, y)) {
-    job->failed = 1;
+    job->failed = AS_REFUSED;
     return;
   }
   const AsInt8Target target = as_int8_target(job->run->spec, job->run->call, job->run->how,
@@ -166,7 +166,7 @@ static void whole_tile(void *data, size_t index) {
   const int64_t words = packed->weight.words * tile.width;
   int32_t *x = as_scratch_take((size_t)(words + sums_of(packed, tile.width)) * sizeof *x);
   if (!x) {
-    job->failed = 1;
+    job->failed = AS_NO_MEMORY;
     return;
   }
   turn(job, &tile, x);
@@ -182,7 +182,7 @@ static void shared_tile(void *data, size_t index) {
   const Tile tile = tile_of(job, (int64_t)index / parts);
   int32_t *y = as_scratch_take((size_t)sums_of(packed, tile.width) * sizeof *y);
   if (!y) {
-    job->failed = 1;
+    job->failed = AS_NO_MEMORY;
     return;
   }
   const int32_t *x = job->turned + (int64_t)index / parts * job->turned_words;
@@ -195,7 +195,7 @@ static void share_tiles(Job *job, int64_t tiles) {
   job->turned_words = packed->weight.words * tile_of(job, 0).width;
   job->turned = as_scratch_take((size_t)(tiles * job->turned_words) * sizeof *job->turned);
   if (!job->turned) {
-    job->failed = 1;
+    job->failed = AS_NO_MEMORY;
     return;
   }
   for (int64_t i = 0; i < tiles; i++) {
@@ -207,9 +207,9 @@ static void share_tiles(Job *job, int64_t tiles) {
   as_scratch_give(job->turned);
 }
 
-int as_int8_broadcast_run(const AsInt8Broadcast *packed, const AsInt8Run *run) {
+const char *as_int8_broadcast_run(const AsInt8Broadcast *packed, const AsInt8Run *run) {
   Job job = {.packed = packed, .run = run};
-  if (run->call->rows <= 0) return 1;
+  if (run->call->rows <= 0) return NULL;
   const int64_t registers = (run->call->rows + packed->lanes - 1) / packed->lanes;
   const int64_t tiles = (registers + packed->vectors - 1) / packed->vectors;
   job.tile_registers = (registers + tiles - 1) / tiles;
@@ -221,7 +221,7 @@ int as_int8_broadcast_run(const AsInt8Broadcast *packed, const AsInt8Run *run) {
     run->parallel->run(run->parallel->context, whole_tile, (size_t)even, &job);
   else
     share_tiles(&job, even);
-  return !job.failed;
+  return as_failure(job.failed);
 }
 
 void as_int8_broadcast_destroy(AsInt8Broadcast *packed) {

@@ -226,7 +226,7 @@ static void task(void *data, size_t index) {
                        smaller(stride, job->run->spec->outputs - first));
     packed->surroundings->finish_int8(y, stride, rows, &target);
   } else {
-    job->failed = 1;
+    job->failed = y ? AS_REFUSED : AS_NO_MEMORY;
   }
   as_scratch_give(y);
 }
@@ -241,10 +241,10 @@ int as_int8_permute_sums(const AsInt8Permute *packed, const AsInt8Run *run, AsIn
   return multiply_rows(&job, 0, run->call->rows, group, count, part->sums);
 }
 
-int as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run) {
+const char *as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run) {
   Job job = {.packed = packed, .run = run};
   const int64_t rows = run->call->rows;
-  if (rows <= 0) return 1;
+  if (rows <= 0) return NULL;
   job.row_tasks = (rows + TASK_ROWS - 1) / TASK_ROWS;
   job.task_rows = (rows + job.row_tasks - 1) / job.row_tasks;
   job.row_tasks = (rows + job.task_rows - 1) / job.task_rows;
@@ -255,7 +255,7 @@ int as_int8_permute_run(const AsInt8Permute *packed, const AsInt8Run *run) {
     for (size_t i = 0; i < tasks; i++) task(&job, i);
   else
     run->parallel->run(run->parallel->context, task, tasks, &job);
-  return !job.failed;
+  return as_failure(job.failed);
 }
 
 void as_int8_permute_destroy(AsInt8Permute *packed) {

@@ -219,12 +219,12 @@ static void part_of_slices(void *data, size_t index) {
   const int64_t slices = packed->slices * ((int64_t)index + 1) / job->parts - first;
   const int64_t floats = packed->rows * slices * packed->lanes;
   float *y = as_scratch_take((size_t)floats * sizeof *y);
-  if (!y) job->failed = 1;
+  if (!y) job->failed = AS_NO_MEMORY;
   for (int64_t row = 0; y && row < job->call->rows;) {
     int rows = (int)smaller(packed->rows, job->call->rows - row);
     while (!packed->kernels[rows]) rows--;
     if (!multiply(packed, first, slices, job->x + row * packed->padded, rows, y)) {
-      job->failed = 1;
+      job->failed = AS_REFUSED;
       break;
     }
     for (int r = 0; r < rows; r++)
@@ -257,7 +257,7 @@ const char *as_linear_permute_run(const AsLinearPermute *packed, const AsCall *c
   if (call->rows <= 0) return NULL;
   float *scratch;
   Job job = {packed, call, readable_input(packed, call, &scratch), 1, 0};
-  if (!job.x) return "a sparse layer ran out of memory";
+  if (!job.x) return as_failure(AS_NO_MEMORY);
   const double work = (double)packed->begins[packed->slices] * (double)call->rows;
   if (work >= 2.0 * PART_STEPS)
     job.parts = smaller(smaller((int64_t)(work / PART_STEPS), MOST_PARTS), packed->slices);
@@ -266,7 +266,7 @@ const char *as_linear_permute_run(const AsLinearPermute *packed, const AsCall *c
   else
     parallel->run(parallel->context, part_of_slices, (size_t)job.parts, &job);
   as_scratch_give(scratch);
-  return job.failed ? "a sparse layer ran out of memory" : NULL;
+  return as_failure(job.failed);
 }
 
 void as_linear_permute_destroy(AsLinearPermute *packed) {

@@ -60,9 +60,9 @@ static void one_matrix(void *data, size_t index) {
   dense.values = as_scratch_take((size_t)as_dense_elements(&dense) * sizeof(float));
   if (dense.values) {
     pack(&dense, product->right + (int64_t)index * product->depth * product->columns);
-    if (!multiply(product, &dense, (int64_t)index)) job->failed = 1;
+    if (!multiply(product, &dense, (int64_t)index)) job->failed = AS_REFUSED;
   } else {
-    job->failed = 1;
+    job->failed = AS_NO_MEMORY;
   }
   as_scratch_give(dense.values);
 }
@@ -74,7 +74,7 @@ const char *as_multiply(const AsProduct *product, const AsParallel *parallel) {
   if (!as_dense_prepare(&job.dense, 0, product->depth, product->columns))
     return "this library holds no dense kernel for this processor";
   parallel->run(parallel->context, one_matrix, (size_t)product->matrices, &job);
-  return job.failed ? "a matrix product ran out of memory" : NULL;
+  return as_failure(job.failed);
 }
 
 typedef struct {
