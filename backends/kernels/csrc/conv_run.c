@@ -128,6 +128,15 @@ static int64_t positions_of(const AsConvGeometry *g, int64_t strip) {
   return ((left < g->strip_rows ? left : g->strip_rows) - 1) * g->pitch + g->x.output;
 }
 
+/* Whether kernels write a tile's results to their place themselves: where positions of the planes
+ * are those of the output, in order, and 32 bits, which kernels count with, can count the elements
+ * from a share's first channel to the end of its last one. */
+static int writes_itself(const AsConvPacked *packed, const AsConvShare *share,
+                         const AsConvGeometry *g, int64_t width) {
+  return packed->finishes && !packed->permute && g->pitch == g->x.output &&
+         g->y.output * g->x.output <= (INT32_MAX - width) / share->outputs;
+}
+
 /* One tile of one share; `sums` holds a tile of every output of the share. */
 static void compute(Job *job, int64_t unit, const AsConvShare *share, int64_t tile,
                     const int32_t *planes, int32_t *sums) {
@@ -155,8 +164,8 @@ static void compute(Job *job, int64_t unit, const AsConvShare *share, int64_t ti
   const AsView input = {packed->int8 ? AS_VIEW_I32 : AS_VIEW_F32, planes + first,
                         elements - first};
   Results results = {.sums = sums};
-  if (packed->finishes && g->pitch == g->x.output && end - from == width &&
-      !packed->permute && !(packed->int8 && residual)) {
+  if (writes_itself(packed, share, g, width) && end - from == width &&
+      !(packed->int8 && residual)) {
     results.output = output + first * bytes;
     results.residual = residual ? residual + first : NULL;
     results.plane = plane;

@@ -5,6 +5,9 @@
 #include "int8.h"
 
 enum { AS_DENSE_ROWS = 6, AS_DENSE_VECTORS = 4 };
+/* Kernels count elements in 32 bits: a panel of so many features, at most 64 columns wide, and 48
+ * rows of so many elements are as far as that goes. */
+enum { AS_DENSE_LONGEST = INT32_MAX / 64 };
 
 /* (depth, columns) as panels of up to AS_DENSE_VECTORS registers of columns, feature by feature.
  * An element is a float, or four bytes of four neighbouring features. */

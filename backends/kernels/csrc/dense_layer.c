@@ -26,6 +26,7 @@ typedef struct {
 int as_dense_possible(const AsLayerSpec *spec) {
   const int bytes = spec->input_type == AS_UINT8;
   return spec->runs * spec->run == spec->outputs * spec->depth && spec->plan.family == 0 &&
+         spec->depth <= AS_DENSE_LONGEST && spec->outputs <= AS_DENSE_LONGEST &&
          (!bytes || spec->depth % 4 == 0);
 }
 

@@ -27,8 +27,8 @@ extern const size_t as_kernel_count;
 
 /* Kernels of a family for the present instruction set: the exact tile, or NULL. */
 const AsKernel *as_find_kernel(const char *family, int vectors, int rows);
-/* The kernel whose tile is nearest to the wish, which may be larger than it: callers check what they
- * have room for. NULL where the family has none. */
+/* The kernel whose tile is nearest to the wish, and may be larger: callers check what they have
+ * room for. NULL where the family has none. */
 const AsKernel *as_nearest_kernel(const char *family, int vectors, int rows);
 
 const AsInstructionSet *as_current_set(void);

@@ -3,13 +3,16 @@
 
 #include "dense.h"
 
-enum { BLOCK_ROWS = 48, PANEL_FLOATS = 64 };
+enum { BLOCK_ROWS = 48 /* a multiple of AS_DENSE_ROWS */, PANEL_FLOATS = 64 };
 
 typedef struct {
   const AsProduct *product;
   AsDense dense;
   _Atomic int failed;
 } Job;
+
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The right tensor of one matrix, (depth, columns) row-major, as panels. */
 static void pack(const AsDense *dense, const float *right) {
@@ -31,17 +34,22 @@ static int multiply(const AsProduct *product, const AsDense *dense, int64_t matr
   const int64_t full = (int64_t)dense->vectors * dense->lanes;
   const float *left = product->left + matrix * product->rows * product->depth;
   float *output = product->output + matrix * product->rows * product->columns;
+  /* rows that kernels can count the elements of; usually all of them */
+  const int64_t longest = larger(product->depth, product->columns);
+  const int64_t countable = INT32_MAX / longest / BLOCK_ROWS * BLOCK_ROWS;
   for (int64_t p = 0; p < dense->panels; p++) {
     const int64_t width = as_dense_width(dense, p), columns = as_dense_columns(dense, p);
     if (columns == width) {
-      if (!as_dense_panel(dense, p, left, product->depth, product->rows, zeros,
-                          output + p * full, product->columns))
-        return 0;
+      for (int64_t row = 0; row < product->rows; row += countable)
+        if (!as_dense_panel(dense, p, left + row * product->depth, product->depth,
+                            smaller(countable, product->rows - row), zeros,
+                            output + row * product->columns + p * full, product->columns))
+          return 0;
       continue;
     }
     float sums[BLOCK_ROWS * PANEL_FLOATS];
     for (int64_t row = 0; row < product->rows; row += BLOCK_ROWS) {
-      const int64_t most = product->rows - row, rows = most < BLOCK_ROWS ? most : BLOCK_ROWS;
+      const int64_t rows = smaller(BLOCK_ROWS, product->rows - row);
       if (!as_dense_panel(dense, p, left + row * product->depth, product->depth, rows, zeros,
                           sums, width))
         return 0;
@@ -70,6 +78,8 @@ static void one_matrix(void *data, size_t index) {
 const char *as_multiply(const AsProduct *product, const AsParallel *parallel) {
   if (product->matrices <= 0 || product->rows <= 0 || product->columns <= 0) return NULL;
   if (product->depth <= 0) return "a matrix product needs at least one feature";
+  if (product->depth > AS_DENSE_LONGEST || product->columns > AS_DENSE_LONGEST)
+    return "a matrix product has at most 2^25 - 1 features and columns";
   Job job = {.product = product};
   if (!as_dense_prepare(&job.dense, 0, product->depth, product->columns))
     return "this library holds no dense kernel for this processor";
