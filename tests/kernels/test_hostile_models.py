@@ -157,6 +157,35 @@ def test_a_normalization_has_a_sensible_epsilon(epsilon: object, kernel_path: Pa
         opened(model, kernel_path)
 
 
+OTHER_KINDS: dict[str, tuple[object, ...]] = {
+    "strides": (None, 1, [1.0, 1.0], 1.0, "1"),
+    "dilations": (None, 1, [1.0, 1.0], 1.0, "1"),
+    "pads": (None, 0, [0.0] * 4, 0.0, "0"),
+    "group": (None, [1], [1.0], 1.0, "1"),
+    "plan": (1, [1.0] * 4, 1.0, "usual"),
+    "nm_group": ([4], [4.0], 4.0, "4"),
+}
+"""Attributes of another kind than theirs, and None where one is left out that every file has."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in OTHER_KINDS.items() for value in values]
+)
+def test_an_attribute_of_another_kind_is_not_one_that_is_missing(
+    name: str, value: object, kernel_path: Path
+) -> None:
+    """The function in the file would mean something else than the kernel computes."""
+    model = one_node_model(CONVOLUTION)
+    if value is None:
+        kept = [a for a in model.graph.node[0].attribute if a.name != name]
+        del model.graph.node[0].attribute[:]
+        model.graph.node[0].attribute.extend(kept)
+    else:
+        with_attribute(model, name, value)
+    with pytest.raises(Exception, match=name):
+        opened(model, kernel_path)
+
+
 @pytest.mark.parametrize("name", ["x", "residual", "bias", "gaps"])
 def test_an_input_that_is_left_out_is_refused(name: str, kernel_path: Path) -> None:
     model = one_node_model(ADDS)

@@ -72,6 +72,8 @@ struct OrtCustomOp {
   ORT_CALL(api, 85, OrtStatus * (*)(const OrtKernelInfo *, const char *, float *))
 #define ORT_INTEGER_ATTRIBUTE(api) \
   ORT_CALL(api, 86, OrtStatus * (*)(const OrtKernelInfo *, const char *, int64_t *))
+#define ORT_STRING_ATTRIBUTE(api) \
+  ORT_CALL(api, 87, OrtStatus * (*)(const OrtKernelInfo *, const char *, char *, size_t *))
 #define ORT_INPUT(api) \
   ORT_CALL(api, 90, OrtStatus * (*)(const OrtKernelContext *, size_t, const OrtValue **))
 #define ORT_OUTPUT(api)                                                                       \
@@ -79,6 +81,8 @@ struct OrtCustomOp {
            OrtStatus * (*)(OrtKernelContext *, size_t, const int64_t *, size_t, OrtValue **))
 #define ORT_RELEASE_STATUS(api) ORT_CALL(api, 93, void (*)(OrtStatus *))
 #define ORT_RELEASE_TENSOR_INFO(api) ORT_CALL(api, 99, void (*)(OrtTensorInfo *))
+#define ORT_FLOATS_ATTRIBUTE(api) \
+  ORT_CALL(api, 162, OrtStatus * (*)(const OrtKernelInfo *, const char *, float *, size_t *))
 #define ORT_INTEGERS_ATTRIBUTE(api) \
   ORT_CALL(api, 163, OrtStatus * (*)(const OrtKernelInfo *, const char *, int64_t *, size_t *))
 #define ORT_CONSTANT_INPUT(api) \

@@ -196,37 +196,51 @@ static const char *describe_grids(const Variant *variant, AsLayerSpec *spec,
   return NULL;
 }
 
-/* Read a list of integers; what the node does not have keeps what it was. */
+/* Whether a question was answered; why it was not is of no interest. */
+static int answered(OrtStatus *status) {
+  if (status) ORT_RELEASE_STATUS(as_ort)(status);
+  return !status;
+}
+
 static int read_integers(const OrtKernelInfo *info, const char *name, int64_t *into, size_t count) {
   size_t found = count;
-  OrtStatus *status = ORT_INTEGERS_ATTRIBUTE(as_ort)(info, name, NULL, &found);
-  if (!status && found == count)
-    status = ORT_INTEGERS_ATTRIBUTE(as_ort)(info, name, into, &found);
-  if (!status) return found == count;
-  ORT_RELEASE_STATUS(as_ort)(status);
-  return 1;
+  return answered(ORT_INTEGERS_ATTRIBUTE(as_ort)(info, name, NULL, &found)) && found == count &&
+         answered(ORT_INTEGERS_ATTRIBUTE(as_ort)(info, name, into, &found));
 }
 
-static int64_t read_integer(const OrtKernelInfo *info, const char *name, int64_t otherwise) {
-  int64_t value = otherwise;
-  OrtStatus *status = ORT_INTEGER_ATTRIBUTE(as_ort)(info, name, &value);
-  if (!status) return value;
-  ORT_RELEASE_STATUS(as_ort)(status);
-  return otherwise;
+static int read_integer(const OrtKernelInfo *info, const char *name, int64_t *into) {
+  return answered(ORT_INTEGER_ATTRIBUTE(as_ort)(info, name, into));
 }
 
-static const char *read_attributes(const Variant *variant, const OrtKernelInfo *info,
-                                   AsLayerSpec *spec) {
-  int64_t plan[PLAN_NUMBERS] = {0};
-  if (!read_integers(info, "plan", plan, PLAN_NUMBERS)) return "its plan needs four numbers";
+/* Whether the node has an attribute of that name, of whatever kind: what is there and cannot be
+ * read as what it should be is not what was left out. */
+static int has_attribute(const OrtKernelInfo *info, const char *name) {
+  size_t integers = 0, floats = 0, bytes = 0;
+  int64_t integer;
+  float number;
+  return answered(ORT_INTEGERS_ATTRIBUTE(as_ort)(info, name, NULL, &integers)) ||
+         answered(ORT_INTEGER_ATTRIBUTE(as_ort)(info, name, &integer)) ||
+         answered(ORT_FLOATS_ATTRIBUTE(as_ort)(info, name, NULL, &floats)) ||
+         answered(ORT_FLOAT_ATTRIBUTE(as_ort)(info, name, &number)) ||
+         answered(ORT_STRING_ATTRIBUTE(as_ort)(info, name, NULL, &bytes));
+}
+
+/* What files may leave out. */
+static const char *read_plan(const OrtKernelInfo *info, AsLayerSpec *spec) {
+  int64_t plan[PLAN_NUMBERS] = {0}, group = 0;
+  if (!read_integers(info, "plan", plan, PLAN_NUMBERS) && has_attribute(info, "plan"))
+    return "its plan needs four numbers";
   for (int i = 0; i < PLAN_NUMBERS; i++)
     if (plan[i] < 0 || plan[i] > (1 << 20)) return "its plan is impossible";
   spec->plan = (AsPlan){(int32_t)plan[0], (int32_t)plan[1], (int32_t)plan[2], (int32_t)plan[3]};
-  const int64_t group = read_integer(info, "nm_group", 0);
+  if (!read_integer(info, "nm_group", &group) && has_attribute(info, "nm_group"))
+    return "its nm_group is no number";
   spec->group = group > 1 && group <= spec->depth ? (int32_t)group : 0;
-  if (!variant->convolution) return NULL;
-  spec->strides[0] = spec->strides[1] = spec->dilations[0] = spec->dilations[1] = 1;
-  spec->groups = read_integer(info, "group", 1);
+  return NULL;
+}
+
+static const char *read_geometry(const OrtKernelInfo *info, AsLayerSpec *spec) {
+  if (!read_integer(info, "group", &spec->groups)) return "its group must be one number";
   if (!read_integers(info, "strides", spec->strides, 2) ||
       !read_integers(info, "dilations", spec->dilations, 2) ||
       !read_integers(info, "pads", spec->pads, 4))
@@ -240,6 +254,12 @@ static const char *read_attributes(const Variant *variant, const OrtKernelInfo *
   if (spec->groups < 1 || spec->outputs % spec->groups) return "its groups do not divide it";
   spec->channels *= spec->groups;
   return NULL;
+}
+
+static const char *read_attributes(const Variant *variant, const OrtKernelInfo *info,
+                                   AsLayerSpec *spec) {
+  const char *problem = read_plan(info, spec);
+  return problem || !variant->convolution ? problem : read_geometry(info, spec);
 }
 
 OrtStatus *as_ort_create_kernel(const OrtCustomOp *op, const void *api, const OrtKernelInfo *info,
