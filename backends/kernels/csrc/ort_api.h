@@ -81,6 +81,7 @@ struct OrtCustomOp {
            OrtStatus * (*)(OrtKernelContext *, size_t, const int64_t *, size_t, OrtValue **))
 #define ORT_RELEASE_STATUS(api) ORT_CALL(api, 93, void (*)(OrtStatus *))
 #define ORT_RELEASE_TENSOR_INFO(api) ORT_CALL(api, 99, void (*)(OrtTensorInfo *))
+#define ORT_RELEASE_DOMAIN(api) ORT_CALL(api, 101, void (*)(OrtCustomOpDomain *))
 #define ORT_FLOATS_ATTRIBUTE(api) \
   ORT_CALL(api, 162, OrtStatus * (*)(const OrtKernelInfo *, const char *, float *, size_t *))
 #define ORT_INTEGERS_ATTRIBUTE(api) \

@@ -4,7 +4,7 @@
 
 #include "ort_variants.h"
 
-extern const OrtSlot *as_ort; /* the runtime's functions; set by RegisterCustomOps */
+extern const OrtSlot *as_ort; /* the one runtime's functions; set by RegisterCustomOps */
 
 OrtStatus *as_ort_create_kernel(const OrtCustomOp *op, const void *api, const OrtKernelInfo *info,
                                 void **kernel);

@@ -7,21 +7,43 @@ static const char DOMAIN[] = "ai.autosparse";
 
 const OrtSlot *as_ort;
 
-/* Made once and kept for the life of the process: sessions refer to it as long as they live. */
+/* Made once and kept for the life of the process: sessions refer to it as long as they live. So it
+ * belongs to the runtime that made it, and so do the functions that every kernel calls: where a
+ * process has several runtimes, the first one that registers has the kernels. */
+static const OrtApiBase *owner;
 static OrtCustomOpDomain *domain;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 
-static OrtStatus *make_domain(void) {
-  OrtStatus *status = ORT_CREATE_DOMAIN(as_ort)(DOMAIN, &domain);
+/* All operators, or a status and nothing that stays. */
+static OrtStatus *make_domain(const OrtSlot *api, OrtCustomOpDomain **made) {
+  OrtStatus *status = ORT_CREATE_DOMAIN(api)(DOMAIN, made);
+  if (status) return status;
   size_t count;
   Variant *variants = as_ort_variants(&count);
   for (size_t i = 0; !status && i < count; i++) {
     variants[i].op.CreateKernelV2 = as_ort_create_kernel;
     variants[i].op.KernelComputeV2 = as_ort_compute;
     variants[i].op.KernelDestroy = as_ort_destroy_kernel;
-    status = ORT_DOMAIN_ADD(as_ort)(domain, &variants[i].op);
+    status = ORT_DOMAIN_ADD(api)(*made, &variants[i].op);
   }
+  if (status) ORT_RELEASE_DOMAIN(api)(*made);
   return status;
+}
+
+static OrtStatus *take_possession(const OrtApiBase *base, const OrtSlot *api) {
+  if (owner && owner != base)
+    return ORT_CREATE_STATUS(api)(
+        ORT_NOT_IMPLEMENTED,
+        "another ONNX Runtime of this process has the AutoSparse kernels already; without them the "
+        "model runs densely");
+  if (owner) return NULL;
+  OrtCustomOpDomain *made = NULL;
+  OrtStatus *status = make_domain(api, &made);
+  if (status) return status;
+  as_ort = api;
+  domain = made;
+  owner = base;
+  return NULL;
 }
 
 AS_PUBLIC OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base);
@@ -36,8 +58,7 @@ AS_PUBLIC OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiB
         "densely");
   }
   while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire)) continue;
-  as_ort = api;
-  OrtStatus *status = domain ? NULL : make_domain();
+  OrtStatus *status = take_possession(base, api);
   atomic_flag_clear_explicit(&busy, memory_order_release);
-  return status ? status : ORT_ADD_DOMAIN(as_ort)(options, domain);
+  return status ? status : ORT_ADD_DOMAIN(api)(options, domain);
 }
