@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from autosparse.journal import Journal, stored_safely
 from autosparse.levels import Level, Recipe
 from autosparse.levels.atlas import Atlas, AtlasCell, LayerShape, Place, Tuning
 from autosparse.levels.break_even import AtlasEntry, LevelTime
+from autosparse.pipeline.blame import to_blame
 from autosparse.pipeline.config import ProfileConfig
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.layer_choices import Choice, layer_choices, usual_method
@@ -160,14 +162,28 @@ class AtlasBuilder:
             self._keep(shape, level, tunings[shape])
         if not missing:
             return
-        progress = self.model.engines.progress
-        progress.stage("atlas", f"{level}: {len(missing)} layer shapes")
+        self.model.engines.progress.stage("atlas", f"{level}: {len(missing)} layer shapes")
+        self._time_missing(level, running, tunings, missing)
+
+    def _time_missing(
+        self, level: Level, running: Sequence[Choice], tunings: Mapping[LayerShape, Tuning],
+        missing: AbstractSet[LayerShape],
+    ) -> None:  # fmt: skip
+        """What does not run is left out, where it can be told, so that the others have a time."""
         try:
-            tunings = self._paying(running, tunings)
-            executed, timed = self._time_uniform(running, tunings)
+            paying = self._paying(running, tunings)
+            executed, timed = self._time_uniform(running, paying)
         except CandidateError as error:
-            progress.note(f"{level} could not be measured: {error}")
-            self._failed.update({(shape, level): str(error) for shape in missing})
+            blamed = to_blame(running, lambda c: self._why_not_alone(c, tunings), str(error))
+            able = [c for c in running if c.layer.name not in blamed]
+            left = missing & {self.shapes[c.layer.name] for c in able}
+            of = f" for {', '.join(blamed)}" if able else ""
+            self.model.engines.progress.note(f"{level} could not be measured{of}: {error}")
+            for name, reason in blamed.items():  # of a shape, one layer that runs speaks for all
+                if self.shapes[name] in missing - left:
+                    self._failed[(self.shapes[name], level)] = reason
+            if left:
+                self._time_missing(level, able, tunings, left)
             return
         self.raw.append(
             LevelMeasurement(
@@ -181,8 +197,17 @@ class AtlasBuilder:
         for shape in missing:
             alike = [c for c in running if self.shapes[c.layer.name] == shape]
             cell = self._cell(shape, alike, executed, timed)
-            self.atlas.put(cell.model_copy(update={"tuning": self._tuning(shape, level, tunings)}))
+            self.atlas.put(cell.model_copy(update={"tuning": self._tuning(shape, level, paying)}))
             self._measured.add((shape, level))
+
+    def _why_not_alone(self, choice: Choice, tunings: Mapping[LayerShape, Tuning]) -> str:
+        """What a file with only this layer at its level fails with; empty where it runs."""
+        try:
+            alone = self._lower([choice], tunings, "alone")
+            self.model.engines.backend.executed_layers(alone, self.model.graph)
+        except CandidateError as error:
+            return str(error)
+        return ""
 
     def _must_be_timed(self, shape: LayerShape, level: Level, tuning: Tuning | None) -> bool:
         """Not where the usual plan stays: then what was measured with it stays, too."""

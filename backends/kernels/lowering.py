@@ -16,6 +16,7 @@ from autosparse.levels.bf16 import bf16_bits
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
 from backends.kernels.epilogues import Epilogue, follow
+from backends.kernels.limits import moves_too_far, why_not_convolved
 from backends.kernels.operators import DOMAIN, VERSION, SparseOperator, store_runs
 from backends.kernels.sparse_layer import KernelPlan, Number, all_runs, nonzero_runs
 from backends.qdq_insertion import GrowingGraph
@@ -85,7 +86,7 @@ def use_fp32_kernel(
         The operator that took its place; None for a layer that the kernels do not know, which
         stays dense, with zeros.
     """
-    if _unknown_padding(node):
+    if _is_unknown(node, sparse.layer):
         return None
     epilogue = follow(node, sparse.layer.output_channels)
     operator = SparseOperator(
@@ -121,7 +122,9 @@ def use_int8_kernel(
     weight = sparse.weight
     if weight.integers is None or weight.scales is None:
         raise CompileError(f"{sparse.layer.name}: its weight has no integers")
-    if weight.scales.ndim != 1 or _unknown_padding(node) or _factor(node, "alpha") != 1.0:
+    if weight.scales.ndim != 1 or _is_unknown(node, sparse.layer):
+        return None
+    if _factor(node, "alpha") != 1.0:
         return None
     epilogue = follow(node, sparse.layer.output_channels)
     grids = _surrounding_grids(node, epilogue)
@@ -275,7 +278,14 @@ def _factor(node: ir.Node, name: str) -> float:
     return 1.0 if found is None else float(found.as_float())
 
 
-def _unknown_padding(node: ir.Node) -> bool:
+def _is_unknown(node: ir.Node, layer: Layer) -> bool:
+    """Whether it is a convolution that the kernels do not know."""
+    if node.op_type != "Conv":
+        return False
+    return _has_unknown_padding(node) or moves_too_far(node) or bool(why_not_convolved(layer))
+
+
+def _has_unknown_padding(node: ir.Node) -> bool:
     """Whether pads are only known with the size of the input."""
     found = node.attributes.get("auto_pad")
     return found is not None and found.as_string() not in ("NOTSET", "VALID", "")

@@ -11,6 +11,7 @@ from autosparse.errors import CompileError
 from autosparse.levels import NM, Dense, Level, Precision
 from autosparse.model_graph import Layer
 from backends.kernels.compilers import CCompiler
+from backends.kernels.limits import why_not_convolved
 from backends.kernels.lowering import BF16_RUN, INT8_RUN
 from backends.kernels.targets import instruction_sets
 
@@ -55,6 +56,8 @@ def why_not_sparse(layer: Layer, level: Level, architecture: str = "") -> str:
         return f"{layer.name}: the sparse kernels know two-dimensional convolutions only"
     if layer.is_depthwise:
         return f"{layer.name}: a depthwise convolution has too few weights per output to skip any"
+    if layer.operator == "Conv" and (reason := why_not_convolved(layer)):
+        return reason
     return _why_no_run(layer, level) or _why_missing(layer, architecture)
 
 

@@ -20,6 +20,7 @@ from autosparse.evaluation import LoweringRequest
 from autosparse.levels import Precision
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer
+from backends.kernels.limits import why_not_convolved
 from backends.kernels.lowering import (
     INT8_RUN,
     SparseNode,
@@ -59,6 +60,8 @@ def why_not_int8(layer: Layer) -> str:
     """Why no int8 kernel runs a layer; empty where one does."""
     if not _is_flat_or_image(layer):
         return f"{layer.name}: the int8 kernels know two-dimensional convolutions only"
+    if layer.operator == "Conv" and (reason := why_not_convolved(layer)):
+        return reason
     inner = layer.weight_shape[1] if layer.operator == "Conv" else layer.reduction
     if inner % INT8_RUN:
         return f"{layer.name}: the int8 kernels read {INT8_RUN} inputs at once, and it has {inner}"

@@ -11,6 +11,7 @@ from autosparse.errors import ConfigError, MeasurementError, ModelError, Storage
 from autosparse.evaluation import LoweredModel, read_environment
 from autosparse.levels.break_even import BreakEven, LevelTime
 from autosparse.pipeline.atlas import SPARSE_LEVELS, run_atlas
+from tests.fakes.fake_backend import Levels
 from tests.pipeline.sparse_world import SparseWorld
 
 
@@ -132,6 +133,35 @@ def test_a_failing_level_is_a_value_with_its_reason(tmp_path: Path) -> None:
     again = run_atlas(mended.atlas_config(), mended.engines)
     assert time_of(again, "2:4:int8").seconds == pytest.approx(30e-6)
     assert again.measured == 2
+
+
+def test_a_layer_that_does_not_run_costs_the_others_nothing(world: SparseWorld) -> None:
+    last = world.world.layers[-1]
+
+    def broken(levels: Levels) -> str:
+        return f"{last} has no such kernel" if str(levels[last]).startswith("2:4:int8") else ""
+
+    world.backend.planted.broken = broken
+    data = run_atlas(world.atlas_config(), world.engines)
+    assert time_of(data, "2:4:int8").seconds == pytest.approx(30e-6)
+    lost = time_of(data, "2:4:int8", shape=1)
+    assert (lost.seconds, lost.reason) == (None, f"{last} has no such kernel")
+    assert time_of(data, "1:4:int8", shape=1).seconds is not None
+    (told,) = world.progress.told
+    assert told.startswith(f"2:4:int8 could not be measured for {last}: ")
+
+
+def test_of_layers_of_one_shape_one_that_runs_is_enough(world: SparseWorld) -> None:
+    first = world.world.layers[0]
+
+    def broken(levels: Levels) -> str:
+        return "no such kernel" if str(levels[first]).startswith("2:4:int8") else ""
+
+    world.backend.planted.broken = broken
+    data = run_atlas(world.atlas_config(), world.engines)
+    assert all(entry.break_evens for entry in data.entries)
+    assert time_of(data, "2:4:int8").seconds == pytest.approx(30e-6)
+    assert time_of(data, "2:4:int8", shape=1).seconds == pytest.approx(30e-6)
 
 
 def test_a_measurement_that_fails_is_a_value_too(world: SparseWorld) -> None:
