@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,16 +17,20 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
 from autosparse.errors import CompileError
+from backends.kernels.targets import instruction_sets
 
 _ROOT = Path(__file__).parent.parent.parent
 """Where our packages lie."""
 _OLDEST_LIBC = "2.17"
 """Where it can be chosen: aligned_alloc and getauxval are no older."""
 _TIMEOUT_SECONDS = 600.0
+_TRIAL_SECONDS = 60.0
+"""That compiling nothing may take."""
 _MOST_AT_ONCE = 8
 """C compilers, however many cores there are: each takes memory."""
 
@@ -38,15 +43,27 @@ class CCompiler:
 
     @classmethod
     def find(cls) -> CCompiler:
-        """For this machine: the system's, or the one from the `ziglang` wheel.
+        """For this machine: the first of the system's that builds for all its instruction sets.
+
+        Those are `CC`, which may be several words, `cc`, `gcc` and `clang`; where none does, it is
+        the one from the `ziglang` wheel.
 
         Raises:
-            CompileError: there is neither.
+            CompileError: there is none.
         """
-        for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
-            if name and shutil.which(name):
-                return cls((name,))
-        return cls.crossing(platform.machine())
+        refused: list[str] = []
+        for command, place in _system_compilers():
+            try:
+                _build_for_all((place, *command[1:]))
+            except CompileError as error:
+                refused.append(error.message)
+            else:
+                return cls(command)
+        try:
+            return cls.crossing(platform.machine())
+        except CompileError as error:
+            told = "; ".join([error.message, *dict.fromkeys(refused)])
+            raise CompileError(told, hint=error.hint) from error
 
     @classmethod
     def crossing(cls, architecture: str, libc: str = f"gnu.{_OLDEST_LIBC}") -> CCompiler:
@@ -62,7 +79,8 @@ class CCompiler:
         if importlib.util.find_spec("ziglang") is None:
             raise CompileError(
                 f"there is no C compiler to build the sparse kernels for {architecture} with",
-                hint="install gcc or clang there, or: pip install 'autosparse[kernels]'",
+                hint="install gcc 11, clang 12 or a later one there, or: "
+                "pip install 'autosparse[kernels]'",
             )
         target = f"{architecture}-linux-{libc}"
         return cls((sys.executable, "-m", "ziglang", "cc", "-target", target))
@@ -71,6 +89,37 @@ class CCompiler:
     def is_zig(self) -> bool:
         """Whether it has zig's own spelling of flags."""
         return "ziglang" in self.command
+
+
+def _system_compilers() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Commands of those that are there, and where; the one that is asked for comes first."""
+    try:
+        asked = tuple(shlex.split(os.environ.get("CC", "")))
+    except ValueError as error:
+        raise CompileError(f"the variable CC is no command: {error}") from error
+    for command in (asked, ("cc",), ("gcc",), ("clang",)):
+        if command and (place := shutil.which(command[0])):
+            yield command, place
+
+
+@cache
+def _build_for_all(command: tuple[str, ...]) -> None:
+    """See whether a compiler knows what this machine's most capable instruction set is called.
+
+    gcc 11 and clang 12 are the first that know x86-64-v3 and -v4.
+
+    Raises:
+        CompileError: it does not; what it says is quoted.
+    """
+    own = [one for one in instruction_sets(platform.machine()) if one.extended() is one]
+    flags = own[-1].compiler_flags(zig=CCompiler(command).is_zig) if own else ()
+    run_compiler(
+        Compilation(
+            (*command, *flags, "-fsyntax-only", "-x", "c", os.devnull),
+            f"with {shlex.join(command)}",
+            seconds=_TRIAL_SECONDS,
+        )
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 
 from autosparse.errors import CompileError
 from backends.kernels import compilers
-from backends.kernels.compilers import Compilation, run_at_once, run_compiler
+from backends.kernels.compilers import CCompiler, Compilation, run_at_once, run_compiler
 
 ROOT = Path(__file__).parents[2]
 _LONG = "600"
@@ -137,6 +137,56 @@ def test_a_crash_of_llvm_stops_the_other_kernels_and_is_told() -> None:
         match=r"compile kernels \(exit code 1\): error: baseline_dense_int8 ended with -6",
     ):
         run_compiler(Compilation((sys.executable, "-c", CRASH), "kernels", ROOT, seconds=_SECONDS))
+
+
+def compiler_in(directory: Path, name: str, script: str) -> Path:
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+# as gcc 10 says it
+TOO_OLD = """
+for word in "$@"; do
+  case "$word" in
+    -march=x86-64-v*|-mcpu=*) echo "error: bad value '${word#*=}' for '-march=' switch" >&2; exit 1
+  esac
+done
+"""
+
+
+def test_a_compiler_that_is_too_old_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler_in(tmp_path, "cc", TOO_OLD)
+    compiler_in(tmp_path, "gcc", TOO_OLD)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert CCompiler.find().is_zig
+    compiler_in(tmp_path, "clang", "exit 0")
+    assert CCompiler.find().command == ("clang",)
+
+
+def test_where_only_such_a_compiler_is_there_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler_in(tmp_path, "cc", TOO_OLD)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    with pytest.raises(CompileError, match=r"no C compiler .*/cc .*bad value") as caught:
+        CCompiler.find()
+    assert "gcc 11, clang 12 or a later one" in str(caught.value)
+
+
+def test_a_compiler_may_be_several_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = compiler_in(tmp_path, "own cc", "exit 0")
+    monkeypatch.setenv("CC", f"env LANG=C '{own}' -pipe")
+    assert CCompiler.find().command == ("env", "LANG=C", str(own), "-pipe")
+    monkeypatch.setenv("CC", "cc 'not closed")
+    with pytest.raises(CompileError, match="CC is no command"):
+        CCompiler.find()
 
 
 def command(process: psutil.Process) -> str:

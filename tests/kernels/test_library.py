@@ -68,7 +68,10 @@ def test_a_cache_that_cannot_be_written_is_named(
 
 def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "broken-cc"
-    broken.write_text("#!/bin/sh\necho 'cc: error: this compiler is broken' >&2\nexit 1\n")
+    broken.write_text(
+        '#!/bin/sh\ncase "$*" in *-fsyntax-only*) exit 0 ;; esac\n'
+        "echo 'cc: error: this compiler is broken' >&2\nexit 1\n"
+    )
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
     monkeypatch.setattr(library, "_compiled_kernels", lambda target: tmp_path / "none.o")
