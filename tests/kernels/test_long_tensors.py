@@ -26,7 +26,8 @@ PERIOD = 1 << 26
 """Bytes after which memory repeats itself."""
 BESIDE = 1 << 33
 """Bytes that nobody may touch, in front of a tensor and behind it: as far as 32 bits miss."""
-FIXED = 0x10
+FIXED, NO_RESERVE = 0x10, 0x4000
+"""Linux's, of `mmap`."""
 ADDRESSES = 1 << 36
 SECONDS = 300
 Array = npt.NDArray[np.generic]
@@ -47,7 +48,7 @@ def repeating(count: int, dtype: type[np.generic]) -> Iterator[Array]:
     length = -(-bytes_ // PERIOD) * PERIOD
     file = os.memfd_create("tensor")
     os.ftruncate(file, PERIOD)
-    hidden = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE
+    hidden = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
     begin = libc.mmap(None, length + 2 * BESIDE, PROTECTED, hidden, -1, 0)
     assert begin not in (None, ctypes.c_void_p(-1).value)
     first = begin + BESIDE
