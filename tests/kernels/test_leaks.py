@@ -115,6 +115,9 @@ CASES = {
     ),
 }
 
+IN_THE_GATE = ("fp32, both families", "int8, blocks", "fp32, convolution")
+"""The others are slow together."""
+
 
 def held() -> int:
     """Bytes that the process has."""
@@ -123,7 +126,9 @@ def held() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in IN_THE_GATE else pytest.mark.slow) for n in CASES]
+)
 def test_sessions_leave_nothing_behind(name: str, kernel_path: Path) -> None:
     case = CASES[name]
     model, weight = case.model()
