@@ -100,7 +100,7 @@ CASES = {
     "fp32, both families": Case(LINEAR, WIDE),
     "fp32, broadcast": Case(LINEAR, WIDE, plan=(1, 0, 0, 0)),
     "fp32, permute": Case(LINEAR, WIDE, plan=(2, 0, 0, 0)),
-    "fp32, dense": Case(LINEAR, WIDE, kept=all_of_them),
+    "fp32, dense": Case(LINEAR, (1 << 15, 16), kept=all_of_them),
     "fp32, normalized": Case(NORMALIZES, WIDE),
     "bf16": Case(BF16, WIDE, 2),
     "int8, blocks": Case(INTEGER, WIDE_WORDS, 4),
@@ -108,7 +108,7 @@ CASES = {
     "int8, N:M": Case(INTEGER, WIDE_WORDS, kept=two_of_four, group=4),
     "int8, dense": Case(INTEGER, WIDE_WORDS, 4, all_of_them),
     "fp32, convolution": Case(CONVOLUTION, WIDE_WINDOW),
-    "fp32, dense convolution": Case(CONVOLUTION, WIDE_WINDOW, kept=all_of_them),
+    "fp32, dense convolution": Case(CONVOLUTION, (1 << 15, 3, 3, 2), kept=all_of_them),
     "int8, convolution": Case(INTEGER_CONVOLUTION, WIDE_WINDOW_OF_WORDS, 4),
     "int8, convolution of N:M": Case(
         INTEGER_CONVOLUTION, WIDE_WINDOW_OF_WORDS, kept=two_of_four, group=4
