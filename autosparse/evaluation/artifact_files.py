@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path
 
 import onnx
 
@@ -18,12 +18,7 @@ def needed_files(model: LoweredModel) -> list[str]:
     """
     root = model.directory.resolve()
     if not model.entry.endswith(".onnx"):
-        # an artifact of another kind: its directory holds what was lowered with it, and no more
-        # but its libraries for other machines, which have the same name elsewhere
-        inside = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file()]
-        names = [path.as_posix() for path in inside]
-        library = PurePosixPath(model.library)
-        return [n for n in names if n == model.library or PurePosixPath(n).name != library.name]
+        return _compiled_files(model, root)
     proto = onnx.load(str(model.path), load_external_data=False)
     data = [str(path.relative_to(root)) for path in check_external_data(proto, model.directory)]
     return [model.entry, *data, *([model.library] if model.library else [])]
@@ -53,6 +48,18 @@ def library_bytes(model: LoweredModel) -> int:
     """Size of the library that a device loads with a lowered model; 0 where it needs none."""
     library = model.device_library or model.library
     return _bytes_of(model, library) if library else 0
+
+
+def _compiled_files(model: LoweredModel, root: Path) -> list[str]:
+    """Files of an artifact that is no ONNX model.
+
+    One that names its library is the two of them: what else lies there may be a whole bundle, or a
+    library for another machine. One that names none is all of its directory.
+    """
+    if model.library:
+        return [model.entry, model.library]
+    inside = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return [path.relative_to(root).as_posix() for path in inside]
 
 
 def _bytes_of(model: LoweredModel, name: str) -> int:

@@ -12,7 +12,7 @@ from autosparse.errors import RequestError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings
 from tests.models import images, residual_cnn
 from workers.messages import FileToOpen, MeasureRequest, ProfileRequest
-from workers.parcel import Parcel, check_names, contents
+from workers.parcel import Parcel, check_names, contents, on_device
 
 TARGET = Target(input_shapes={"image": (2, 3, 8, 8)})
 
@@ -71,7 +71,7 @@ def test_nothing_else_is_sent(source: Path) -> None:
 def test_an_artifact_of_another_kind_travels_with_its_directory(
     source: Path, tmp_path: Path
 ) -> None:
-    """A compiled model names no files: what was lowered with it lies beside it."""
+    """One that names no library names no files: what was lowered with it lies beside it."""
     directory = tmp_path / "compiled"
     (directory / "data").mkdir(parents=True)
     (directory / "model.so").write_bytes(b"code")
@@ -79,6 +79,21 @@ def test_an_artifact_of_another_kind_travels_with_its_directory(
     model = FileToOpen.of(LoweredModel(directory, "model.so"))
     asked = ProfileRequest(file=model, inputs=source / "inputs.npz", target=TARGET, runs=3)
     assert set(contents(asked)) == {"inputs.npz", "0/model.so", "0/data/weights.bin"}
+
+
+def test_of_a_compiled_model_in_its_bundle_two_files_are_sent(source: Path, tmp_path: Path) -> None:
+    """`verify` opens what was delivered where it lies, beside what tells of the job."""
+    bundle = tmp_path / "bundle"
+    (bundle / "kernels" / "aarch64").mkdir(parents=True)
+    for name in ("model.params", "model.so", "kernels/aarch64/model.so", "manifest.json",
+                 "report.html", "run_model.py"):  # fmt: skip
+        (bundle / name).write_bytes(name.encode())
+    model = FileToOpen.of(LoweredModel(bundle, "model.params", library="model.so"))
+    asked = ProfileRequest(file=model, inputs=source / "inputs.npz", target=TARGET, runs=3)
+    assert set(contents(asked)) == {"inputs.npz", "0/model.params", "0/model.so"}
+    there = model.model_copy(update={"device_library": "kernels/aarch64/model.so"})
+    sent = on_device(asked.model_copy(update={"file": there}))
+    assert set(contents(sent)) == {"inputs.npz", "0/model.params", "0/kernels/aarch64/model.so"}
 
 
 @pytest.mark.parametrize(
