@@ -46,10 +46,16 @@ PATIENCE_SECONDS = 300.0
 # The agent has its own limit, and says more; this one is for an agent that hangs itself.
 _GRACE_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_MOST_BREAKS = 5
+"""Of one request, after which the device is not waited for anew: a file may end the agent."""
 
 
 class _BusyError(Exception):
     """The agent measures for somebody else."""
+
+
+class _BrokenOffError(Exception):
+    """The connection ended after the agent's first words; the message says how."""
 
 
 class AgentLane(AskingLane):
@@ -113,35 +119,39 @@ class AgentLane(AskingLane):
 
     def _patiently(self, converse: Callable[[Wire, Welcome], T]) -> T:
         """Try again, ever more rarely, until the device answers or the time is up."""
-        begun, pause, told = time.monotonic(), _FIRST_PAUSE, False
+        patience = _Patience(self._patience)
         while True:
             try:
                 return self._connected(converse)
             except _BusyError:
                 reason = "it measures for another job"
+            except _BrokenOffError as error:
+                reason = str(error)
+                patience.broken_off()
             except OSError as error:
                 reason = error.strerror or str(error)
-            if time.monotonic() - begun + pause > self._patience:
+            if patience.is_over:
                 raise WorkerError(
-                    f"the agent at {self._address} did not answer for {self._patience:.0f} s: "
-                    f"{reason}",
+                    f"{patience.ended(str(self._address))}: {reason}",
                     hint="start it there again (`autosparse agent`), then run the same command "
                     "with --resume: nothing finished is lost",
                 )
-            if not told:
+            if not patience.was_told:
+                patience.was_told = True
                 self._tell(
                     f"the agent at {self._address} does not answer ({reason}); trying for "
                     f"{self._patience:.0f} s"
                 )
-                told = True
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            patience.pause()
 
     def _connected(self, converse: Callable[[Wire, Welcome], T]) -> T:
         with self._line.open() as wire:
             welcome = _read(wire, Welcome, WAIT_SECONDS)
             self._recognize(welcome.environment)
-            return converse(wire, welcome)
+            try:
+                return converse(wire, welcome)
+            except OSError as error:
+                raise _BrokenOffError(error.strerror or str(error)) from error
 
     def _recognize(self, environment: Environment) -> None:
         if self._environment is not None and environment != self._environment:
@@ -179,6 +189,49 @@ class AgentLane(AskingLane):
             hint="make room there, then run the same command with --resume: nothing finished is "
             "lost",
         )
+
+
+class _Patience:
+    """For how long one request is tried.
+
+    The time in which a device was there and at work does not count: where the connection breaks
+    off then, waiting begins.
+
+    Args:
+        seconds: for how long in a row a device may be away.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._breaks = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._begun, self._pause = time.monotonic(), _FIRST_PAUSE
+        self.was_told = False
+        """Whether somebody knows that the device is being waited for."""
+
+    def broken_off(self) -> None:
+        """It was there until now."""
+        self._breaks += 1
+        if self._breaks <= _MOST_BREAKS:
+            self._begin()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the next try would be too late."""
+        return time.monotonic() - self._begun + self._pause > self._seconds
+
+    def pause(self) -> None:
+        """Wait before the next try, ever longer."""
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def ended(self, address: str) -> str:
+        """Why it is given up, in a sentence without its reason."""
+        if self._breaks > _MOST_BREAKS:
+            return f"the connection to the agent at {address} broke off {self._breaks} times"
+        return f"the agent at {address} did not answer for {self._seconds:.0f} s"
 
 
 class _Sent:

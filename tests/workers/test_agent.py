@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,41 @@ def test_a_connection_that_breaks_is_made_again(
     with running_agent(tmp_path / "scratch", PlayedLane(happens=break_once)) as agent:
         assert lane_to(agent).measure({"one": model}, inputs, TARGET, QUICK)
     assert broken
+
+
+def test_the_time_in_which_the_device_worked_is_no_time_away(
+    tmp_path: Path, model: LoweredModel, inputs: Path
+) -> None:
+    """It is switched off at the end of a request that took longer than anybody waits."""
+    patience = 0.6
+    tries: list[int] = []
+
+    def break_late() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            time.sleep(2 * patience)
+            raise ConnectionResetError("the device was switched off")
+
+    with running_agent(tmp_path / "scratch", PlayedLane(happens=break_late)) as agent:
+        assert lane_to(agent, patience=patience).measure({"one": model}, inputs, TARGET, QUICK)
+    assert len(tries) == 2
+
+
+def test_a_file_that_ends_the_agent_each_time_is_not_tried_for_ever(
+    tmp_path: Path, model: LoweredModel, inputs: Path
+) -> None:
+    tries: list[int] = []
+
+    def break_off() -> None:
+        tries.append(1)
+        raise ConnectionResetError("the device was switched off")
+
+    with (
+        running_agent(tmp_path / "scratch", PlayedLane(happens=break_off)) as agent,
+        pytest.raises(WorkerError, match=r"broke off \d+ times: "),
+    ):
+        lane_to(agent, patience=0.6).measure({"one": model}, inputs, TARGET, QUICK)
+    assert 5 < len(tries) < 20
 
 
 def test_a_full_scratch_disk_is_told_as_such(
