@@ -10,8 +10,6 @@ import ctypes
 import importlib
 import importlib.util
 import os
-import platform
-import struct
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -28,13 +26,12 @@ from backends.tvm_artifact.description import (
     ArtifactDescription,
     ArtifactTensor,
 )
+from backends.tvm_artifact.library_file import check_library
 from backends.tvm_artifact.parameter_file import read_description
 from backends.without_torch import keeping_torch_out
 
 _CPU, _FIRST_DEVICE, _POOLED = 1, 0, 2
 _ALIGNMENT = 64
-_ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
-_ELF_MACHINE_AT = 18
 _ONE_THREAD_EACH = 1
 
 Instrument = Callable[[str, bool, Sequence[Any]], None]
@@ -57,7 +54,7 @@ class ArtifactRunner:
             MeasurementError: a file is missing, damaged, or made for another machine.
         """
         self.description = described(parameters)
-        _check_machine(library, self.description)
+        check_library(library)
         ffi = _runtime()
         try:
             module = _loaded(ffi, library)
@@ -181,23 +178,6 @@ def described(parameters: Path) -> ArtifactDescription:
         raise MeasurementError(f"{parameters.name} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise MeasurementError(f"{parameters.name} does not say what it is") from error
-
-
-def _check_machine(library: Path, description: ArtifactDescription) -> None:
-    """What the loader would say is a riddle, or nothing at all."""
-    try:
-        with library.open("rb") as file:
-            begin = file.read(_ELF_MACHINE_AT + 2)
-    except OSError as error:
-        raise MeasurementError(f"{library.name} cannot be read: {error.strerror}") from error
-    if len(begin) < _ELF_MACHINE_AT + 2 or not begin.startswith(b"\x7fELF"):
-        raise MeasurementError(f"{library.name} is no library: the file is damaged")
-    machine = struct.unpack_from("<H", begin, _ELF_MACHINE_AT)[0]
-    architecture = _ELF_MACHINES.get(machine, f"machine {machine}")
-    if architecture != platform.machine():
-        raise MeasurementError(
-            f"{library.name} is made for {architecture}, and this machine is {platform.machine()}"
-        )
 
 
 @cache

@@ -25,6 +25,7 @@ from workers.messages import FileToOpen, MeasureRequest
 from workers.parcel import Parcel
 
 ELF_MACHINE = 18
+ELF_SECTIONS, ELF_SECTION_COUNT = slice(40, 48), slice(60, 62)
 AARCH64 = 183
 HEADER_BYTES, CODE = 128, slice(64, 128)
 """Of the parameters."""
@@ -120,6 +121,29 @@ def test_a_library_that_is_none(copy: LoweredModel) -> None:
     assert copy.library_path is not None
     copy.library_path.write_bytes(b"half a library")
     with pytest.raises(MeasurementError, match="damaged"):
+        TvmBackend().open(copy, threads=1)
+
+
+def test_a_library_that_was_cut(copy: LoweredModel) -> None:
+    """The system's loader maps what is left of it, and code that is not there is a bus error."""
+    assert copy.library_path is not None
+    whole = copy.library_path.read_bytes()
+    for left in (len(whole) - 1, len(whole) - 64, len(whole) // 2, 4096, 64):
+        copy.library_path.write_bytes(whole[:left])
+        with pytest.raises(MeasurementError, match=f"is not whole: it has {left:,} bytes of"):
+            TvmBackend().open(copy, threads=1)
+    copy.library_path.write_bytes(whole)
+    assert TvmBackend().open(copy, threads=1).run({"image": images(1)})["logits"].size == 10
+
+
+def test_a_library_whose_segments_are_beyond_its_end(copy: LoweredModel) -> None:
+    """As one that was cut is, where its tables come first."""
+    assert copy.library_path is not None
+    path = copy.library_path
+    overwrite(path, ELF_SECTIONS, bytes(ELF_SECTIONS.stop - ELF_SECTIONS.start))
+    overwrite(path, ELF_SECTION_COUNT, bytes(2))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MeasurementError, match="is not whole"):
         TvmBackend().open(copy, threads=1)
 
 
