@@ -33,6 +33,10 @@ from backends.without_torch import keeping_torch_out
 _CPU, _FIRST_DEVICE, _POOLED = 1, 0, 2
 _ALIGNMENT = 64
 _ONE_THREAD_EACH = 1
+_HOW_TO_INSTALL = (
+    "pip install 'autosparse[kernels]'; on a device that only measures: "
+    "pip install --no-deps apache-tvm apache-tvm-ffi"
+)
 
 Instrument = Callable[[str, bool, Sequence[Any]], None]
 """(function, whether it is about to run, its arguments): told of every call of a graph."""
@@ -185,18 +189,23 @@ def _runtime() -> Any:
     """TVM's FFI, with its runtime loaded and nothing of its compiler.
 
     Raises:
-        MeasurementError: TVM is not installed.
+        MeasurementError: TVM, or a part of it, is not installed.
     """
     found = importlib.util.find_spec("tvm")
     if found is None or not found.submodule_search_locations:
-        raise MeasurementError("Apache TVM is not installed (pip install 'autosparse[kernels]')")
+        raise MeasurementError("Apache TVM is not installed", hint=_HOW_TO_INSTALL)
     os.environ.setdefault("TVM_BIND_THREADS", "0")  # whoever started us chose the cores
     # else the pool has half of the processors on x86, or what OMP_NUM_THREADS says of others
     os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count() or 1))
-    with keeping_torch_out():
-        ffi = importlib.import_module("tvm_ffi")
     folder = Path(next(iter(found.submodule_search_locations)))
-    ctypes.CDLL(str(folder / "lib" / "libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
+    try:
+        with keeping_torch_out():
+            ffi = importlib.import_module("tvm_ffi")
+        ctypes.CDLL(str(folder / "lib" / "libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
+    except (ImportError, OSError, RuntimeError) as error:  # the last: its own library is missing
+        raise MeasurementError(
+            f"TVM's runtime cannot be loaded: {first_line(error)}", hint=_HOW_TO_INSTALL
+        ) from error
     return ffi
 
 

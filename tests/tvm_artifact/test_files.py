@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from autosparse.artifacts.tvm_snippets import CPP_FILE, HEADER_FILE, PYTHON_FILE
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings
 from autosparse.levels import BASELINE, Level, Recipe
-from backends.tvm_artifact.runner import described
+from backends.tvm_artifact.runner import _runtime, described
 from backends.tvm_backend import PARAMETERS_NAME, TvmBackend
 from tests.artifacts.report_example import manifest
 from tests.lowering import Subject, request
@@ -157,6 +158,43 @@ def test_inputs_that_do_not_fit(delivered: LoweredModel) -> None:
         runner.run({"image": np.zeros((1, 3, 8, 9), np.float32)})
     with pytest.raises(MeasurementError, match="float64"):
         runner.run({"image": np.zeros((1, 3, 8, 8))})
+
+
+@pytest.fixture
+def unloaded() -> Iterator[None]:
+    """As in a process that has not loaded TVM's runtime yet."""
+    _runtime.cache_clear()
+    yield
+    _runtime.cache_clear()
+
+
+@pytest.mark.usefixtures("unloaded")
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("tvm", "Apache TVM is not installed"),
+        ("tvm_ffi", "cannot be loaded: .*tvm_ffi"),
+        ("libtvm_runtime", r"cannot be loaded: .*libtvm_runtime\.so"),
+    ],
+)
+def test_a_part_of_the_runtime_that_is_missing(
+    delivered: LoweredModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: str,
+    said: str,
+) -> None:
+    """As on a device, where packages are installed one by one."""
+    spec = ModuleSpec("tvm", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    if missing == "tvm_ffi":
+        monkeypatch.setitem(sys.modules, "tvm_ffi", None)
+    else:
+        found = None if missing == "tvm" else spec
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
+    with pytest.raises(MeasurementError, match=said) as caught:
+        TvmBackend().open(delivered, threads=1)
+    assert "pip install --no-deps apache-tvm apache-tvm-ffi" in caught.value.hint
 
 
 def test_inputs_may_lie_anywhere(delivered: LoweredModel, residual: Subject) -> None:
