@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -212,6 +213,7 @@ def prepare_job(
     space = load_space(config.space)
     graph = load_model(config.model)
     target = (target or target_of(config)).for_model(graph).on(engines.lane.environment())
+    _check_tuning(config, target, engines.backend)
     calibration = load_dataset(config.calibration, graph.inputs, "calibration")
     validation = load_dataset(config.validation, graph.inputs, "validation")
     test = None if config.test is None else load_dataset(config.test, graph.inputs, "test")
@@ -239,6 +241,21 @@ def prepare_job(
         rows_at_once=rows_at_once(graph, target.batch_size, (calibration, validation, test)),
         started=engines.clock(),
     )  # fmt: skip
+
+
+def _check_tuning(config: JobConfig, target: Target, backend: Backend) -> None:
+    """Loops are tried where they are compiled, so that must be a machine as the device is.
+
+    Raises:
+        ConfigError: it is of another architecture. Told here, and not when the first file is
+            lowered, which is after the baseline was measured.
+    """
+    here = platform.machine()
+    if config.tune and not backend.delivers_onnx and target.architecture not in ("", here):
+        raise ConfigError(
+            f"--tune: loops for {target.architecture} cannot be tried on {here}",
+            hint="leave --tune away, or run the job on such a machine",
+        )
 
 
 def first_rows(data: Dataset, count: int) -> Dataset:

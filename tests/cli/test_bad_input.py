@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from autosparse.cli.main import COMMANDS, run
 from tests.cli.conftest import Complain
 from tests.models import images
+from tests.workers.agents import DEVICE, KEY, PlayedLane, running_agent
+from workers.agent_key import KEY_VARIABLE
 
 FLAGS: list[tuple[list[str], str]] = [
     (["--latency-budget", "fast"], "'fast' is no latency budget"),
@@ -207,6 +210,19 @@ def test_the_backend_is_the_targets(job: list[str], complain: Complain, tmp_path
     path = tmp_path / "device.yaml"
     path.write_text("backend: moon\n")
     assert "no backend is called 'moon'" in complain([*job, "--target", str(path), "--dry-run"])[0]
+
+
+@pytest.mark.skipif(DEVICE.machine == platform.machine(), reason="the device is as this machine")
+def test_tuning_for_a_device_of_another_architecture_is_told(
+    job: list[str], complain: Complain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
+    with running_agent(tmp_path / "scratch", PlayedLane()) as agent:
+        target = ["--target", f"rpc://{agent.address}", "--backend", "tvm", "--tune", "4"]
+        error, hint = complain([*job, *target])
+    assert f"--tune: loops for {DEVICE.machine} cannot be tried on {platform.machine()}" in error
+    assert "leave --tune away" in hint
+    assert agent.lane.asked == []
 
 
 @pytest.mark.parametrize(

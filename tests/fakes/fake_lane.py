@@ -99,7 +99,7 @@ class FakeLane:
             label=label,
             file_sha256=model.sha256(),
             target="fake",
-            environment=read_environment().id,
+            environment=self.environment().id,
             warmup_runs=0,
             blocks=blocks,
             peak_memory_bytes=self.planted.memory(levels),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autosparse.errors import CandidateError
-from autosparse.evaluation import Environment, LoweredModel, Measurement, read_environment
+from autosparse.evaluation import Environment, read_environment
 from autosparse.levels import Level
 from autosparse.pipeline.config import OF_A_LADDER, JobConfig, read_configs
 from autosparse.pipeline.job import Engines
@@ -42,10 +42,6 @@ class DeviceLane(FakeLane):
 
     def environment(self) -> Environment:
         return read_environment().model_copy(update={"cpu": self.device})
-
-    def _measurement(self, label: str, model: LoweredModel) -> Measurement:
-        found = super()._measurement(label, model)
-        return found.model_copy(update={"environment": self.environment().id})
 
 
 @dataclass
