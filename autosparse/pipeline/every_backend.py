@@ -6,6 +6,7 @@ at like any other; what they come to is held against each other by the gate's ru
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -35,11 +36,13 @@ _MILDEST_FIRST = (
 
 def run_on_every_backend(
     config: JobConfig, backends: Sequence[str], engines_on: EnginesOn, progress: Progress,
-    *, resume: bool = False,
+    *, resume: bool = False, clock: Callable[[], float] = time.monotonic,
 ) -> Result:  # fmt: skip
     """Run a job on each backend, in OUTPUT_DIR/NAME, and put the better bundle in OUTPUT_DIR.
 
-    Each of them has an equal share of the time limit.
+    What is left of the time limit is shared equally by those that are still to come. The one that
+    is named last begins, and the first, which every installation has, gets what the others leave:
+    one that is refused takes no time from it.
 
     Args:
         config: what is asked.
@@ -47,28 +50,32 @@ def run_on_every_backend(
         engines_on: what runs the job of one of them.
         progress: told what happens.
         resume: continue the jobs in the output directory.
+        clock: seconds from any point on.
 
     Raises:
-        AutoSparseError: no backend gave an answer; this is what the first one said.
+        AutoSparseError: no backend gave an answer; this is what the one named first said.
         StorageError: the output directory holds something else.
     """
     root = config.output_dir.absolute()
     check_room_for_jobs(root, resume=resume, single="one backend")
-    found: dict[str, Result] = {}
-    refused: dict[str, AutoSparseError] = {}
-    for name in backends:
-        fields = {
-            "backend": name, "output_dir": root / name,
-            "time_limit": config.time_limit / len(backends),
-        }  # fmt: skip
+    answers: dict[str, Result | AutoSparseError] = {}
+    left = config.time_limit
+    for to_come, name in reversed(list(enumerate(backends, start=1))):
+        fields = {"backend": name, "output_dir": root / name, "time_limit": left / to_come}
         own = config.model_copy(update=fields)
+        began = clock()
         progress.stage("backend", name)
         try:
             with engines_on(own) as engines:
-                found[name] = run_job(own, engines, resume=resume and own.output_dir.exists())
+                answers[name] = run_job(own, engines, resume=resume and own.output_dir.exists())
         except AutoSparseError as error:
             progress.note(f"no answer on {name}: {error}")
-            refused[name] = error
+            answers[name] = error
+        # what a job takes beyond its share, to verify and deliver, is not the others' loss
+        left -= min(clock() - began, own.time_limit)
+    named = [(name, answers[name]) for name in backends]
+    found = {name: answer for name, answer in named if isinstance(answer, Result)}
+    refused = {name: answer for name, answer in named if isinstance(answer, AutoSparseError)}
     if not found:
         with suppress(OSError):  # what is in there is somebody's
             root.rmdir()

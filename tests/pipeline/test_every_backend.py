@@ -51,6 +51,9 @@ class Backends:
 
     world: World
     engines: Mapping[str, Engines | AutoSparseError]
+    takes: float = 0.0
+    """Seconds of each job on the clock of the time limit; a refusal takes one."""
+    now: float = 0.0
     began: list[JobConfig] = field(default_factory=list)
     told: Told = field(default_factory=Told)
 
@@ -59,14 +62,22 @@ class Backends:
         self.began.append(config)
         engines = self.engines[config.backend]
         if isinstance(engines, AutoSparseError):
+            self.now += 1.0
             raise engines
         yield engines
+        self.now += self.takes
 
     def run(self, *, resume: bool = False, **fields: object) -> Result:
         config = self.world.config(backend="auto", **{"trials": 5, **fields})
         return run_on_every_backend(
-            config, list(self.engines), self.engines_on, self.told, resume=resume
-        )
+            config, list(self.engines), self.engines_on, self.told, resume=resume,
+            clock=lambda: self.now,
+        )  # fmt: skip
+
+    @property
+    def shares(self) -> list[tuple[str, float]]:
+        """Seconds that each backend was given, in the order in which they began."""
+        return [(config.backend, config.time_limit) for config in self.began]
 
 
 def backends(root: Path, **worlds: Planted | AutoSparseError) -> Backends:
@@ -96,7 +107,6 @@ def test_the_more_accurate_answer_is_delivered(tmp_path: Path) -> None:
     told = delivered.decisions[-1].told
     assert told.startswith("exact: lossy met at 60.0% of the baseline's latency and a drop of 0.02")
     assert told in (tmp_path / "out" / "bundle" / "report.html").read_text().replace("&#39;", "'")
-    assert [config.time_limit for config in both.began] == [30, 30]
     assert any("the answer is that of exact" in note for note in both.told.notes)
 
 
@@ -149,6 +159,25 @@ def test_a_backend_that_is_not_there_is_told_and_left_out(tmp_path: Path) -> Non
     with pytest.raises(NotInstalledError, match="needs a library"):
         backends(tmp_path / "again", absent=absent).run()
     assert not (tmp_path / "again" / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("takes", "left"),
+    [(5.0, 55.0), (30.0, 30.0), (50.0, 30.0)],
+    ids=["what a job leaves is the next one's", "equal shares", "what it takes beyond is nobody's"],
+)
+def test_what_is_left_of_the_time_is_shared(tmp_path: Path, takes: float, left: float) -> None:
+    both = backends(tmp_path, one=planted(), other=planted())
+    both.takes = takes
+    both.run(time_limit=60)
+    assert both.shares == [("other", 30.0), ("one", left)]
+
+
+def test_a_backend_that_is_refused_takes_no_share_of_the_time(tmp_path: Path) -> None:
+    absent = NotInstalledError("the backend needs a library", hint="install it")
+    both = backends(tmp_path, able=planted(), absent=absent)
+    both.run(time_limit=60)
+    assert both.shares == [("absent", 30.0), ("able", 59.0)]
 
 
 def test_resumed_jobs_measure_nothing_again(tmp_path: Path) -> None:
