@@ -27,6 +27,8 @@ from autosparse.errors import RequestError, UnauthenticatedError
 PROTOCOL = "autosparse-agent/1"
 HANDSHAKE_SECONDS = 10.0
 """Whoever takes longer to say who they are is turned away."""
+SEND_SECONDS = 60.0
+"""For the other side to take a frame."""
 _HANDSHAKE_BYTES = 1024
 _NONCE_BYTES = 32
 _TAG_BYTES = 32
@@ -56,12 +58,14 @@ class Wire:
         """Of this connection alone: who is handed both, before a frame was sent, can go on."""
         return self._secret
 
-    def send(self, payload: bytes) -> None:
-        """Send one frame.
+    def send(self, payload: bytes, seconds: float = SEND_SECONDS) -> None:
+        """Send one frame, and wait so long for the other side to take it.
 
         Raises:
-            OSError: the other side is gone, or takes nothing.
+            OSError: the other side is gone, or the time is up.
         """
+        # else it would have what waiting for the last frame left of its time
+        self._connection.settimeout(seconds)
         tag = self._tag(self._sends, self._sent, payload)
         self._sent += 1
         self._connection.sendall(len(payload).to_bytes(_LENGTH_BYTES, "big") + tag + payload)
@@ -107,8 +111,7 @@ def answer_handshake(connection: socket.socket, key: bytes) -> Wire:
     if not hmac.compare_digest(proof, _proof(key, _DRIVER, mine, theirs)):
         raise UnauthenticatedError("the key is another one than the agent's")
     _send_plain(connection, {"proof": _proof(key, _AGENT, mine, theirs).hex()})
-    secret = _proof(key, b"connection", mine, theirs)
-    return Wire(connection, secret, sends=_AGENT, receives=_DRIVER)
+    return agents_wire(connection, _proof(key, b"connection", mine, theirs))
 
 
 def offer_handshake(connection: socket.socket, key: bytes) -> Wire:
@@ -136,6 +139,11 @@ def offer_handshake(connection: socket.socket, key: bytes) -> Wire:
     if not hmac.compare_digest(_bytes_of(answer, "proof"), _proof(key, _AGENT, theirs, mine)):
         raise UnauthenticatedError("what answers does not hold the key: it is no agent of yours")
     return drivers_wire(connection, _proof(key, b"connection", theirs, mine))
+
+
+def agents_wire(connection: socket.socket, secret: bytes) -> Wire:
+    """The agent's side of a connection where both have proven that they hold the key."""
+    return Wire(connection, secret, sends=_AGENT, receives=_DRIVER)
 
 
 def drivers_wire(connection: socket.socket, secret: bytes) -> Wire:

@@ -22,7 +22,7 @@ from workers.agent_lane import AgentLane
 from workers.agent_line import Dialled
 from workers.agent_messages import Ask, FileOffered, Turn
 from workers.messages import FileToOpen, MeasureRequest
-from workers.wire import PROTOCOL, Wire, offer_handshake
+from workers.wire import PROTOCOL, Wire, agents_wire, drivers_wire, offer_handshake
 
 
 @contextmanager
@@ -86,6 +86,8 @@ def test_the_key_is_never_sent(
     assert KEY.hex().encode() not in everything
 
 
+LARGE = bytes(8 << 20)
+"""More than a connection holds while nobody reads."""
 HOSTILE = {
     "http": b"GET / HTTP/1.1\r\nHost: device\r\n\r\n",
     "nothing": b"",
@@ -140,6 +142,28 @@ def test_a_frame_that_somebody_else_put_in_is_noticed(agent: RunningAgent) -> No
         wire.receive(1 << 20, 10.0)
         connection.sendall((2).to_bytes(4, "big") + bytes(32) + b"{}")
         assert b"not sent by who holds the key" in connection.recv(4096)
+
+
+def test_sending_has_its_own_time_and_not_what_receiving_left_over() -> None:
+    """The answer to a frame that came late, to somebody who takes it slowly."""
+    received: list[bytes] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        agent, driver = agents_wire(ours, b"secret"), drivers_wire(theirs, b"secret")
+        driver.send(b"a question")
+
+        def take_slowly() -> None:
+            time.sleep(1.5)
+            received.append(driver.receive(len(LARGE), 20.0))
+
+        agent.receive(100, 0.5)
+        thread = threading.Thread(target=take_slowly)
+        thread.start()
+        agent.send(LARGE)
+        thread.join()
+        assert received == [LARGE]
+        with pytest.raises(TimeoutError):
+            agent.send(LARGE, seconds=0.1)
 
 
 def hostile_ask(request: MeasureRequest, files: dict[str, FileOffered]) -> bytes:
