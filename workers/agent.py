@@ -6,6 +6,7 @@ One request is answered at a time; whoever comes meanwhile is told to come again
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -43,6 +44,14 @@ from workers.wire import Wire, answer_handshake, notice_the_dead, refuse
 
 _MOST_CONNECTIONS = 16
 """At once, of whoever has not said who they are, too."""
+# What the system says of a connection that is lost already, or has no room for now
+# (`accept` in the manual of Linux, under "Error handling").
+_OF_ONE_CONNECTION = frozenset(
+    {errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM,
+     errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ENETDOWN, errno.ENETUNREACH,
+     errno.EHOSTDOWN, errno.EHOSTUNREACH}
+)  # fmt: skip
+_AGAIN_SECONDS = 0.2
 Tell = Callable[[str], None]
 
 
@@ -77,16 +86,45 @@ class Agent:
         return cls(key, lane, store, longest_seconds, tell, threading.Lock(), hand)
 
     def serve(self, listening: socket.socket) -> None:
-        """Answer until the socket is closed or an exception comes from outside."""
+        """Answer until the socket is closed or an exception comes from outside.
+
+        Raises:
+            OSError: nothing can come any more.
+        """
         slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        while True:
-            connection, peer = listening.accept()
-            if not slots.acquire(blocking=False):
+        for connection, peer in self._arrivals(listening):
+            if slots.acquire(blocking=False):
+                self._begin(connection, peer, slots)
+            else:
                 connection.close()
-                continue
-            threading.Thread(
-                target=self._attend, args=(connection, f"{peer[0]}:{peer[1]}", slots), daemon=True
-            ).start()
+
+    def _arrivals(self, listening: socket.socket) -> Iterator[tuple[socket.socket, str]]:
+        """Connections and where they come from; what goes wrong with one is not the last."""
+        in_trouble = False
+        while True:
+            try:
+                connection, peer = listening.accept()
+            except OSError as error:
+                if error.errno not in _OF_ONE_CONNECTION:
+                    raise
+                if not in_trouble:
+                    self.tell(f"a connection was lost: {error.strerror}")
+                in_trouble = True
+                time.sleep(_AGAIN_SECONDS)
+            else:
+                in_trouble = False
+                yield connection, f"{peer[0]}:{peer[1]}"
+
+    def _begin(
+        self, connection: socket.socket, peer: str, slots: threading.BoundedSemaphore
+    ) -> None:
+        thread = threading.Thread(target=self._attend, args=(connection, peer, slots), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            slots.release()
+            self.tell(f"{peer}: turned away: {error}")
+            connection.close()
 
     def _attend(
         self, connection: socket.socket, peer: str, slots: threading.BoundedSemaphore

@@ -83,7 +83,11 @@ class Joining:
 
 @contextmanager
 def joining(
-    settings: JoinSettings, key: bytes, listens: AgentAddress, tell: Tell
+    settings: JoinSettings,
+    key: bytes,
+    listens: AgentAddress,
+    tell: Tell,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Joining]:
     """What keeps an agent with a service.
 
@@ -92,6 +96,7 @@ def joining(
         key: the agent's.
         listens: where the agent does.
         tell: told in a line what happens.
+        sleep: waits between two times that it says so; what it raises ends the joining.
 
     Raises:
         ConfigError: the service's address, or the device's name, is none.
@@ -101,7 +106,7 @@ def joining(
         settings.url, settings.bearer, tries=_TRIES, timeout_seconds=_TIMEOUT_SECONDS
     )
     try:
-        yield Joining(DeviceOffers(transport), offer, settings.url, tell)
+        yield Joining(DeviceOffers(transport), offer, settings.url, tell, sleep)
     finally:
         transport.close()
 

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 
-from autosparse.errors import ConfigError
+from autosparse.errors import ConfigError, WorkerError
 from autosparse.evaluation.address import AgentAddress
 from autosparse.pipeline.workspace import held
 from workers.agent import Agent
@@ -30,6 +30,7 @@ def run_agent(settings: AgentSettings, tell: Callable[[str], None]) -> None:
         UserInputError: the service that is joined refuses the device.
         ServiceError: it cannot be reached.
         StorageError: the scratch folder cannot be, or another agent has it.
+        WorkerError: it joined a service, and nothing can reach it any more.
     """
     address = AgentAddress.parse(settings.listen)
     key, made = _key(settings)
@@ -72,13 +73,47 @@ def _key(settings: AgentSettings) -> tuple[bytes, bool]:
 def _serve_a_service(
     agent: Agent, join: JoinSettings, key: bytes, listening: socket.socket
 ) -> None:
-    """Answer the service, which connects before it takes the device."""
+    """Answer the service, which connects before it takes the device.
+
+    Raises:
+        WorkerError: nothing can come any more.
+    """
     from workers.agent_joining import joining  # the client's libraries, which no other agent needs
 
     listens = AgentAddress(*listening.getsockname()[:2])
-    with joining(join, key, listens, agent.tell) as joined:
-        threading.Thread(target=agent.serve, args=(listening,), daemon=True).start()
+    serving = _Serving(agent, listening)
+    with joining(join, key, listens, agent.tell, serving.go_on) as joined:
+        serving.start()
         joined.keep()
+
+
+class _Serving(threading.Thread):
+    """Answers, beside what says every few seconds that the device is there."""
+
+    def __init__(self, agent: Agent, listening: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._agent = agent
+        self._listening = listening
+        self._ended = ""
+
+    def run(self) -> None:
+        """Answer until nothing can come any more."""
+        try:
+            self._agent.serve(self._listening)
+        except OSError as error:
+            self._ended = error.strerror or str(error)
+
+    def go_on(self, seconds: float) -> None:
+        """Let some time pass.
+
+        Raises:
+            WorkerError: nobody answers any more, so nobody is to say that the device is there.
+        """
+        self.join(seconds)
+        if not self.is_alive():
+            raise WorkerError(
+                f"the agent cannot answer any more: {self._ended}", hint="start it again"
+            )
 
 
 def _listening(address: AgentAddress) -> socket.socket:

@@ -80,6 +80,7 @@ class PlayedLane(AskingLane):
 class RunningAgent:
     """An agent in a thread of this process."""
 
+    agent: Agent
     listening: socket.socket
     lane: PlayedLane
     told: list[str]
@@ -113,7 +114,7 @@ def running_agent(
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield RunningAgent(listening, lane, told, scratch)
+        yield RunningAgent(agent, listening, lane, told, scratch)
         listening.shutdown(socket.SHUT_RDWR)  # wakes up who waits for a connection
         thread.join()
 

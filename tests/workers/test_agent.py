@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import signal
 import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +36,7 @@ from tests.workers.agents import (
 )
 from workers.agent_lane import AgentLane
 from workers.agent_line import Dialled
+from workers.agent_process import _Serving
 from workers.messages import MeasureRequest
 
 
@@ -198,6 +202,50 @@ def test_a_file_that_ends_the_agent_each_time_is_not_tried_for_ever(
     ):
         lane_to(agent, patience=0.6).measure({"one": model}, inputs, TARGET, QUICK)
     assert 5 < len(tries) < 20
+
+
+def test_a_connection_that_is_lost_before_it_is_taken_is_not_the_last(
+    tmp_path: Path, model: LoweredModel, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = [errno.ECONNABORTED, errno.EMFILE, errno.EMFILE]
+    plain = socket.socket.accept
+
+    def losing(self: socket.socket) -> tuple[socket.socket, Any]:
+        if losses:
+            number = losses.pop()
+            raise OSError(number, os.strerror(number))
+        return plain(self)
+
+    monkeypatch.setattr(socket.socket, "accept", losing)
+    with running_agent(tmp_path / "scratch", PlayedLane()) as agent:
+        assert lane_to(agent).measure({"one": model}, inputs, TARGET, QUICK)
+    lost = [line for line in agent.told if "a connection was lost" in line]
+    assert lost == ["a connection was lost: Too many open files"]
+
+
+def test_a_system_without_threads_to_spare_turns_away_and_keeps_no_place(
+    agent: RunningAgent, model: LoweredModel, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", refused)
+        for _ in range(20):  # more than may be connected at once
+            with agent.connect() as connection:
+                assert connection.recv(1) == b""
+    assert len([line for line in agent.told if "turned away: can't start" in line]) == 20
+    assert lane_to(agent).measure({"one": model}, inputs, TARGET, QUICK)
+
+
+def test_an_agent_that_nothing_reaches_does_not_say_that_it_is_there(tmp_path: Path) -> None:
+    """What renews its place with a service waits by this."""
+    with running_agent(tmp_path / "scratch", PlayedLane()) as agent:
+        serving = _Serving(agent.agent, agent.listening)
+        serving.start()
+        serving.go_on(0.01)
+    with pytest.raises(WorkerError, match="cannot answer any more: "):
+        serving.go_on(20.0)
 
 
 def test_a_full_scratch_disk_is_told_as_such(
