@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from autosparse.errors import ConfigError
 from autosparse.evaluation import Backend, Target
+from autosparse.levels import BASELINE
 from autosparse.levels.sparsity_bounds import knee_sparsity, pq_highest_sparsity, pq_index
 from autosparse.model_graph import Layer, ModelGraph
 from autosparse.pipeline.config import JobConfig
@@ -35,6 +37,20 @@ def job_choices(
     if space.bound is None:
         return choices
     return shared(within_bound(graph, choices, space.bound), groups)
+
+
+def check_backend(graph: ModelGraph, backend: Backend, target: Target) -> None:
+    """A backend that runs no layer as it came lacks a library or a compiler.
+
+    Raises:
+        ConfigError: it does. Told before anything is measured.
+    """
+    told = [backend.capability(layer, BASELINE, target) for layer in graph.layers]
+    if told and not any(capability.runs for capability in told):
+        raise ConfigError(
+            f"the backend {backend.name} runs no layer of the model here: {told[0].reason}",
+            hint="install what is missing, or give another --backend",
+        )
 
 
 def within_bound(

@@ -26,7 +26,7 @@ from autosparse.pipeline.essential_sparsity import essential_sparsity
 from autosparse.pipeline.finding_donor import donor_of
 from autosparse.pipeline.gating_rows import notes_on_few_rows
 from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job, settled
-from autosparse.pipeline.job_choices import job_choices
+from autosparse.pipeline.job_choices import check_backend, job_choices
 from autosparse.pipeline.known_atlas import check_atlas, known_atlas
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.missing_statistics import with_statistics
@@ -75,7 +75,9 @@ def run_job(
     """
     config = settled(config)
     with open_workspace(config, resume=resume) as workspace:
-        job = prepared(prepare_job(config, workspace, engines))
+        job = prepare_job(config, workspace, engines)
+        check_backend(job.graph, job.backend, job.target)
+        job = prepared(job)
         check_atlas(job)
         rows = load_training_rows(job)
         donor = None if beside is None else donor_of(beside, job)

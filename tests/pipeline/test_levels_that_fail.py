@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from autosparse.errors import CompileError, MeasurementError
-from autosparse.evaluation import LoweredModel, Verdict
+from autosparse.errors import CompileError, ConfigError, MeasurementError
+from autosparse.evaluation import Capability, LoweredModel, Target, Verdict
+from autosparse.levels import Level
 from autosparse.levels.table import Cell
-from tests.fakes.fake_backend import Levels, Planted, is_int8, read_levels
+from autosparse.model_graph import Layer
+from tests.fakes.fake_backend import FakeBackend, Levels, Planted, is_int8, read_levels
+from tests.fakes.fake_lane import FakeLane
 from tests.pipeline.worlds import World, layer_seconds, summed_error
 
 
@@ -24,6 +28,22 @@ def int8_cells(root: Path) -> dict[str, Cell]:
 
 def planted(broken: Callable[[Levels], str] = lambda levels: "") -> Planted:
     return Planted(layer_seconds, summed_error({}), broken=broken)
+
+
+class Uninstalled(FakeBackend):
+    """What it compiles with is not there."""
+
+    def capability(self, layer: Layer, level: Level, target: Target) -> Capability:
+        return Capability.no(f"{layer.name}: no C compiler was found")
+
+
+def test_a_backend_that_runs_no_layer_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+    world = World.make(tmp_path, 2, planted())
+    lane = FakeLane(world.planted, world.layers)
+    engines = replace(world.engines(), backend=Uninstalled(world.planted), lane=lane)
+    with pytest.raises(ConfigError, match="runs no layer of the model here: layer0: no C compiler"):
+        world.run(engines=engines)
+    assert lane.measured == []
 
 
 def test_a_layer_that_cannot_be_lowered_alone_costs_that_layer_only(tmp_path: Path) -> None:
