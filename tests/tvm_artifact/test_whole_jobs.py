@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,18 @@ pytestmark = [
 ]
 
 
+def real_job(root: Path) -> RealJob:
+    """With a budget that asks for much less than the model as it came takes.
+
+    Nothing slower than that holds any budget, and in fp32 a file takes as long within some percent.
+    """
+    return replace(RealJob.make(root), budget="85%")
+
+
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> RealJob:
     """One that has ended with an artifact; not to be written to."""
-    made = RealJob.make(tmp_path_factory.mktemp("tvm"))
+    made = real_job(tmp_path_factory.mktemp("tvm"))
     done = made.run("--backend", "tvm")
     assert done.returncode == 0, done.stderr
     return made
@@ -72,20 +81,18 @@ def test_it_holds_its_contract_when_it_is_verified(job: RealJob) -> None:
 
 
 def test_of_both_backends_one_bundle_is_delivered(tmp_path: Path) -> None:
-    job = RealJob.make(tmp_path)
+    job = real_job(tmp_path)
     done = job.run("--backend", "auto")
     assert done.returncode == 0, done.stderr
     delivered = check_bundle(job.output / "bundle")
     own = {name: check_bundle(job.output / name / "bundle") for name in BACKENDS.names()}
     assert own.keys() >= {"onnxruntime", "tvm"}
-    for name, manifest in own.items():
-        assert manifest.target.backend == name
-        assert manifest.verdict is Verdict.MET
-    assert delivered.verdict is Verdict.MET
+    assert all(manifest.target.backend == name for name, manifest in own.items())
+    assert delivered.verdict is own["tvm"].verdict is Verdict.MET
     assert delivered.recipe_id == own[delivered.target.backend].recipe_id
     decision = delivered.decisions[-1]
     assert decision.subject == "Backend"
-    assert all(f"{name} met at" in decision.told for name in own)
+    assert all(f"{name} {manifest.verdict} at" in decision.told for name, manifest in own.items())
 
 
 @pytest.fixture
@@ -103,7 +110,7 @@ def device(tmp_path: Path) -> Iterator[AgentProcess]:
 def test_a_device_times_artifacts_and_is_sent_nothing_else(
     tmp_path: Path, device: AgentProcess
 ) -> None:
-    job = RealJob.make(tmp_path)
+    job = real_job(tmp_path)
     target = tmp_path / "target.yaml"
     document = {
         "name": "the device", "backend": "tvm", "key_file": str(device.key_file),
