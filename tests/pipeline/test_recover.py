@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 
-from autosparse.calibration import RangeObserver
-from autosparse.datasets import Dataset
-from autosparse.errors import ConfigError, DataError, StorageError
+from autosparse.errors import ConfigError, StorageError
 from autosparse.evaluation import Budget
 from autosparse.evaluation.gate import rank
-from autosparse.evaluation.sample import whole
-from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
 from autosparse.levels.recovered import RecoveredWeights
-from autosparse.levels.table import Cell, LevelTable
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.model_graph.torch_executor.node import NodeFailedError
 from autosparse.pipeline import recover as stage
-from autosparse.pipeline.baseline import measure_baseline
 from autosparse.pipeline.bench import Bench
-from autosparse.pipeline.config import JobConfig, read_config
-from autosparse.pipeline.job import Engines, Job, first_rows, prepare_job
+from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.job import Job
 from autosparse.pipeline.lowering import lower_recipe
 from autosparse.pipeline.parity import Parity
-from autosparse.pipeline.records import MeasuredTrial, RecoveryRecord, TrialRecord
+from autosparse.pipeline.records import RecoveryRecord
 from autosparse.pipeline.recover import (
     RECOVERED,
     Recovered,
@@ -43,40 +35,24 @@ from autosparse.pipeline.recover import (
 from autosparse.pipeline.recovery_report import recovery_report
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.training_rows import load_training_rows
-from autosparse.pipeline.trial import run_trial
-from autosparse.pipeline.workspace import open_workspace
 from autosparse.recovery import looks
-from autosparse.recovery.plan import TrainingPlan
-from backends.onnxruntime_backend import OnnxRuntimeBackend
-from tests.fakes.fake_backend import Planted
-from tests.fakes.fake_lane import FakeLane
 from tests.lowering import weight_at
-from tests.models import images, residual_cnn
+from tests.pipeline.recovery_job import (
+    AGREES,
+    BLOCKS,
+    FEW_STEPS,
+    SPARSE,
+    SPARSER,
+    PlainSearch,
+    bench_of,
+    config_of,
+    opened,
+    recipe_at,
+    recovered_by,
+    rows_of,
+    write_files,
+)
 from tests.pipeline.sparse_world import Notes
-
-SPARSE = Level.parse("unstructured@0.80:fp32+magnitude")
-SPARSER = Level.parse("unstructured@0.95:fp32+magnitude")
-BLOCKS = Level.parse("block1x4@0.5:int8+magnitude")
-EVERY_FILE_TAKES = Planted(lambda name, level: 0.0, lambda levels: 0.0, lambda levels: 1e-3)
-AGREES = Parity(0.0, "agrees")
-ROWS = images(320, seed=5)
-
-
-def config_of(root: Path, **fields: Any) -> JobConfig:
-    given: dict[str, Any] = {
-        "model": root / "model.onnx", "calibration": root / "calibration.npz",
-        "validation": root / "validation.npz", "latency_budget": "100%", "max_drop": "0.001",
-        "train": root / "train.npz", "recover": "fine_tune", "recover_time": "600s",
-        "output_dir": root / "out",
-    }  # fmt: skip
-    return read_config({**given, **fields})
-
-
-def write_files(root: Path) -> None:
-    residual_cnn().save(root / "model.onnx", "logits")
-    np.savez(root / "calibration.npz", image=images(64))
-    np.savez(root / "validation.npz", image=images(64, seed=2))
-    np.savez(root / "train.npz", image=ROWS)
 
 
 @pytest.fixture
@@ -87,80 +63,13 @@ def told() -> Notes:
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps, not time, end the trainings here: how fast the machine is must not matter."""
-    quick = partial(TrainingPlan, steps=24, arithmetic="fp32", temperature=1.0)
-    monkeypatch.setattr(stage, "TrainingPlan", quick)
+    monkeypatch.setattr(stage, "TrainingPlan", FEW_STEPS)
 
 
 @pytest.fixture
 def job(tmp_path: Path, told: Notes) -> Iterator[Job]:
     write_files(tmp_path)
     yield from opened(config_of(tmp_path), told)
-
-
-def opened(config: JobConfig, told: Notes, *, resume: bool = False) -> Iterator[Job]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    engines = Engines(OnnxRuntimeBackend(), FakeLane(EVERY_FILE_TAKES, ()), told)
-    with open_workspace(config, resume=resume) as workspace:
-        yield prepare_job(config, workspace, engines)
-    torch.set_num_threads(threads)
-
-
-@dataclass
-class PlainSearch:
-    """Trials without a strategy."""
-
-    bench: Bench
-    done: dict[str, TrialRecord] = field(default_factory=dict)
-
-    @property
-    def trials(self) -> list[TrialRecord]:
-        return list(self.done.values())
-
-    def try_recipe(self, recipe: Recipe, proposed_by: str) -> TrialRecord | None:
-        if recipe.id not in self.done:
-            self.done[recipe.id] = run_trial(self.bench, recipe, proposed_by)
-        return self.done[recipe.id]
-
-
-def bench_of(job: Job) -> Bench:
-    """Every layer may have each level; activations are calibrated."""
-    table = LevelTable(job.workspace.table)
-    for layer in job.graph.layers:
-        for level in (SPARSE, SPARSER, BLOCKS):
-            if level is not BLOCKS or layer.input_channels % 4 == 0:
-                cell = Cell(layer=layer.name, level=level, searched=True, divergence=0.1)
-                table.put(cell, weight_at(job.graph, layer, level))
-    backend, few = job.engines.backend, first_rows(job.selecting, 32)
-    tensors = backend.calibrated_tensors(job.graph)
-    seen = {**few.inputs, **backend.probe(job.graph, tensors, 1).run(few.inputs)}
-    observer = RangeObserver()
-    for name in tensors:
-        observer.observe(name, seen[name].astype(np.float32))
-    outputs = job.kept(job.original, few, "few")
-    return Bench(
-        job=job, baseline=measure_baseline(job), ranges=observer.ranges(), table=table,
-        correction=None, sample=whole(few, outputs),
-        raw=Journal(job.workspace.measurements, MeasuredTrial),
-    )  # fmt: skip
-
-
-def recipe_at(bench: Bench, level: Level) -> Recipe:
-    levels = {
-        layer.name: level
-        for layer in bench.job.graph.layers
-        if bench.table.find(layer.name, level) is not None
-    }
-    return bench.dense_recipe.model_copy(update={"levels": {**bench.dense_recipe.levels, **levels}})
-
-
-def recovered_by(job: Job, *levels: Level) -> tuple[Bench, PlainSearch, Recovered]:
-    bench = bench_of(job)
-    search = PlainSearch(bench)
-    for level in levels:
-        search.try_recipe(recipe_at(bench, level), "start")
-    rows = load_training_rows(job)
-    return bench, search, recover(bench, cast(Search, search), AGREES, rows)
 
 
 @pytest.mark.parametrize("level", [SPARSE, BLOCKS], ids=str)
@@ -268,12 +177,6 @@ def test_a_model_that_torch_fails_on_is_not_recovered_and_the_job_goes_on(
     assert "ran Gather (node 'g')" in note
 
 
-def rows_of(job: Job) -> Dataset:
-    rows = load_training_rows(job)
-    assert rows is not None
-    return rows
-
-
 def test_what_is_distilled_is_asked_for_by_name(tmp_path: Path, told: Notes) -> None:
     write_files(tmp_path)
     for job in opened(config_of(tmp_path, distill="features"), told):
@@ -298,51 +201,6 @@ def test_a_training_that_ended_too_early_is_told(last: float, is_told: bool) -> 
 
 def test_no_recovery_is_asked_for(job: Job) -> None:
     assert recover(cast(Bench, None), cast(Search, None), AGREES, None) == Recovered()
-
-
-def test_rows_that_judge_are_not_trained_on(tmp_path: Path, told: Notes) -> None:
-    write_files(tmp_path)
-    judging = images(64, seed=2)
-    np.savez(tmp_path / "train.npz", image=np.concatenate([ROWS, judging[:10], ROWS[:3]]))
-    for job in opened(config_of(tmp_path), told):
-        rows = rows_of(job)
-        assert len(rows) == 323
-        assert np.array_equal(rows.inputs["image"][:320], ROWS)
-    assert any(text.startswith("10 rows of the train file") for text in told.told)
-
-
-def test_a_train_file_of_judging_rows_only_is_refused(tmp_path: Path, told: Notes) -> None:
-    write_files(tmp_path)
-    np.savez(tmp_path / "train.npz", image=images(64, seed=2))
-    for job in opened(config_of(tmp_path), told):
-        with pytest.raises(DataError, match="every row of the train file"):
-            load_training_rows(job)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "fields", "sentence"),
-    [
-        ({"image": ROWS.astype(np.float64)}, {}, "'image' of the train file is float64"),
-        ({"picture": ROWS}, {}, "the train file train.npz holds the array 'picture'"),
-        ({"image": ROWS[:, :2]}, {}, "'image' of the train file has the shape"),
-        ({"image": np.full_like(ROWS, np.nan)}, {}, "'image' of the train file has NaN"),
-        ({"image": ROWS[:0]}, {}, "the train file train.npz has no rows"),
-        ({"image": ROWS}, {"train_labels": True}, "--train-labels needs labels"),
-        ({"image": ROWS, "labels": np.full(320, 10)}, {"train_labels": True}, "10 classes"),
-        ({"image": ROWS, "labels": np.ones(320)}, {"train_labels": True}, "float64 (320,)"),
-        ({"image": ROWS}, {"distill": "attention"}, "the model has no attention weights"),
-        ({"image": ROWS}, {"recover": "fine_tone"}, "no recovery is called 'fine_tone'"),
-    ],
-)
-def test_a_wrong_train_file_is_told_at_intake(
-    tmp_path: Path, told: Notes, arrays: dict[str, Any], fields: dict[str, Any], sentence: str
-) -> None:
-    write_files(tmp_path)
-    np.savez(tmp_path / "train.npz", **arrays)
-    for job in opened(config_of(tmp_path, **fields), told):
-        with pytest.raises((DataError, ConfigError)) as caught:
-            load_training_rows(job)
-        assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""The rows of a recovery training: what is refused, and which of them are left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autosparse.errors import ConfigError, DataError
+from autosparse.pipeline.training_rows import load_training_rows
+from tests.models import images
+from tests.pipeline.recovery_job import ROWS, config_of, opened, rows_of, write_files
+from tests.pipeline.sparse_world import Notes
+
+
+@pytest.fixture
+def told() -> Notes:
+    return Notes()
+
+
+def test_rows_that_judge_are_not_trained_on(tmp_path: Path, told: Notes) -> None:
+    write_files(tmp_path)
+    judging = images(64, seed=2)
+    np.savez(tmp_path / "train.npz", image=np.concatenate([ROWS, judging[:10], ROWS[:3]]))
+    for job in opened(config_of(tmp_path), told):
+        rows = rows_of(job)
+        assert len(rows) == 323
+        assert np.array_equal(rows.inputs["image"][:320], ROWS)
+    assert any(text.startswith("10 rows of the train file") for text in told.told)
+
+
+def test_a_train_file_of_judging_rows_only_is_refused(tmp_path: Path, told: Notes) -> None:
+    write_files(tmp_path)
+    np.savez(tmp_path / "train.npz", image=images(64, seed=2))
+    for job in opened(config_of(tmp_path), told):
+        with pytest.raises(DataError, match="every row of the train file"):
+            load_training_rows(job)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "fields", "sentence"),
+    [
+        ({"image": ROWS.astype(np.float64)}, {}, "'image' of the train file is float64"),
+        ({"picture": ROWS}, {}, "the train file train.npz holds the array 'picture'"),
+        ({"image": ROWS[:, :2]}, {}, "'image' of the train file has the shape"),
+        ({"image": np.full_like(ROWS, np.nan)}, {}, "'image' of the train file has NaN"),
+        ({"image": ROWS[:0]}, {}, "the train file train.npz has no rows"),
+        ({"image": ROWS}, {"train_labels": True}, "--train-labels needs labels"),
+        ({"image": ROWS, "labels": np.full(320, 10)}, {"train_labels": True}, "10 classes"),
+        ({"image": ROWS, "labels": np.ones(320)}, {"train_labels": True}, "float64 (320,)"),
+        ({"image": ROWS}, {"distill": "attention"}, "the model has no attention weights"),
+        ({"image": ROWS}, {"recover": "fine_tone"}, "no recovery is called 'fine_tone'"),
+    ],
+)
+def test_a_wrong_train_file_is_told_at_intake(
+    tmp_path: Path, told: Notes, arrays: dict[str, Any], fields: dict[str, Any], sentence: str
+) -> None:
+    write_files(tmp_path)
+    np.savez(tmp_path / "train.npz", **arrays)
+    for job in opened(config_of(tmp_path, **fields), told):
+        with pytest.raises((DataError, ConfigError)) as caught:
+            load_training_rows(job)
+        assert sentence in str(caught.value)
