@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,8 @@ def load_training_rows(job: Job) -> Dataset | None:
     data = load_dataset(config.train, job.graph.inputs, "train")
     if config.train_labels:
         _check_class_labels(data, job.graph.outputs[0])
+    else:
+        data = replace(data, labels=None)  # whatever they are, nothing learns from them
     judging = [job.selecting, job.gating, *([] if job.test is None else [job.test])]
     kept = _rows_of_no_other(data, judging)
     if not len(kept):
@@ -70,7 +73,13 @@ def _check_class_labels(data: Dataset, output: TensorSpec) -> None:
             f"{labels.dtype} {labels.shape}",
             hint="leave --train-labels away: the dense model is the teacher",
         )
-    classes = output.shape[-1] if output.shape else None
+    if len(output.shape) != 2 or not np.issubdtype(output.dtype, np.floating):
+        raise DataError(
+            f"--train-labels needs a first output of shape (rows, classes), and the model's is "
+            f"{output}",
+            hint="leave --train-labels away: the dense model is the teacher",
+        )
+    classes = output.shape[-1]
     if isinstance(classes, int) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
             f"the train file's labels reach from {labels.min()} to {labels.max()}, the model's "

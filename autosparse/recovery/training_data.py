@@ -30,6 +30,7 @@ class Rows:
 
     inputs: Mapping[str, Tensor]
     labels: Tensor | None
+    """(rows,) int64 class indices."""
 
     def first(self, count: int) -> Rows:
         """No more than so many of them."""
@@ -157,5 +158,10 @@ class TrainingData:
             if self._lengths is None
             else self._lengths.cut(self._inputs, chosen)
         )
-        labels = None if self._labels is None else torch.from_numpy(self._labels[chosen])
+        # a cross-entropy takes class indices of this type only
+        labels = (
+            None
+            if self._labels is None
+            else torch.from_numpy(self._labels[chosen].astype(np.int64))
+        )
         return Rows({name: torch.from_numpy(array) for name, array in arrays.items()}, labels)

@@ -10,7 +10,7 @@ import pytest
 
 from autosparse.errors import ConfigError, DataError
 from autosparse.pipeline.training_rows import load_training_rows
-from tests.models import images
+from tests.models import images, residual_cnn
 from tests.pipeline.recovery_job import ROWS, config_of, opened, rows_of, write_files
 from tests.pipeline.sparse_world import Notes
 
@@ -63,3 +63,30 @@ def test_a_wrong_train_file_is_told_at_intake(
         with pytest.raises((DataError, ConfigError)) as caught:
             load_training_rows(job)
         assert sentence in str(caught.value)
+
+
+def test_labels_that_nothing_learns_from_may_be_anything(tmp_path: Path, told: Notes) -> None:
+    write_files(tmp_path)
+    np.savez(tmp_path / "train.npz", image=ROWS, labels=np.full(320, "cat"))
+    for job in opened(config_of(tmp_path), told):
+        assert rows_of(job).labels is None
+
+
+@pytest.mark.parametrize("to", ["classes", "places"])
+def test_labels_need_one_choice_among_classes(tmp_path: Path, told: Notes, to: str) -> None:
+    """A cross-entropy of one label a row has no meaning for a class of every place."""
+    write_files(tmp_path)
+    net = residual_cnn()
+    if to == "places":
+        net.node("Reshape", "logits", net.constant("by two", np.array([0, 5, 2])), to="places")
+    net.save(tmp_path / "model.onnx", "logits" if to == "classes" else "places")
+    labels = np.arange(320, dtype=np.int32) % 2
+    np.savez(tmp_path / "train.npz", image=ROWS, labels=labels)
+    for job in opened(config_of(tmp_path, train_labels=True, metric="relative_error"), told):
+        if to == "classes":
+            learned = rows_of(job).labels
+            assert learned is not None
+            assert np.array_equal(learned, labels)
+        else:
+            with pytest.raises(DataError, match=r"a first output of shape \(rows, classes\)"):
+                load_training_rows(job)
