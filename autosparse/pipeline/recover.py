@@ -265,7 +265,10 @@ def _rows_in_a_step(bench: Bench) -> int:
 
 
 def _answers_are_logits(bench: Bench) -> bool:
-    """Whether a softmax of the outputs means something: by the metric, else by their names."""
+    """Whether outputs are choices among classes: by the metric, else by their names.
+
+    Whether they are logits or the probabilities behind them, a training sees for itself.
+    """
     names = tuple(spec.name for spec in bench.job.graph.outputs)
     by_name = default_metric(names, labelled=False).name == "kl"
     return by_name or bench.job.metric.name in _ON_LOGITS

@@ -16,24 +16,59 @@ from autosparse.model_graph import ModelGraph
 
 Tensors = Mapping[str, Tensor]
 _MOST_FEATURES = 4
+_SMALLEST_PROBABILITY = 1e-12
+# How far from 1 a sum of probabilities may be, in half precision, too.
+_SUM_TOLERANCE = 1e-3
 
 
-def answer_loss(student: Tensors, teacher: Tensors, *, logits: bool, temperature: float) -> Tensor:
+def probability_outputs(answers: Tensors) -> frozenset[str]:
+    """Outputs that are probabilities of classes: none is negative, and each row sums to 1.
+
+    Args:
+        answers: output name -> (rows, ..., classes) of the dense model.
+    """
+    return frozenset(
+        name
+        for name, values in answers.items()
+        if values.is_floating_point()
+        and values.ndim > 1
+        and bool((values >= 0).all())
+        and bool(((values.float().sum(dim=-1) - 1.0).abs() <= _SUM_TOLERANCE).all())
+    )
+
+
+def logits_of(probabilities: Tensor) -> Tensor:
+    """Logits whose softmax gives these probabilities: their logarithms."""
+    return probabilities.float().clamp_min(_SMALLEST_PROBABILITY).log()
+
+
+def answer_loss(
+    student: Tensors,
+    teacher: Tensors,
+    *,
+    logits: bool,
+    temperature: float,
+    probabilities: Collection[str] = (),
+) -> Tensor:
     """Mean over the outputs of what each is away from the teacher's.
 
     Args:
         student: output name -> (rows, ..., classes).
         teacher: the same of the dense model.
-        logits: whether outputs are logits; else they are numbers.
+        logits: whether outputs are choices among classes; else they are numbers.
         temperature: what logits are divided by; the loss keeps its size (times its square).
+        probabilities: outputs that a softmax has been taken of in the model.
     """
-    losses = [
-        softened_divergence(student[name], wanted, temperature)
-        if logits
-        else relative_error(student[name], wanted)
-        for name, wanted in teacher.items()
-        if wanted.is_floating_point()
-    ]
+
+    def away(name: str, wanted: Tensor) -> Tensor:
+        mine = student[name]
+        if not logits:
+            return relative_error(mine, wanted)
+        if name in probabilities:
+            mine, wanted = logits_of(mine), logits_of(wanted)
+        return softened_divergence(mine, wanted, temperature)
+
+    losses = [away(name, own) for name, own in teacher.items() if own.is_floating_point()]
     return torch.stack(losses).mean()
 
 

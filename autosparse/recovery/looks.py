@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autosparse.recovery.distillation import Tensors, answer_loss
+from autosparse.recovery.distillation import Tensors, answer_loss, probability_outputs
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.student import Student
 from autosparse.recovery.training_data import TrainingData
@@ -88,6 +88,8 @@ class HeldOut:
         )  # fmt: skip
         chosen = data.held_out(self.looks.batches)
         self._taught = [(rows.inputs, teach(rows.inputs)) for rows in chosen]
+        self.probabilities = probability_outputs(self._taught[0][1])
+        """Outputs of the dense model that are probabilities."""
 
     @property
     def seconds_of_a_look(self) -> float:
@@ -100,7 +102,11 @@ class HeldOut:
         with torch.no_grad():
             losses = [
                 answer_loss(
-                    self._student(inputs, progress), taught, logits=self._logits, temperature=1.0
+                    self._student(inputs, progress),
+                    taught,
+                    logits=self._logits,
+                    temperature=1.0,
+                    probabilities=self.probabilities,
                 )
                 for inputs, taught in self._taught
             ]

@@ -33,7 +33,8 @@ class TrainingPlan(BaseModel):
     temperature: Annotated[float, Field(gt=0)] = 4.0
     """Of the softmax that is distilled."""
     logits: bool = True
-    """Whether the model's outputs are logits; else numbers."""
+    """Whether the model's outputs are choices among classes, as logits or as the probabilities that
+    a softmax made of them; else numbers."""
     features: Share = 0.0
     """Weight of the loss between what the models compute on the way."""
     attention: Share = 0.0

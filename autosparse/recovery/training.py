@@ -38,6 +38,7 @@ from autosparse.recovery.distillation import (
     attention_divergence,
     attention_tensors,
     feature_tensors,
+    logits_of,
     relative_error,
 )
 from autosparse.recovery.looks import HeldOut, Looks
@@ -247,7 +248,11 @@ class Training:
         mine: dict[str, Tensor] = {}
         observers = {name: partial(mine.__setitem__, name) for name in watched}
         answers = self._student(inputs, progress, observers)
-        loss = answer_loss(answers, taught, logits=plan.logits, temperature=plan.temperature)
+        are_probabilities = self._held_out.probabilities
+        loss = answer_loss(
+            answers, taught, logits=plan.logits, temperature=plan.temperature,
+            probabilities=are_probabilities,
+        )  # fmt: skip
         for names, weight, distance in (
             (self._features, plan.features, relative_error),
             (self._attention, plan.attention, attention_divergence),
@@ -256,8 +261,9 @@ class Training:
                 losses = [distance(mine[name], theirs[name]) for name in names]
                 loss = loss + weight * torch.stack(losses).mean()
         if plan.labels and labels is not None:
-            first = next(iter(answers.values())).float()
-            loss = loss + plan.labels * F.cross_entropy(first, labels)
+            name, first = next(iter(answers.items()))
+            scores = logits_of(first) if name in are_probabilities else first.float()
+            loss = loss + plan.labels * F.cross_entropy(scores, labels)
         return loss
 
     def _taught(

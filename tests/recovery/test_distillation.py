@@ -14,10 +14,14 @@ from autosparse.recovery.distillation import (
     attention_divergence,
     attention_tensors,
     feature_tensors,
+    logits_of,
+    probability_outputs,
     relative_error,
     softened_divergence,
 )
+from autosparse.recovery.fine_tune import FineTune
 from tests.models import Net, residual_cnn
+from tests.recovery.lessons import lesson
 
 
 def test_the_divergence_of_two_softmaxes() -> None:
@@ -55,6 +59,43 @@ def test_every_output_counts_and_integers_do_not() -> None:
     }
     student = {"a": torch.zeros(2, 2), "b": torch.ones(2, 2), "ids": torch.zeros(2)}
     assert answer_loss(student, teacher, logits=False, temperature=1.0).item() == 0.5
+
+
+def test_probabilities_are_told_from_logits() -> None:
+    scores = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.7]])
+    chances = scores.softmax(dim=-1)
+    found = {
+        "logits": scores, "chances": chances, "rounded": chances.half(), "shares": 0.5 * chances,
+        "classes": torch.ones(2, 1, dtype=torch.int64), "alone": torch.ones(2),
+    }  # fmt: skip
+    assert probability_outputs(found) == {"chances", "rounded"}
+    assert torch.allclose(logits_of(chances).softmax(dim=-1), chances)
+
+
+def test_the_loss_of_probabilities_is_that_of_their_logits() -> None:
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = 3.0 * torch.randn(2, 5, 7, generator=draw)
+    wanted = softened_divergence(student, teacher, 4.0).item()
+    chances = ({"p": student.softmax(dim=-1)}, {"p": teacher.softmax(dim=-1)})
+    found = answer_loss(*chances, logits=True, temperature=4.0, probabilities={"p"}).item()
+    assert found == pytest.approx(wanted, rel=1e-4)
+    assert answer_loss(*chances, logits=True, temperature=4.0).item() < 0.5 * wanted
+
+
+def test_a_net_that_ends_in_a_softmax_learns_as_without(
+    residual: ModelGraph, tmp_path: Path
+) -> None:
+    net = residual_cnn()
+    net.node("Softmax", "logits", name="soft", to="chances", axis=-1)
+    ended = load_model(net.save(tmp_path / "soft.onnx", "chances"))
+    plain, soft = (
+        lesson(graph, "unstructured@0.8:fp32", FineTune(), temperature=4.0, labels=0.5)
+        for graph in (residual, ended)
+    )
+    assert soft.before == pytest.approx(plain.before, rel=1e-3)
+    assert soft.after == pytest.approx(plain.after, rel=0.02)
+    losses = [[point.training_loss for point in found.curve] for found in (soft, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 @pytest.fixture
