@@ -158,6 +158,10 @@ class RecoveryReport(_Record):
     """What a recovery training gave."""
 
     method: str
+    zeros_kept: bool
+    """Whether the zeros stayed where they were; else as many were chosen anew."""
+    labels_learned: bool
+    """Whether labels of the train file were learned from, beside the dense model's answers."""
     before: RecoverySide
     after: RecoverySide | None
     """None where it could not be measured."""

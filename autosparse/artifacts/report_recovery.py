@@ -74,9 +74,15 @@ def _lede(recovery: RecoveryReport) -> str:
     words = QualityWords(recovery.before.quality.metric)
     before, after = (words.value(side.quality.value) for side in (recovery.before, recovery.after))
     fate = "It is the delivered file." if recovery.delivered else "Another file is delivered."
+    teacher = "the dense model and the labels" if recovery.labels_learned else "the dense model"
+    zeros = (
+        "its zeros kept where they were"
+        if recovery.zeros_kept
+        else "its zeros chosen anew, no fewer than before"
+    )
     return (
-        f"The weights that are left were trained with the dense model as teacher, zeros and "
-        f"integer grids kept: {words.name} {before} before, {after} after. {fate}"
+        f"A recipe was trained with {teacher} as teacher, {zeros}: "
+        f"{words.name} {before} before, {after} after. {fate}"
     )
 
 

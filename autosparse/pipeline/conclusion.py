@@ -73,7 +73,9 @@ def conclude(
         search=_summary(bench, search),
         notes=tuple(notes),
         predictor=predictor_report(search.predictor),
-        recovery=recovery_report(recovered, verified.recipe.id),
+        recovery=recovery_report(
+            recovered, verified.recipe.id, labels_learned=bench.job.config.train_labels
+        ),
         limited_by=_limited_by(verified.recipe, search.trials, contract),
     )
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from autosparse.artifacts.report_data import RecoveryReport, RecoverySide, TrainedRecipe
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.recover import Recovered
+from autosparse.recovery import RECOVERIES
 
 
-def recovery_report(recovered: Recovered, delivered: str) -> RecoveryReport | None:
+def recovery_report(
+    recovered: Recovered, delivered: str, *, labels_learned: bool
+) -> RecoveryReport | None:
     """Gather it; None where nothing was trained.
 
     Args:
         recovered: what the stage came to.
         delivered: id of the recipe that is delivered.
+        labels_learned: whether labels were learned from, too.
     """
     whole = [record for record in recovered.records if not record.is_proxy]
     if not whole or recovered.before is None:
@@ -20,6 +24,8 @@ def recovery_report(recovered: Recovered, delivered: str) -> RecoveryReport | No
     record, after = whole[-1], recovered.after
     return RecoveryReport(
         method=record.method,
+        zeros_kept=RECOVERIES.load(record.method).keeps_zeros,
+        labels_learned=labels_learned,
         before=_side(recovered.before),
         after=None if after is None else _side(after),
         delivered=after is not None and after.recipe.id == delivered,

@@ -84,6 +84,7 @@ class DropAndGrow(Recovery):
     family = "drop and grow"
     cost: ClassVar[str] = "a training; some selections every few steps"
     start: ClassVar[Literal["compressed", "dense"]] = "compressed"
+    moves_zeros: ClassVar[bool] = True
 
     def __init__(self, config: DropAndGrowConfig | None = None) -> None:
         self.config = config or DropAndGrowConfig()

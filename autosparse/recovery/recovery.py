@@ -52,12 +52,22 @@ class Recovery:
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     start: ClassVar[Literal["compressed", "dense"]] = "compressed"
     """Which weights the training starts from: the level's, or those of the dense model."""
+    moves_zeros: ClassVar[bool] = False
+    """Whether zeros of the level's weights are exchanged on the way."""
     optimizer: ClassVar[Literal["any", "adamw"]] = "any"
     """Which optimizer it needs."""
     members: ClassVar[int] = 1
     """Trainings whose weights are averaged; where there are several, the hooks are not called."""
     rounds: ClassVar[int] = 1
     """How often that is done, with more and more zeros; each round begins at the last mean."""
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether the zeros of the compressed weights stay where they are.
+
+        From dense weights they are chosen anew.
+        """
+        return self.start == "compressed" and not self.moves_zeros
 
     def why_not(self, levels: Mapping[str, Level]) -> str:
         """Why it cannot train a recipe, in a sentence; else empty."""

@@ -19,8 +19,9 @@ def side(recipe_id: str, drop: float) -> RecoverySide:
 
 def report(**changes: Any) -> RecoveryReport:
     fields: dict[str, Any] = {
-        "method": "fine_tune", "before": side("5" * 12, 0.031), "after": side(DELIVERED, 0.006),
-        "delivered": True, "steps": 1250, "seconds": 600.0, "end": "time", "arithmetic": "bf16",
+        "method": "fine_tune", "zeros_kept": True, "labels_learned": False,
+        "before": side("5" * 12, 0.031), "after": side(DELIVERED, 0.006), "delivered": True,
+        "steps": 1250, "seconds": 600.0, "end": "time", "arithmetic": "bf16",
         "curve": ((10, 3.0, 2.0), (600, 1.0, float("nan")), (1250, 0.5, 0.25)),
         "compared": (TrainedRecipe(recipe_id="5" * 12, before=2.1, after=0.9, steps=60),),
     }  # fmt: skip
@@ -48,6 +49,9 @@ def test_the_curve_is_drawn_where_it_is_a_number() -> None:
     ("changes", "sentence"),
     [
         ({"delivered": False}, "Another file is delivered."),
+        ({}, "trained with the dense model as teacher, its zeros kept where they were: accuracy"),
+        ({"zeros_kept": False}, "teacher, its zeros chosen anew, no fewer than before: accuracy"),
+        ({"labels_learned": True}, "trained with the dense model and the labels as teacher, its"),
         ({"after": None}, "the file that came of it could not be measured"),
         ({"end": "diverged"}, "it diverged; what came before is kept"),
         ({"curve": ()}, "Divergence on rows held out"),

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from autosparse.levels import Level
+from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.recovery import RECOVERIES
 from autosparse.recovery.training import CurvePoint
@@ -107,7 +109,8 @@ def test_what_is_trained_is_what_the_level_says(
 ) -> None:
     levels = levels_of(graph, level)
     before = weights_of(graph, levels)
-    outcome = lesson(graph, level, RECOVERIES.load(name))
+    recovery, kept = RECOVERIES.load(name), True
+    outcome = lesson(graph, level, recovery)
     wanted = Level.parse(level)
     for layer, compressed in before.items():
         made = outcome.weights[layer]
@@ -121,12 +124,21 @@ def test_what_is_trained_is_what_the_level_says(
         if wanted.pattern.kind == "block":
             blocks = (made.values != 0).reshape(-1, 4).any(axis=1)
             assert blocks.mean() <= 1 - wanted.pattern.sparsity
+        were, are = (there(weight, unit) for weight in (compressed, made))
+        kept &= not (are & ~were).any()
         assert (made.integers is None) == (compressed.integers is None)
         if made.integers is not None and made.scales is not None:
             assert np.abs(made.integers.astype(int)).max() <= 127
             assert (made.scales > 0).all()
+    # what the report says of the zeros; those that may move need not
+    assert kept or not recovery.keeps_zeros
     # nearer to the dense model than the compressed weights were
     assert name == "random_zeros" or outcome.after < beginnings[level]
+
+
+def there(weight: CompressedWeight, unit: int) -> npt.NDArray[np.bool_]:
+    """Which units of so many weights are not zero: on a grid, kept weights may round to zero."""
+    return np.asarray((weight.values != 0).reshape(-1, unit).any(axis=1))
 
 
 @each_recovery

@@ -123,11 +123,18 @@ def test_short_trainings_choose_among_winners(job: Job) -> None:
     (whole,) = [r for r in found.records if not r.is_proxy]
     assert len(proxies) == 2
     assert whole.recipe_id == min(proxies, key=lambda name: proxies[name])
-    report = recovery_report(found, "another")
+    report = recovery_report(found, "another", labels_learned=False)
     assert report is not None
     assert not report.delivered
     assert len(report.compared) == 2
     assert report.curve
+    assert report.zeros_kept
+    assert not report.labels_learned
+    moved = [record.model_copy(update={"method": "dst_ee"}) for record in found.records]
+    other = recovery_report(replace(found, records=tuple(moved)), "", labels_learned=True)
+    assert other is not None
+    assert not other.zeros_kept
+    assert other.labels_learned
 
 
 def test_winners_are_compared_on_the_same_rows(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
