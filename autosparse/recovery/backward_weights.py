@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from autosparse.errors import AutoSparseError
+
 # What stands in for a saved weight: which one, and how the operator saw it.
 _Place = tuple[int, torch.Size, tuple[int, ...], int]
 
@@ -21,7 +23,13 @@ def backwards_with(others: Mapping[int, Tensor]) -> saved_tensors_hooks:
     Args:
         others: address of a weight's memory -> what is saved in its place, of the same shape, and
             contiguous like it.
+
+    Raises:
+        AutoSparseError: arithmetic is mixed: operators multiply with a rounded copy of a weight,
+            which has another address.
     """
+    if torch.is_autocast_enabled("cpu"):
+        raise AutoSparseError("another weight for the backward pass needs fp32 arithmetic")
 
     def saved(values: Tensor) -> Tensor | _Place:
         address = values.untyped_storage().data_ptr()

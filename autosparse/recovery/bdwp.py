@@ -40,6 +40,7 @@ class Bdwp(SrSte):
     summary = "as sr_ste, and gradients are multiplied with weights that are N:M along outputs"
     source = "NM6: BDWP, Zhang et al. 2023, arXiv:2309.13015"
     cost = "a training; two masks are chosen in every step"
+    arithmetic = "fp32"  # bf16 multiplies with copies, which nothing can stand in for
 
     def why_not(self, levels: Mapping[str, Level]) -> str:
         """It is a way to train N:M."""

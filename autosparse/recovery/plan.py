@@ -46,7 +46,8 @@ class TrainingPlan(BaseModel):
     batch_norms: bool = True
     """Whether folded batch norms come back for the training."""
     arithmetic: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where it is measured to be faster here and no layer is on an integer grid."""
+    """auto: bf16 where it is measured to be faster here, no layer is on an integer grid, and the
+    recovery works in it."""
     evaluations: Annotated[int, Field(ge=1)] = 20
     """How often the rows held out are looked at; less often where that would take long."""
     held_out_batches: Annotated[int, Field(ge=1)] | None = None

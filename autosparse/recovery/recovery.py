@@ -56,6 +56,8 @@ class Recovery:
     """Whether zeros of the level's weights are exchanged on the way."""
     optimizer: ClassVar[Literal["any", "adamw"]] = "any"
     """Which optimizer it needs."""
+    arithmetic: ClassVar[Literal["any", "fp32"]] = "any"
+    """What it may be computed in."""
     members: ClassVar[int] = 1
     """Trainings whose weights are averaged; where there are several, the hooks are not called."""
     rounds: ClassVar[int] = 1

@@ -313,9 +313,15 @@ class Training:
         """As asked, or what is faster; bf16 is coarser than an integer grid, and never taken there.
 
         Whatever the trial steps did to norms is undone.
+
+        Raises:
+            CandidateError: bf16 is asked for, and the recovery works in fp32 only.
         """
-        if self._plan.arithmetic != "auto":
-            return self._plan.arithmetic
+        recovery, asked = self._student.recovery, self._plan.arithmetic
+        if recovery.arithmetic == "fp32" and asked == "bf16":
+            raise CandidateError(f"{recovery.name} trains in fp32 only, and bf16 is asked for")
+        if recovery.arithmetic == "fp32" or asked != "auto":
+            return "fp32" if asked == "auto" else asked
         if any(layer.steps is not None for layer in self._student.trained_layers):
             return "fp32"
         rows = self._tried_rows()

@@ -6,14 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
 
+from autosparse.errors import AutoSparseError, CandidateError
 from autosparse.levels import NM, Level
 from autosparse.model_graph import ModelGraph
+from autosparse.recovery import training
 from autosparse.recovery.backward_weights import backwards_with
 from autosparse.recovery.bdwp import Bdwp, backward_mask
 from autosparse.recovery.sr_ste import SrSte
 from autosparse.recovery.student import Student
 from tests.models import images
-from tests.recovery.lessons import levels_of, one_layer, weights_of
+from tests.recovery.lessons import lesson, levels_of, one_layer, weights_of
 
 
 def test_a_backward_mask_by_hand() -> None:
@@ -81,6 +83,22 @@ def test_the_other_mask_reaches_the_layers_before(residual: ModelGraph) -> None:
     mine, plain = gradients(Bdwp()), gradients(SrSte())
     assert torch.allclose(mine["classifier"], plain["classifier"], rtol=1e-4)
     assert not torch.allclose(mine["stem"], plain["stem"], rtol=1e-2)
+
+
+def test_it_trains_in_fp32_also_where_bf16_is_faster(
+    residual: ModelGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bf16 multiplies with copies of the weights: the backward mask would be lost in silence."""
+    monkeypatch.setattr(training, "faster_arithmetic", lambda run: "bf16")
+    found = {
+        recovery.name: lesson(residual, "2:4:fp32", recovery, steps=2, arithmetic="auto").arithmetic
+        for recovery in (Bdwp(), SrSte())
+    }
+    assert found == {"bdwp": "fp32", "sr_ste": "bf16"}
+    with pytest.raises(CandidateError, match="bdwp trains in fp32 only"):
+        lesson(residual, "2:4:fp32", Bdwp(), steps=2, arithmetic="bf16")
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(AutoSparseError, match="needs fp32"):
+        backwards_with({})
 
 
 def test_other_patterns_are_refused() -> None:
