@@ -13,6 +13,7 @@ _ENDS = {
     "time": "its time was up",
     "no improvement": "nothing had improved for long",
     "diverged": "it diverged; what came before is kept",
+    "asked": "an answer was asked for",
 }
 
 

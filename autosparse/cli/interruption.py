@@ -24,9 +24,9 @@ def answering_on_interrupt(answer_now: Event, progress: Progress) -> Iterator[No
             raise KeyboardInterrupt
         answer_now.set()
         progress.note(
-            "interrupted: what is best so far is verified and delivered; a training that has begun "
-            "goes on to its end. Ctrl-C once more ends at once, and leaves that file as it was "
-            "measured, not verified, in job/best. --resume goes on in either case"
+            "interrupted: what is best so far is verified and delivered, and a training ends with "
+            "the best that it has come to. Ctrl-C once more ends at once, and leaves that file as "
+            "it was measured, not verified, in job/best. --resume goes on in either case"
         )
 
     before = signal.signal(signal.SIGINT, interrupted)

@@ -76,7 +76,7 @@ class PooledTrainers:
         members: Iterable[Member],
         done: Callable[[Member, Trained], None],
     ) -> None:
-        """See `Trainers.run`. What watches a member is told of its end."""
+        """See `Trainers.run`. What watches a member is told of its end, and nothing ends it."""
         drawn: list[Member] = []
 
         def tasks() -> Iterator[TrainMember]:
@@ -84,7 +84,7 @@ class PooledTrainers:
                 drawn.append(member)
                 kept = member.checkpoint if self.pool.sees_files else None
                 yield TrainMember(
-                    replace(member, checkpoint=kept, watch=None),
+                    replace(member, checkpoint=kept, watch=None, stop=None),
                     until=time.time() + member.plan.seconds,
                 )
 

@@ -71,7 +71,7 @@ class RecoveryRecord(BaseModel):
     seconds: float
     """Time that was taken."""
     end: str
-    """What ended it: steps, time, no improvement or diverged."""
+    """What ended it: steps, time, no improvement, diverged or asked."""
     arithmetic: str
     """fp32 or bf16: what was faster here."""
     curve: tuple[tuple[int, float, float], ...]

@@ -140,6 +140,10 @@ class Trainer:
         seconds = self.bench.job.config.recover_time
         best = self._best_of(winners, _PROXY_SHARE * seconds) if len(winners) > 1 else winners[0]
         spent = sum(record.seconds for record in self.done)
+        if self._is_asked_to_end:
+            note = "no more than a comparison was trained: an answer was asked for"
+            self.bench.job.engines.progress.note(note)
+            return Recovered(self.records, best, notes=(note,))
         left = max(seconds - spent, (1.0 - 2 * _PROXY_SHARE) * seconds)
         record = self.train(best.recipe, left, is_proxy=False)
         recipe = best.recipe.model_copy(update={"recovered": record.weights})
@@ -155,6 +159,8 @@ class Trainer:
         """
         tried: list[tuple[float, int]] = []
         for number, trial in enumerate(winners):
+            if tried and self._is_asked_to_end:
+                break
             if tried and sum(record.seconds for record in self.done) >= seconds:
                 break
             tried.append((self._tried(trial, seconds / len(winners)), number))
@@ -182,8 +188,9 @@ class Trainer:
         record = _record(recipe, recovery, outcome, key, is_proxy=is_proxy).model_copy(
             update={"weights": None if is_proxy else self._store.put(outcome.weights)}
         )
-        self._journal.append(record)
-        checkpoint.unlink(missing_ok=True)
+        if outcome.end != "asked":  # a resumed job goes on with it
+            self._journal.append(record)
+            checkpoint.unlink(missing_ok=True)
         self.done.append(record)
         return record
 
@@ -233,7 +240,12 @@ class Trainer:
             )  # fmt: skip
 
         with failures_told():
-            return train(subject, self.rows, plan, checkpoint, watch, self._trainers)
+            stop = job.engines.answer_now.is_set
+            return train(subject, self.rows, plan, checkpoint, watch, self._trainers, stop)
+
+    @property
+    def _is_asked_to_end(self) -> bool:
+        return self.bench.job.engines.answer_now.is_set()
 
     @property
     def _trainers(self) -> Trainers:

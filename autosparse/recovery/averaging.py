@@ -20,6 +20,7 @@ from autosparse.recovery.fine_tune import FineTune
 from autosparse.recovery.members import (
     Member,
     OneByOne,
+    Stop,
     Subject,
     Trained,
     Trainers,
@@ -28,7 +29,7 @@ from autosparse.recovery.members import (
 )
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.schedules import cubic, thinned
-from autosparse.recovery.training import CurvePoint, Outcome
+from autosparse.recovery.training import CurvePoint, Outcome, came_to_nothing
 from autosparse.recovery.training_data import MOST_HELD_OUT
 
 # Time for the means, as a share of one training's.
@@ -42,6 +43,7 @@ def train(
     checkpoint: Path | None = None,
     watch: Watch | None = None,
     trainers: Trainers | None = None,
+    stop: Stop | None = None,
 ) -> Outcome:
     """Train a subject as its recovery wants it.
 
@@ -55,14 +57,17 @@ def train(
             happen elsewhere.
         trainers: what trains the members of an average; None for one after the other, here. Where
             steps end them, that makes no difference to what they come to.
+        stop: whether to end now, with the best that there is; trainings elsewhere go on to their
+            ends.
 
     Raises:
         CandidateError: nothing of use came of it.
         StorageError: a checkpoint cannot be written.
     """
     if subject.recovery.rounds * subject.recovery.members > 1:
-        return _Averaging(subject, rows, plan, checkpoint, watch, trainers or OneByOne()).run()
-    return Member(0, plan, checkpoint, watch).training(subject, rows).run()
+        trainers = trainers or OneByOne()
+        return _Averaging(subject, rows, plan, checkpoint, watch, trainers, stop).run()
+    return Member(0, plan, checkpoint, watch, stop).training(subject, rows).run()
 
 
 def mean_state(states: Sequence[State]) -> State:
@@ -85,6 +90,7 @@ class _Averaging:
     checkpoint: Path | None
     watch: Watch | None
     trainers: Trainers
+    stop: Stop | None
     curve: list[CurvePoint] = field(default_factory=list)
     """Of all members, as if they had been trained one after the other."""
     done: int = 0
@@ -98,10 +104,26 @@ class _Averaging:
         for number in range(recovery.rounds):
             outcomes.append(self._round(self._in_round(number, weights), number))
             weights = outcomes[-1].weights
+            if outcomes[-1].end == "asked":
+                return self._ended_early(outcomes)
         for order in range(recovery.rounds * recovery.members):
             file = self._file(order)
             if file is not None:
                 file.unlink(missing_ok=True)
+        return self._together(outcomes)
+
+    def _ended_early(self, outcomes: Sequence[Outcome]) -> Outcome:
+        """What there is, if it has the zeros of its levels; checkpoints stay, to be gone on from.
+
+        Raises:
+            CandidateError: it has not.
+        """
+        if len(outcomes) < self.subject.recovery.rounds:
+            raise came_to_nothing("asked")
+        return self._together(outcomes)
+
+    def _together(self, outcomes: Sequence[Outcome]) -> Outcome:
+        """The last round's outcome, as that of one training."""
         return replace(
             outcomes[-1], curve=tuple(self.curve), before=outcomes[0].before,
             steps=self.curve[-1].step, seconds=self.curve[-1].seconds,
@@ -140,11 +162,15 @@ class _Averaging:
         weights, after = last.training(subject, self.rows).conclude(mean)
         best = min(outcomes, key=lambda outcome: outcome.after)
         chosen = replace(best, weights=weights, after=after) if after <= best.after else best
-        return replace(chosen, before=outcomes[0].before, end=outcomes[-1].end)
+        is_whole = len(trained) == self.subject.recovery.members
+        end = outcomes[-1].end if is_whole else "asked"
+        return replace(chosen, before=outcomes[0].before, end=end)
 
     def _members(self, first: int) -> Iterator[Member]:
-        """Those of one round, each made when its turn comes."""
+        """Those of one round, each made when its turn comes; one at least, whoever cannot wait."""
         for order in range(first, first + self.subject.recovery.members):
+            if order > first and self.stop is not None and self.stop():
+                return
             yield self._member(order)
 
     def _member(self, order: int) -> Member:
@@ -163,7 +189,7 @@ class _Averaging:
         )
         watch = self.watch
         later = None if watch is None else lambda point: watch(self._later(point))
-        return Member(order, plan, self._file(order), later)
+        return Member(order, plan, self._file(order), later, self.stop)
 
     @property
     def _turns_left(self) -> int:

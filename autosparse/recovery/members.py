@@ -13,6 +13,7 @@ from autosparse.levels import Level
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import ModelGraph
 from autosparse.recovery.checkpoint import State
+from autosparse.recovery.clock import Clock
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.recovery import Recovery
 from autosparse.recovery.row_lengths import row_lengths
@@ -22,6 +23,7 @@ from autosparse.recovery.training_data import TrainingData, learned_inputs
 
 Weights = Mapping[str, CompressedWeight]
 Watch = Callable[[CurvePoint], None]
+Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,16 @@ class Member:
     """File to go on from, and to write to; None to keep nothing."""
     watch: Watch | None = None
     """Is called with points of its curve."""
+    stop: Stop | None = None
+    """Whether it is to end now, with the best that it has come to."""
 
     def training(self, subject: Subject, rows: Dataset) -> Training:
         """At its start."""
         lengths = row_lengths(subject.graph, learned_inputs(rows))
         data = TrainingData(rows, self.plan.batch_size, self.plan.seed, self.order, lengths)
         student = subject.student()
-        return Training(subject.graph, student, data, self.plan, self.checkpoint, self.watch)
+        clock = Clock(stop=self.stop)
+        return Training(subject.graph, student, data, self.plan, self.checkpoint, self.watch, clock)
 
     def train(self, subject: Subject, rows: Dataset) -> Trained:
         """Train it.

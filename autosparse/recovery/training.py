@@ -33,6 +33,7 @@ from autosparse.recovery.arithmetic import (
 )
 from autosparse.recovery.augmentation import augmented
 from autosparse.recovery.checkpoint import State, load_checkpoint, save_checkpoint
+from autosparse.recovery.clock import Clock
 from autosparse.recovery.distillation import (
     answer_loss,
     attention_divergence,
@@ -58,7 +59,7 @@ _PATIENCE_FROM = 0.5
 _TRIAL_SHARE, _ANSWERS_IN_A_STEP = 0.05, 4
 # From fewer rows nothing can be told of more.
 _FEWEST_TRIED = 4
-End = Literal["steps", "time", "no improvement", "diverged"]
+End = Literal["steps", "time", "no improvement", "diverged", "asked"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class Training:
         plan: how long and how.
         checkpoint: file to go on from, and to write to; None to keep nothing.
         watch: is called with every point of the curve.
+        clock: when it began, and what may end it early; None for now, and nothing.
     """
 
     def __init__(
@@ -128,8 +130,9 @@ class Training:
         plan: TrainingPlan,
         checkpoint: Path | None = None,
         watch: Callable[[CurvePoint], None] | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self._started = time.monotonic()
+        self._clock = clock or Clock()
         self._student, self._data, self._plan = student, data, plan
         self._checkpoint, self._watch = checkpoint, watch
         self._teacher = GraphModule.from_graph(graph).requires_grad_(False)
@@ -173,10 +176,7 @@ class Training:
         self._before, self._earlier, self._saved = before, now.seconds, time.monotonic()
         end = self._loop()
         if now.best_state is None:
-            raise CandidateError(
-                "the recovery training diverged",
-                hint="give more rows, or another recovery method",
-            )
+            raise came_to_nothing(end)
         weights, after = self.conclude(now.best_state)
         now.seconds = self._elapsed()
         return Outcome(
@@ -218,6 +218,10 @@ class Training:
                 self._evaluate(progress)
                 if now.fruitless >= patience and progress < 1.0:
                     return "no improvement"
+            if progress < 1.0 and self._clock.is_asked_to_end:
+                if not now.curve or now.curve[-1].step < now.step:
+                    self._evaluate(progress)
+                return "asked"
             if time.monotonic() - self._saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 self._save()
         return "steps" if plan.steps is not None and now.step >= plan.steps else "time"
@@ -307,7 +311,7 @@ class Training:
 
     def _elapsed(self) -> float:
         """Seconds of this training, also of those before it was resumed."""
-        return self._earlier + time.monotonic() - self._started
+        return self._earlier + self._clock.elapsed
 
     def _choose_arithmetic(self) -> Arithmetic:
         """As asked, or what is faster; bf16 is coarser than an integer grid, and never taken there.
@@ -367,6 +371,17 @@ class Training:
         stored["curve"] = [CurvePoint(**point) for point in stored["curve"]]
         for name, value in stored.items():
             setattr(self._now, name, value)
+
+
+def came_to_nothing(end: End) -> CandidateError:
+    """What a training says that has no state with the zeros of its levels."""
+    if end == "asked":
+        return CandidateError(
+            "an answer was asked for before the recovery training had the zeros of its recipe"
+        )
+    return CandidateError(
+        "the recovery training diverged", hint="give more rows, or another recovery method"
+    )
 
 
 def _identity(graph: ModelGraph, student: Student, data: TrainingData, plan: TrainingPlan) -> str:
