@@ -41,6 +41,8 @@ RECOVERED = "recovery"
 _MOST_WINNERS = 3
 # Share of the time that tells which winner recovers best, where there are several.
 _PROXY_SHARE = 0.25
+# A training does a step and can be given back, however little time is left for it.
+_LEAST_SECONDS = 1.0
 # As the learning rate goes to zero, a loss falls a little also where nothing is left to gain.
 _STILL_FALLING = 0.1
 _MOST_ROWS_IN_A_STEP, _ACTIVATION_BYTES = 64, 64 << 20
@@ -125,6 +127,12 @@ class Trainer:
         directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(directory / "trainings.jsonl", RecoveryRecord)
         self._store = RecoveredWeights(directory)
+        self._began, self._known_seconds = self.bench.job.engines.clock(), 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds of this stage, with those of trainings that were done before it was resumed."""
+        return self.bench.job.engines.clock() - self._began + self._known_seconds
 
     @property
     def records(self) -> tuple[RecoveryRecord, ...]:
@@ -139,12 +147,11 @@ class Trainer:
         """
         seconds = self.bench.job.config.recover_time
         best = self._best_of(winners, _PROXY_SHARE * seconds) if len(winners) > 1 else winners[0]
-        spent = sum(record.seconds for record in self.done)
         if self._is_asked_to_end:
             note = "no more than a comparison was trained: an answer was asked for"
             self.bench.job.engines.progress.note(note)
             return Recovered(self.records, best, notes=(note,))
-        left = max(seconds - spent, (1.0 - 2 * _PROXY_SHARE) * seconds)
+        left = max(seconds - self.spent, _LEAST_SECONDS)
         record = self.train(best.recipe, left, is_proxy=False)
         recipe = best.recipe.model_copy(update={"recovered": record.weights})
         trial = search.try_recipe(recipe, RECOVERED)
@@ -159,9 +166,7 @@ class Trainer:
         """
         tried: list[tuple[float, int]] = []
         for number, trial in enumerate(winners):
-            if tried and self._is_asked_to_end:
-                break
-            if tried and sum(record.seconds for record in self.done) >= seconds:
+            if tried and (self._is_asked_to_end or self.spent >= seconds):
                 break
             tried.append((self._tried(trial, seconds / len(winners)), number))
         return winners[min(tried)[1]]
@@ -176,10 +181,13 @@ class Trainer:
         job = self.bench.job
         recovery = self._recovery(recipe)
         plan = self._plan(seconds, self._compared_on() if is_proxy else None)
-        key = _key(recipe, recovery, plan, self.rows)
+        # a training of all the time is the same one, whatever comparing has left of it
+        asked = seconds if is_proxy else job.config.recover_time
+        key = _key(recipe, recovery, plan.model_copy(update={"seconds": asked}), self.rows)
         known = next((r for r in self._journal.records if r.key == key), None)
         if known is not None:
             self.done.append(known)
+            self._known_seconds += known.seconds
             return known
         what = "a few steps of" if is_proxy else "training"
         job.engines.progress.stage("recover", f"{what} {recipe.id} by {recovery.name}")

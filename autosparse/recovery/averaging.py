@@ -16,6 +16,7 @@ import torch
 
 from autosparse.datasets import Dataset
 from autosparse.recovery.checkpoint import State
+from autosparse.recovery.clock import Clock
 from autosparse.recovery.fine_tune import FineTune
 from autosparse.recovery.members import (
     Member,
@@ -32,8 +33,8 @@ from autosparse.recovery.schedules import cubic, thinned
 from autosparse.recovery.training import CurvePoint, Outcome, came_to_nothing
 from autosparse.recovery.training_data import MOST_HELD_OUT
 
-# Time for the means, as a share of one training's.
-_FOR_MEANS = 0.2
+# Time for a mean, as a share of one training's.
+_FOR_A_MEAN = 0.2
 
 
 def train(
@@ -95,6 +96,8 @@ class _Averaging:
     """Of all members, as if they had been trained one after the other."""
     done: int = 0
     """Members that were trained."""
+    spent: float = 0.0
+    """Seconds of the members, and of the means."""
 
     def run(self) -> Outcome:
         """All rounds; what is given back is the last one's."""
@@ -126,7 +129,7 @@ class _Averaging:
         """The last round's outcome, as that of one training."""
         return replace(
             outcomes[-1], curve=tuple(self.curve), before=outcomes[0].before,
-            steps=self.curve[-1].step, seconds=self.curve[-1].seconds,
+            steps=self.curve[-1].step, seconds=self.spent,
         )  # fmt: skip
 
     def _first_weights(self) -> Weights:
@@ -152,14 +155,17 @@ class _Averaging:
         def take(member: Member, found: Trained) -> None:
             trained.append(found)
             self.curve.extend([self._later(point) for point in found.outcome.curve])
+            self.spent += self._pace * found.outcome.seconds
             self.done += 1
 
         first = number * self.subject.recovery.members
         self.trainers.run(subject, self.rows, self._members(first), take)
         outcomes = [found.outcome for found in trained]
+        clock = Clock()
         last = replace(self._member(first + len(trained) - 1), checkpoint=None, watch=None)
         mean = mean_state([found.state for found in trained])
         weights, after = last.training(subject, self.rows).conclude(mean)
+        self.spent += clock.elapsed
         best = min(outcomes, key=lambda outcome: outcome.after)
         chosen = replace(best, weights=weights, after=after) if after <= best.after else best
         is_whole = len(trained) == self.subject.recovery.members
@@ -175,12 +181,12 @@ class _Averaging:
 
     def _member(self, order: int) -> Member:
         """One training: its share of the whole, on the rows in an order of its own."""
-        shares, whole = self.subject.recovery.rounds * self.subject.recovery.members, self.plan
-        spent = self.curve[-1].seconds if self.curve else 0.0
+        recovery, whole = self.subject.recovery, self.plan
+        shares = recovery.rounds * recovery.members
+        means = _FOR_A_MEAN * (recovery.rounds - self.done // recovery.members)
         plan = whole.model_copy(
             update={
-                # the means take some of the time, too
-                "seconds": max(whole.seconds - spent, 1.0) / (self._turns_left + _FOR_MEANS),
+                "seconds": max(whole.seconds - self.spent, 1.0) / (self._turns_left + means),
                 "steps": None if whole.steps is None else max(whole.steps // shares, 1),
                 "evaluations": max(whole.evaluations // shares, 2),
                 # all rows held out: members are compared with each other, and with their mean
@@ -208,13 +214,15 @@ class _Averaging:
 
         Members that are trained at once take as long together as their turns do.
         """
-        pace = self._turns_of_a_round / self.subject.recovery.members
-        before = self.curve[-1] if self.curve else None
+        before = self.curve[-1].step if self.curve else 0
         return replace(
-            point,
-            step=point.step + (before.step if before else 0),
-            seconds=pace * point.seconds + (before.seconds if before else 0.0),
+            point, step=point.step + before, seconds=self._pace * point.seconds + self.spent
         )
+
+    @property
+    def _pace(self) -> float:
+        """Of a member's time, its part of that of a round."""
+        return self._turns_of_a_round / self.subject.recovery.members
 
     def _file(self, order: int) -> Path | None:
         if self.checkpoint is None:

@@ -70,11 +70,11 @@ class Member:
     """Whether it is to end now, with the best that it has come to."""
 
     def training(self, subject: Subject, rows: Dataset) -> Training:
-        """At its start."""
+        """At its start, which all that is needed for it belongs to."""
+        clock = Clock(stop=self.stop)
         lengths = row_lengths(subject.graph, learned_inputs(rows))
         data = TrainingData(rows, self.plan.batch_size, self.plan.seed, self.order, lengths)
         student = subject.student()
-        clock = Clock(stop=self.stop)
         return Training(subject.graph, student, data, self.plan, self.checkpoint, self.watch, clock)
 
     def train(self, subject: Subject, rows: Dataset) -> Trained:

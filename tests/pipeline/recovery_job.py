@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ import torch
 
 from autosparse.calibration import RangeObserver
 from autosparse.datasets import Dataset
+from autosparse.errors import CandidateError
 from autosparse.evaluation.sample import whole
 from autosparse.journal import Journal
 from autosparse.levels import Level, Recipe
@@ -28,7 +29,10 @@ from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.training_rows import load_training_rows
 from autosparse.pipeline.trial import run_trial
 from autosparse.pipeline.workspace import open_workspace
+from autosparse.recovery.averaging import train
+from autosparse.recovery.members import Subject
 from autosparse.recovery.plan import TrainingPlan
+from autosparse.recovery.training import Outcome
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from tests.fakes.fake_backend import Planted
 from tests.fakes.fake_lane import FakeLane
@@ -124,6 +128,29 @@ def rows_of(job: Job) -> Dataset:
     rows = load_training_rows(job)
     assert rows is not None
     return rows
+
+
+@dataclass
+class SlowTrainings:
+    """Trainings by whose clock each takes all the time that it has; some of them diverge."""
+
+    diverge: tuple[int, ...]
+    """Numbers of those that do, in their order."""
+    seconds: list[float] = field(default_factory=list)
+    """What each had."""
+
+    def clock(self) -> float:
+        return sum(self.seconds)
+
+    def train(self, subject: Subject, rows: Dataset, plan: TrainingPlan, *others: Any) -> Outcome:
+        self.seconds.append(plan.seconds)
+        if len(self.seconds) - 1 in self.diverge:
+            raise CandidateError("the recovery training diverged")
+        return train(subject, rows, plan.model_copy(update={"seconds": 600.0}), *others)
+
+    def at(self, job: Job) -> Job:
+        """The job, by this clock."""
+        return replace(job, engines=replace(job.engines, clock=self.clock))
 
 
 def recovered_by(job: Job, *levels: Level) -> tuple[Bench, PlainSearch, Recovered]:

@@ -15,7 +15,7 @@ from autosparse.errors import CandidateError
 from autosparse.model_graph import ModelGraph
 from autosparse.pipeline.members_pool import MembersKit, PooledTrainers, TrainMember
 from autosparse.pipeline.pool import A, InProcess, K, Task
-from autosparse.recovery import RECOVERIES
+from autosparse.recovery import RECOVERIES, averaging
 from autosparse.recovery.averaging import train
 from autosparse.recovery.members import Member, Subject, Trained, Trainers
 from autosparse.recovery.training import CurvePoint, Outcome
@@ -79,7 +79,15 @@ class Scripted:
             quick = member.plan.model_copy(update={"steps": 1, "seconds": 600.0})
             trained = replace(member, plan=quick).train(subject, rows)
             taken = [replace(p, seconds=member.plan.seconds) for p in trained.outcome.curve[-1:]]
-            done(member, replace(trained, outcome=replace(trained.outcome, curve=tuple(taken))))
+            outcome = replace(trained.outcome, curve=tuple(taken), seconds=member.plan.seconds)
+            done(member, replace(trained, outcome=outcome))
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A clock by which every mean takes 16 s."""
+
+    elapsed: float = 16.0
 
 
 @pytest.mark.parametrize(
@@ -87,14 +95,21 @@ class Scripted:
     [("sparse_soup", 1, 3), ("sparse_soup", 2, 2), ("sparse_soup", 8, 1), ("swamp", 2, 3)],
 )
 def test_the_time_is_shared_among_turns(
-    residual: Lowered, recovery: str, at_once: int, turns: int
+    residual: Lowered, recovery: str, at_once: int, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Members that are trained at once have the time of one."""
-    trainers = Scripted(at_once)
+    """Members that are trained at once have the time of one; the means' is taken off the rest."""
+    monkeypatch.setattr(averaging, "Clock", Slow)
+    trainers, subject = Scripted(at_once), subject_of(residual.graph, recovery)
     plan = SHORT.model_copy(update={"seconds": 320.0, "steps": None})
-    outcome = train(subject_of(residual.graph, recovery), rows_of(), plan, trainers=trainers)
-    assert trainers.plans == pytest.approx([320.0 / (turns + 0.2)] * len(trainers.plans))
-    assert outcome.seconds == pytest.approx(320.0 * turns / (turns + 0.2))
+    outcome = train(subject, rows_of(), plan, trainers=trainers)
+    expected, spent = list[float](), 0.0
+    for left in range(subject.recovery.rounds, 0, -1):
+        of_a_round = turns // subject.recovery.rounds
+        of_a_turn = (320.0 - spent) / (left * of_a_round + 0.2 * left)
+        expected += [of_a_turn] * subject.recovery.members
+        spent += of_a_round * of_a_turn + 16.0
+    assert trainers.plans == pytest.approx(expected)
+    assert outcome.seconds == pytest.approx(spent)
     seconds = [point.seconds for point in outcome.curve]
     assert seconds == sorted(seconds)
 

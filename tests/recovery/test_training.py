@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from autosparse.errors import AutoSparseError, CandidateError, DataError
 from autosparse.evaluation import LoweringRequest
 from autosparse.levels import BASELINE, Recipe
 from autosparse.model_graph import ModelGraph, load_model
-from autosparse.recovery import Recovery
+from autosparse.recovery import Recovery, members
 from autosparse.recovery.distillation import answer_loss
 from autosparse.recovery.fine_tune import FineTune
 from autosparse.recovery.student import Student
@@ -179,6 +180,19 @@ def test_time_ends_a_training(residual: ModelGraph) -> None:
     assert outcome.end == "time"
     assert outcome.steps >= 1
     assert outcome.curve[-1].step == outcome.steps
+
+
+def test_what_a_training_needs_before_its_first_step_is_part_of_it(
+    residual: ModelGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+    monkeypatch.setattr(
+        members, "row_lengths", lambda graph, inputs: looked.append(time.monotonic())
+    )
+    levels = levels_of(residual, "2:4:fp32")
+    trained = members.Subject(residual, levels, weights_of(residual, levels), FineTune())
+    training = members.Member(0, QUICK).training(trained, rows_of())
+    assert training._clock.began <= looked[0]
 
 
 def test_what_does_not_improve_ends_early(residual: ModelGraph) -> None:
