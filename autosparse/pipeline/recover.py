@@ -7,6 +7,7 @@ also where it drops more than allowed: the gate looks at what comes of it.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ def recover(bench: Bench, search: Search, parity: Parity, rows: Dataset | None) 
     progress.stage("recover", f"{len(rows)} rows, {bench.job.config.recover_time:.0f} s")
     winners = winners_of(bench, search.trials) if parity.holds else []
     if not winners:
-        why = "no compressed recipe is inside the budget" if parity.holds else parity.note
+        why = _why_no_winner(bench, search.trials) if parity.holds else parity.note
         note = f"nothing was trained: {why}"
         progress.note(note)
         return Recovered(notes=(note,))
@@ -100,7 +101,29 @@ def recover(bench: Bench, search: Search, parity: Parity, rows: Dataset | None) 
 
 
 def winners_of(bench: Bench, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Compressed recipes inside the budget and the limits, the nearest to the dense model first."""
+    """Compressed recipes inside the budget and the limits, the nearest to the dense model first.
+
+    Those that the recovery does not train are none of them.
+    """
+    recovery = _asked_for(bench)
+    able = [t for t in _inside(bench, trials) if not recovery.why_not(t.recipe.levels)]
+    return able[:_MOST_WINNERS]
+
+
+def _why_no_winner(bench: Bench, trials: Sequence[TrialRecord]) -> str:
+    inside, recovery = _inside(bench, trials), _asked_for(bench)
+    if not inside:
+        return "no compressed recipe is inside the budget"
+    nearest = inside[0].recipe
+    return f"{recovery.name} does not train {nearest.id}: {recovery.why_not(nearest.levels)}"
+
+
+def _asked_for(bench: Bench) -> Recovery:
+    return RECOVERIES.load(bench.job.config.recover or DEFAULT_RECOVERY)
+
+
+def _inside(bench: Bench, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """What may be trained by any recovery, the nearest to the dense model first."""
     contract = bench.baseline.contract
     inside = [
         trial
@@ -110,7 +133,7 @@ def winners_of(bench: Bench, trials: Sequence[TrialRecord]) -> list[TrialRecord]
         and trial.evidence.meets_budget(contract)
         and trial.evidence.meets_limits(contract)
     ]
-    return sorted(inside, key=lambda trial: trial.evidence.divergence)[:_MOST_WINNERS]
+    return sorted(inside, key=lambda trial: trial.evidence.divergence)
 
 
 @dataclass
@@ -140,36 +163,60 @@ class Trainer:
         return tuple(self.done)
 
     def train_best(self, winners: Sequence[TrialRecord], search: Search) -> Recovered:
-        """Compare the winners, train the best one, and make it a trial.
+        """Compare the winners, train the best one that comes to something, and make it a trial.
 
         Raises:
-            CandidateError: nothing came of the training.
+            CandidateError: nothing came of any training.
         """
-        seconds = self.bench.job.config.recover_time
-        best = self._best_of(winners, _PROXY_SHARE * seconds) if len(winners) > 1 else winners[0]
+        ranked = self._ranked(winners) if len(winners) > 1 else list(winners)
         if self._is_asked_to_end:
             note = "no more than a comparison was trained: an answer was asked for"
             self.bench.job.engines.progress.note(note)
-            return Recovered(self.records, best, notes=(note,))
-        left = max(seconds - self.spent, _LEAST_SECONDS)
-        record = self.train(best.recipe, left, is_proxy=False)
+            return Recovered(self.records, winners[0], notes=(note,))
+        if not ranked:
+            raise CandidateError("none of the recipes inside the budget trains")
+        best, record = self._first_that_trains(ranked)
         recipe = best.recipe.model_copy(update={"recovered": record.weights})
         trial = search.try_recipe(recipe, RECOVERED)
         notes = [] if trial is not None else ["the recovered recipe could not be measured"]
         return Recovered(self.records, best, trial, (*notes, *_under_training(record)))
 
-    def _best_of(self, winners: Sequence[TrialRecord], seconds: float) -> TrialRecord:
-        """The winner that recovers best in a short training.
+    def _first_that_trains(
+        self, ranked: Sequence[TrialRecord]
+    ) -> tuple[TrialRecord, RecoveryRecord]:
+        """One training in all the time that is left; where it comes to nothing early, the next.
 
-        Where even that is slow, those that are left when the time is up are not tried: they are
-        further from the dense model.
+        Raises:
+            CandidateError: nothing came of the last one that there was time for.
         """
+        seconds = self.bench.job.config.recover_time
+        for trial in ranked[:-1]:
+            try:
+                return trial, self.train(trial.recipe, self._left, is_proxy=False)
+            except CandidateError as error:
+                if self._is_asked_to_end or self.spent >= seconds:
+                    raise
+                self._tell_of(trial, error)
+        return ranked[-1], self.train(ranked[-1].recipe, self._left, is_proxy=False)
+
+    @property
+    def _left(self) -> float:
+        return max(self.bench.job.config.recover_time - self.spent, _LEAST_SECONDS)
+
+    def _ranked(self, winners: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """The winners that train, first the one that recovers best in a short training.
+
+        Where even that is slow, those that are left when the time is up are not tried, and come
+        last: they are further from the dense model.
+        """
+        seconds = _PROXY_SHARE * self.bench.job.config.recover_time
         tried: list[tuple[float, int]] = []
         for number, trial in enumerate(winners):
             if tried and (self._is_asked_to_end or self.spent >= seconds):
                 break
             tried.append((self._tried(trial, seconds / len(winners)), number))
-        return winners[min(tried)[1]]
+        order = [number for after, number in sorted(tried) if math.isfinite(after)]
+        return [winners[number] for number in (*order, *range(len(tried), len(winners)))]
 
     def train(self, recipe: Recipe, seconds: float, *, is_proxy: bool) -> RecoveryRecord:
         """Train one recipe, unless that was done before.
@@ -179,7 +226,7 @@ class Trainer:
             StorageError: checkpoint or weights cannot be written.
         """
         job = self.bench.job
-        recovery = self._recovery(recipe)
+        recovery = _asked_for(self.bench)
         plan = self._plan(seconds, self._compared_on() if is_proxy else None)
         # a training of all the time is the same one, whatever comparing has left of it
         asked = seconds if is_proxy else job.config.recover_time
@@ -207,16 +254,11 @@ class Trainer:
         try:
             return self.train(trial.recipe, seconds, is_proxy=True).after
         except CandidateError as error:
-            self.bench.job.engines.progress.note(f"{trial.recipe.id} does not train: {error}")
-            return float("inf")
+            self._tell_of(trial, error)
+            return math.inf
 
-    def _recovery(self, recipe: Recipe) -> Recovery:
-        name = self.bench.job.config.recover or DEFAULT_RECOVERY
-        recovery = RECOVERIES.load(name)
-        why_not = recovery.why_not(recipe.levels)
-        if why_not:
-            raise CandidateError(f"{name} does not train {recipe.id}: {why_not}")
-        return recovery
+    def _tell_of(self, trial: TrialRecord, error: CandidateError) -> None:
+        self.bench.job.engines.progress.note(f"{trial.recipe.id} does not train: {error}")
 
     def _compared_on(self) -> int | None:
         """Batches of rows held out that the first short training was watched by, and so all."""

@@ -159,6 +159,30 @@ def test_winners_are_compressed_and_inside_the_budget(job: Job) -> None:
     assert winners_of(strict, search.trials) == []
 
 
+@pytest.mark.parametrize(("method", "level"), [("gqsa_steps", BLOCKS), ("srigl", SPARSE)])
+def test_recipes_that_the_method_does_not_train_take_no_places(
+    tmp_path: Path, told: Notes, monkeypatch: pytest.MonkeyPatch, method: str, level: Level
+) -> None:
+    """One of the two recipes is nearer than the other, and there is one place."""
+    write_files(tmp_path)
+    monkeypatch.setattr(stage, "_MOST_WINNERS", 1)
+    for job in opened(config_of(tmp_path, recover=method), told):
+        _, _, found = recovered_by(job, SPARSE, BLOCKS)
+        assert found.after is not None
+        assert set(found.after.recipe.levels.values()) >= {level}
+        assert len(found.records) == 1
+
+
+def test_a_method_that_trains_none_of_the_recipes_says_why(tmp_path: Path, told: Notes) -> None:
+    write_files(tmp_path)
+    for job in opened(config_of(tmp_path, recover="gqsa_steps"), told):
+        _, search, found = recovered_by(job, SPARSE)
+        (note,) = found.notes
+        refusal = f"nothing was trained: gqsa_steps does not train {search.trials[0].recipe.id}: "
+        assert note.startswith(f"{refusal}gqsa_steps needs a layer with zeros and integers")
+        assert found.records == ()
+
+
 def test_without_parity_nothing_is_trained(job: Job, told: Notes) -> None:
     bench = bench_of(job)
     search = PlainSearch(bench)

@@ -42,14 +42,41 @@ def slow(monkeypatch: pytest.MonkeyPatch, *diverge: int) -> SlowTrainings:
     return found
 
 
-@pytest.mark.parametrize("diverge", [(), (0,), (1,)])
+@pytest.mark.parametrize("diverge", [(), (0,), (1,), (2,)])
 def test_all_trainings_together_take_the_time_that_was_given(
     job: Job, monkeypatch: pytest.MonkeyPatch, diverge: tuple[int, ...]
 ) -> None:
     trainings = slow(monkeypatch, *diverge)
     _, _, found = recovered_by(trainings.at(job), SPARSER, SPARSE)
     assert found.after is not None
-    assert trainings.seconds == pytest.approx([75.0, 75.0, 450.0])
+    assert trainings.seconds[:2] == [75.0, 75.0]
+    assert trainings.taken == pytest.approx(SECONDS)
+
+
+def test_where_the_best_one_diverges_the_next_one_has_the_rest(
+    job: Job, monkeypatch: pytest.MonkeyPatch, told: Notes
+) -> None:
+    trainings = slow(monkeypatch, 2)
+    _, _, found = recovered_by(trainings.at(job), SPARSER, SPARSE)
+    proxies = sorted((r.after, r.recipe_id) for r in found.records if r.is_proxy)
+    (whole,) = [r for r in found.records if not r.is_proxy]
+    assert trainings.seconds == pytest.approx([75.0, 75.0, 450.0, 225.0])
+    assert [name for _, name in proxies].index(whole.recipe_id) == 1
+    assert found.before is not None
+    assert found.before.recipe.id == whole.recipe_id
+    assert f"{proxies[0][1]} does not train: the recovery training diverged" in told.told
+
+
+def test_where_no_short_training_comes_to_anything_no_long_one_is_begun(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = slow(monkeypatch, 0, 1)
+    _, search, found = recovered_by(trainings.at(job), SPARSER, SPARSE)
+    assert len(trainings.seconds) == len(search.trials) == 2
+    assert found.after is None
+    assert found.notes == (
+        "the recovery training came to nothing: none of the recipes inside the budget trains",
+    )
 
 
 def test_a_resumed_stage_takes_off_what_was_done_before(
