@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -89,16 +89,20 @@ def _check_class_labels(data: Dataset, output: TensorSpec) -> None:
 
 
 def _rows_of_no_other(data: Dataset, others: Iterable[Dataset]) -> npt.NDArray[np.int64]:
-    """Indices of the rows that none of the others has."""
-    known = {digest for other in others for digest in _row_digests(other)}
-    own = _row_digests(data)
-    return np.flatnonzero([digest not in known for digest in own])
+    """Indices of the rows that none of the others has; of pairs, as either half."""
+    known = {digest for other in others for halves in _row_digests(other) for digest in halves}
+    return np.flatnonzero([known.isdisjoint(halves) for halves in _row_digests(data)])
 
 
-def _row_digests(data: Dataset) -> list[bytes]:
-    """One digest for every row, of all its inputs."""
-    arrays = [np.ascontiguousarray(data.inputs[name]) for name in sorted(data.inputs)]
+def _row_digests(data: Dataset) -> list[tuple[bytes, ...]]:
+    """For every row, a digest of all its inputs; of a pair, one of each half."""
+    halves = [data.inputs] if data.pair_inputs is None else [data.inputs, data.pair_inputs]
+    return list(zip(*(_half_digests(half, len(data)) for half in halves), strict=True))
+
+
+def _half_digests(inputs: Mapping[str, npt.NDArray[np.generic]], rows: int) -> list[bytes]:
+    arrays = [np.ascontiguousarray(inputs[name]) for name in sorted(inputs)]
     return [
         hashlib.blake2b(b"".join(array[row].tobytes() for array in arrays), digest_size=16).digest()
-        for row in range(len(data))
+        for row in range(rows)
     ]

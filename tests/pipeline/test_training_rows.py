@@ -31,6 +31,24 @@ def test_rows_that_judge_are_not_trained_on(tmp_path: Path, told: Notes) -> None
     assert any(text.startswith("10 rows of the train file") for text in told.told)
 
 
+def test_neither_half_of_a_judging_pair_is_trained_on(tmp_path: Path, told: Notes) -> None:
+    """Either half of a pair is a row to learn from."""
+    write_files(tmp_path)
+    one, other = images(64, seed=2), images(64, seed=3)
+    scores = np.linspace(0.0, 1.0, 64)
+    np.savez(tmp_path / "validation.npz", image=one, image_b=other, scores=scores)
+    first, second = ROWS[:40].copy(), ROWS[40:80].copy()
+    first[0], first[1] = one[1], other[5]
+    second[2], second[3] = one[7], other[9]
+    np.savez(tmp_path / "train.npz", image=first, image_b=second)
+    for job in opened(config_of(tmp_path), told):
+        rows = rows_of(job)
+        assert rows.pair_inputs is not None
+        assert np.array_equal(rows.inputs["image"], first[4:])
+        assert np.array_equal(rows.pair_inputs["image"], second[4:])
+    assert any(text.startswith("4 rows of the train file") for text in told.told)
+
+
 def test_a_train_file_of_judging_rows_only_is_refused(tmp_path: Path, told: Notes) -> None:
     write_files(tmp_path)
     np.savez(tmp_path / "train.npz", image=images(64, seed=2))
