@@ -39,6 +39,9 @@ from autosparse.recovery.training import CurvePoint, Outcome
 from autosparse.recovery.under_training import still_falling
 
 RECOVERED = "recovery"
+BEGUN_ANEW = (
+    "the recovery training began anew: the checkpoint that lay there is damaged or of another one"
+)
 _MOST_WINNERS = 3
 # Share of the time that tells which winner recovers best, where there are several.
 _PROXY_SHARE = 0.25
@@ -144,6 +147,8 @@ class Trainer:
     rows: Dataset
     done: list[RecoveryRecord] = field(default_factory=list)
     """Trainings of this stage, whether they were run now or before."""
+    notes: list[str] = field(default_factory=list)
+    """What the report must tell of them."""
 
     def __post_init__(self) -> None:
         directory = self.bench.job.workspace.recovered
@@ -179,7 +184,8 @@ class Trainer:
         recipe = best.recipe.model_copy(update={"recovered": record.weights})
         trial = search.try_recipe(recipe, RECOVERED)
         notes = [] if trial is not None else ["the recovered recipe could not be measured"]
-        return Recovered(self.records, best, trial, (*notes, *_under_training(record)))
+        told = (*self.notes, *notes, *_under_training(record))
+        return Recovered(self.records, best, trial, told)
 
     def _first_that_trains(
         self, ranked: Sequence[TrialRecord]
@@ -240,6 +246,9 @@ class Trainer:
         job.engines.progress.stage("recover", f"{what} {recipe.id} by {recovery.name}")
         checkpoint = job.workspace.recovered / f"{key}.pt"
         outcome = self._training(recipe, recovery, plan, checkpoint if not is_proxy else None)
+        if outcome.begun_anew:
+            self.notes.append(BEGUN_ANEW)
+            job.engines.progress.note(BEGUN_ANEW)
         record = _record(recipe, recovery, outcome, key, is_proxy=is_proxy).model_copy(
             update={"weights": None if is_proxy else self._store.put(outcome.weights)}
         )

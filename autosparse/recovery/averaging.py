@@ -130,6 +130,7 @@ class _Averaging:
         return replace(
             outcomes[-1], curve=tuple(self.curve), before=outcomes[0].before,
             steps=self.curve[-1].step, seconds=self.spent,
+            begun_anew=any(outcome.begun_anew for outcome in outcomes),
         )  # fmt: skip
 
     def _first_weights(self) -> Weights:
@@ -170,7 +171,8 @@ class _Averaging:
         chosen = replace(best, weights=weights, after=after) if after <= best.after else best
         is_whole = len(trained) == self.subject.recovery.members
         end = outcomes[-1].end if is_whole else "asked"
-        return replace(chosen, before=outcomes[0].before, end=end)
+        begun_anew = any(outcome.begun_anew for outcome in outcomes)
+        return replace(chosen, before=outcomes[0].before, end=end, begun_anew=begun_anew)
 
     def _members(self, first: int) -> Iterator[Member]:
         """Those of one round, each made when its turn comes; one at least, whoever cannot wait."""

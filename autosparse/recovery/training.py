@@ -8,7 +8,6 @@ last checkpoint, and comes to the same weights to the bit where steps, not time,
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -32,7 +31,12 @@ from autosparse.recovery.arithmetic import (
     in_arithmetic,
 )
 from autosparse.recovery.augmentation import augmented
-from autosparse.recovery.checkpoint import State, load_checkpoint, save_checkpoint
+from autosparse.recovery.checkpoint import (
+    Identity,
+    State,
+    load_checkpoint,
+    save_checkpoint,
+)
 from autosparse.recovery.clock import Clock
 from autosparse.recovery.distillation import (
     answer_loss,
@@ -94,6 +98,8 @@ class Outcome:
     arithmetic: Arithmetic
     held_out_batches: int
     """Batches of the rows held out that it was watched by."""
+    begun_anew: bool = False
+    """Whether a checkpoint lay there that is damaged or of another training."""
 
 
 @dataclass
@@ -139,6 +145,8 @@ class Training:
         self._features = feature_tensors(graph) if plan.features else ()
         self._attention = attention_tensors(graph) if plan.attention else ()
         self._statistics_rows = [rows.inputs for rows in data.first_batches(_STATISTICS_BATCHES)]
+        # before the norms, whose last bits are another machine's own
+        self._identity = Identity.of(graph, student, data, plan)
         begun = time.monotonic()
         if plan.batch_norms:
             student.insert_norms(self._statistics_rows)
@@ -149,8 +157,8 @@ class Training:
         )
         self._now = _Progress()
         self._arithmetic: Arithmetic = "fp32"
-        self._identity = _identity(graph, student, data, plan)
         self._stored = None if checkpoint is None else load_checkpoint(checkpoint, self._identity)
+        self._begins_anew = checkpoint is not None and self._stored is None and checkpoint.exists()
         looks = None if self._stored is None else Looks(*self._stored["looks"])
         self._held_out = HeldOut(
             student, data, plan, lambda rows: self._taught(rows, [])[0], looks
@@ -182,7 +190,7 @@ class Training:
         return Outcome(
             weights=weights, curve=tuple(now.curve), before=before, after=after,
             steps=now.step, seconds=now.seconds, end=end, arithmetic=self._arithmetic,
-            held_out_batches=self._held_out.looks.batches,
+            held_out_batches=self._held_out.looks.batches, begun_anew=self._begins_anew,
         )  # fmt: skip
 
     def conclude(self, state: State) -> tuple[Mapping[str, CompressedWeight], float]:
@@ -354,7 +362,8 @@ class Training:
         now, looks = self._now, self._held_out.looks
         now.seconds = self._elapsed()
         state: State = {
-            "identity": self._identity, "before": self._before, "arithmetic": self._arithmetic,
+            "identity": self._identity.digest, "start": self._identity.start,
+            "before": self._before, "arithmetic": self._arithmetic,
             "looks": [looks.batches, looks.times],
             "student": self._student.state_dict(),
             "optimizer": self._optimizing.optimizer.state_dict(),
@@ -382,13 +391,3 @@ def came_to_nothing(end: End) -> CandidateError:
     return CandidateError(
         "the recovery training diverged", hint="give more rows, or another recovery method"
     )
-
-
-def _identity(graph: ModelGraph, student: Student, data: TrainingData, plan: TrainingPlan) -> str:
-    """Digest of everything a training depends on, but for when it ends by time."""
-    digest = hashlib.sha256(graph.sha256.encode())
-    digest.update(plan.model_dump_json(exclude={"seconds"}).encode())
-    digest.update(f"{student.recovery.name} {data.digest()}".encode())
-    for name, values in student.state_dict().items():
-        digest.update(name.encode() + values.contiguous().numpy().tobytes())
-    return digest.hexdigest()

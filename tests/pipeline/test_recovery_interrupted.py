@@ -86,3 +86,14 @@ def test_while_the_best_is_trained(job: Job, told: Impatient) -> None:
     assert record.curve[: len(found.records[0].curve)] == found.records[0].curve
     assert record.key in journal(job)
     assert list(job.workspace.recovered.glob("*.pt")) == []
+
+
+def test_a_checkpoint_that_is_not_gone_on_from_is_told(job: Job, told: Impatient) -> None:
+    recovered_by(job, SPARSE)
+    (checkpoint,) = job.workspace.recovered.glob("*.pt")
+    checkpoint.write_bytes(b"PK\x03\x04 no checkpoint")
+    job.engines.answer_now.clear()
+    told.answer_now = Event()
+    _, _, later = recovered_by(job, SPARSE)
+    assert stage.BEGUN_ANEW in later.notes
+    assert stage.BEGUN_ANEW in told.told

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +22,11 @@ from autosparse.evaluation import LoweringRequest
 from autosparse.levels import BASELINE, Recipe
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.recovery import Recovery, members
+from autosparse.recovery.averaging import train
+from autosparse.recovery.batch_norm import ChannelSums
 from autosparse.recovery.distillation import answer_loss
 from autosparse.recovery.fine_tune import FineTune
+from autosparse.recovery.gradual import Gradual, GradualConfig
 from autosparse.recovery.student import Student
 from autosparse.recovery.training import CurvePoint, Training
 from autosparse.recovery.training_data import TrainingData
@@ -163,12 +169,61 @@ def test_a_checkpoint_of_another_training_does_not_count(
     expected = lesson(residual, "2:4:fp32", FineTune(), steps=4)
     found = lesson(residual, "2:4:fp32", FineTune(), checkpoint=path, steps=4)
     assert weights_equal(found.weights, expected.weights)
+    assert found.begun_anew
+    assert not lesson(residual, "2:4:fp32", FineTune(), checkpoint=path, steps=4).begun_anew
+
+
+@pytest.mark.parametrize(
+    ("level", "every"), [("unstructured@0.7:fp32", 8), ("unstructured@0.8:fp32", 4)]
+)
+def test_the_levels_and_the_configuration_are_part_of_a_training(
+    residual: ModelGraph, tmp_path: Path, level: str, every: int
+) -> None:
+    """At its start, a training from dense weights has nothing else to be told by."""
+    path = tmp_path / "checkpoint.pt"
+    first, other = Gradual(GradualConfig(every=8)), Gradual(GradualConfig(every=every))
+    asked: dict[str, Any] = {"checkpoint": path, "steps": 16}
+    lesson(residual, "unstructured@0.8:fp32", first, **asked)
+    assert not lesson(residual, "unstructured@0.8:fp32", first, **asked).begun_anew
+    assert lesson(residual, level, other, **asked).begun_anew
+
+
+def test_another_machine_s_last_bits_do_not_end_a_training(
+    residual: ModelGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statistics of norms are sums of convolutions, which threads and processors order anew."""
+    path, moments = tmp_path / "checkpoint.pt", ChannelSums.moments
+    lesson(residual, "2:4:fp32", FineTune(), checkpoint=path, steps=4)
+
+    def elsewhere(sums: ChannelSums) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, variance = moments(sums)
+        return torch.nextafter(mean, mean + 1.0), torch.nextafter(variance, variance + 1.0)
+
+    monkeypatch.setattr(ChannelSums, "moments", elsewhere)
+    levels = levels_of(residual, "2:4:fp32")
+
+    def gone_on(change: Callable[[Floats], Floats]) -> tuple[bool, int]:
+        weights = {
+            name: replace(weight, values=change(weight.values))
+            for name, weight in weights_of(residual, levels).items()
+        }
+        what = members.Subject(residual, levels, weights, FineTune())
+        later: list[CurvePoint] = []
+        plan = QUICK.model_copy(update={"steps": 4})
+        found = train(what, rows_of(), plan, path, later.append)
+        return not found.begun_anew, len(later)
+
+    # it was at its end
+    assert gone_on(lambda values: np.nextafter(values, 2.0 * values)) == (True, 0)
+    assert gone_on(lambda values: np.float32(1.01) * values) == (False, 4)
 
 
 def test_a_damaged_checkpoint_is_begun_anew(residual: ModelGraph, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(b"PK\x03\x04 no checkpoint")
-    assert lesson(residual, "2:4:fp32", FineTune(), checkpoint=path, steps=4).steps == 4
+    found = lesson(residual, "2:4:fp32", FineTune(), checkpoint=path, steps=4)
+    assert found.steps == 4
+    assert found.begun_anew
 
 
 def weights_equal(first: Weights, second: Weights) -> bool:
