@@ -53,7 +53,7 @@ class RecoveryRecord(BaseModel):
     schema_version: Literal[1] = 1
     """Version of this record's schema."""
     key: str
-    """Digest of recipe, method, plan and rows: equal trainings are not done twice."""
+    """Digest of what the training depends on: equal ones are not done twice."""
     recipe_id: str
     """The recipe that was trained."""
     method: str

@@ -6,13 +6,10 @@ also where it drops more than allowed: the gate looks at what comes of it.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from autosparse.datasets import Dataset
 from autosparse.errors import CandidateError
@@ -30,6 +27,7 @@ from autosparse.pipeline.parity import Parity
 from autosparse.pipeline.records import RecoveryRecord, TrialRecord
 from autosparse.pipeline.rows_at_once import rows_within
 from autosparse.pipeline.search_run import Search
+from autosparse.pipeline.training_key import training_key
 from autosparse.recovery import RECOVERIES
 from autosparse.recovery.averaging import train
 from autosparse.recovery.members import OneByOne, Subject, Trainers
@@ -236,7 +234,8 @@ class Trainer:
         plan = self._plan(seconds, self._compared_on() if is_proxy else None)
         # a training of all the time is the same one, whatever comparing has left of it
         asked = seconds if is_proxy else job.config.recover_time
-        key = _key(recipe, recovery, plan.model_copy(update={"seconds": asked}), self.rows)
+        asked_plan = plan.model_copy(update={"seconds": asked})
+        key = training_key(self.bench, recipe, recovery, asked_plan, self.rows)
         known = next((r for r in self._journal.records if r.key == key), None)
         if known is not None:
             self.done.append(known)
@@ -343,14 +342,6 @@ def _answers_are_logits(bench: Bench) -> bool:
     names = tuple(spec.name for spec in bench.job.graph.outputs)
     by_name = default_metric(names, labelled=False).name == "kl"
     return by_name or bench.job.metric.name in _ON_LOGITS
-
-
-def _key(recipe: Recipe, recovery: Recovery, plan: TrainingPlan, rows: Dataset) -> str:
-    """What makes two trainings the same one."""
-    found = hashlib.sha256(f"{recipe.id} {recovery.name} {plan.model_dump_json()}".encode())
-    for name in sorted(rows.inputs):
-        found.update(np.ascontiguousarray(rows.inputs[name]).tobytes())
-    return found.hexdigest()[:16]
 
 
 def _record(
