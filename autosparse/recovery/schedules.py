@@ -23,6 +23,22 @@ def cubic(part: float, final: float, initial: float = 0.0) -> float:
     return final + (initial - final) * (1.0 - part) ** 3
 
 
+def fading(progress: float, step: int, end: float, strength: float) -> float:
+    """How far what nothing holds shrinks in a step, as a power of e.
+
+    By the end of the phase nothing is left of it, however many steps there are: at any moment it is
+    as large as the time left, to the power of the strength.
+
+    Args:
+        progress: of the training, less than `end`.
+        step: steps that were done; those to come are taken to be as long.
+        end: of the phase.
+        strength: 0 for none.
+    """
+    part = ramp(progress, 0.0, end)
+    return strength * math.log1p(part / max(step, 1) / (1.0 - part))
+
+
 def cosine(progress: float, warmup: float) -> float:
     """Factor of the learning rate: a linear warm-up, then half a cosine down to 0."""
     if progress < warmup:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from autosparse.levels import NM, Block, Pattern
 from autosparse.recovery.recovery import Moment, Recovery
+from autosparse.recovery.schedules import fading, ramp
 from autosparse.recovery.trained_layer import TrainedLayer
 
 
@@ -116,9 +117,7 @@ class ShrinkThenCut(Recovery):
         self, layers: Sequence[TrainedLayer], moment: Moment, optimizer: torch.optim.Optimizer
     ) -> None:
         """Shrink, or cut once."""
-        part = min(moment.progress / self.config.settled_from, 1.0)
-        # as if steps were as long as those so far
-        pace, left = part / max(moment.step, 1), 1.0 - part
+        config, progress = self.config, moment.progress
         for layer in layers:
             if layer.state("is_cut"):
                 continue
@@ -128,7 +127,8 @@ class ShrinkThenCut(Recovery):
                     layer.raw.mul_(layer.mask)
                     layer.state("is_cut").fill_(True)
                 else:
-                    self.shrink(layer, self.config.strength * math.log1p(pace / left), part)
+                    rate = fading(progress, moment.step, config.settled_from, config.strength)
+                    self.shrink(layer, rate, ramp(progress, 0.0, config.settled_from))
 
     def at_target(self, progress: float) -> bool:
         """Behind the cut."""

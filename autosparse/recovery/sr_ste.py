@@ -1,7 +1,9 @@
 """Idea: choose the zeros anew in every step; a pruned weight still learns, and is drawn to zero.
 
 Source: seed NM1, SR-STE: Zhou et al. 2021, "Learning N:M Fine-grained Structured Sparse Neural
-Networks From Scratch" (arXiv:2102.04010).
+Networks From Scratch" (arXiv:2102.04010). Its pull is a constant decay, meant for hundreds of
+thousands of steps: in the thousand of a recovery it would take a hundredth of a weight away. Here
+it grows with the time that has gone: what no gradient holds is zero when the zeros settle.
 Helps when: the pattern is N:M or blocks, where a bad first choice of zeros costs most: a weight
 that was pruned by mistake can come back.
 Does nothing when: the training is too short for the zeros to settle.
@@ -17,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from autosparse.recovery.recovery import Moment, Recovery
+from autosparse.recovery.schedules import fading
+from autosparse.recovery.shrink_then_cut import softly_shrunk
 from autosparse.recovery.trained_layer import TrainedLayer
 
 
@@ -25,9 +29,9 @@ class SrSteConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    decay: float = Field(default=2e-4, ge=0.0)
-    """The paper's lambda: the pull on a pruned weight, per unit of its size. 0 is the plain
-    straight-through estimator."""
+    strength: float = Field(default=1.0, ge=0.0)
+    """A pruned weight that no gradient holds is as large as the time left until zeros settle to
+    this power. 0 is the plain straight-through estimator."""
     settled_from: float = Field(default=0.75, gt=0.0, le=1.0)
     """Share of the training after which zeros stay where they are."""
 
@@ -35,18 +39,6 @@ class SrSteConfig(BaseModel):
 def straight_through(weight: Tensor, mask: Tensor) -> Tensor:
     """The masked weight; its gradient goes to every weight, pruned ones included."""
     return weight + (weight * mask - weight).detach()
-
-
-def sparse_refined_gradient(gradient: Tensor, weight: Tensor, mask: Tensor, decay: float) -> Tensor:
-    """The gradient of SR-STE: that of the masked weight, and a pull on the pruned ones.
-
-    Args:
-        gradient: with respect to the masked weight.
-        weight: the weight that is learned.
-        mask: True where it is kept.
-        decay: lambda.
-    """
-    return gradient + decay * (weight * ~mask)
 
 
 class SrSte(Recovery):
@@ -67,20 +59,15 @@ class SrSte(Recovery):
             return layer.raw * layer.mask
         return straight_through(layer.raw, layer.mask)
 
-    def after_backward(self, layers: Sequence[TrainedLayer], moment: Moment) -> None:
-        """Add the pull."""
-        if moment.progress >= self.config.settled_from:
-            return
-        for layer in layers:
-            if layer.raw.grad is not None:
-                layer.raw.grad = sparse_refined_gradient(
-                    layer.raw.grad, layer.raw.detach(), layer.mask, self.config.decay
-                )
-
     def after_step(
         self, layers: Sequence[TrainedLayer], moment: Moment, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Choose the zeros of the next step."""
-        if moment.progress < self.config.settled_from:
-            for layer in layers:
-                layer.remask(layer.raw.detach().abs())
+        """Draw what was pruned to zero, and choose the zeros of the next step."""
+        config = self.config
+        if moment.progress >= config.settled_from:
+            return
+        rate = fading(moment.progress, moment.step, config.settled_from, config.strength)
+        for layer in layers:
+            with torch.no_grad():
+                layer.raw.copy_(softly_shrunk(layer.raw, layer.mask, rate))
+            layer.remask(layer.raw.detach().abs())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from autosparse.levels import Dense, Pattern
 from autosparse.levels.pattern import parse_pattern
 from autosparse.recovery.gradual import gradual_pattern
-from autosparse.recovery.schedules import cosine, cosine_decay, cubic, ramp, thinned
+from autosparse.recovery.schedules import cosine, cosine_decay, cubic, fading, ramp, thinned
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,15 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
     assert cosine(0.55, 0.1) == pytest.approx(0.5)
     assert cosine(1.0, 0.1) == pytest.approx(0.0)
     assert [cosine_decay(part) for part in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0, 2.0])
+def test_what_nothing_holds_fades_with_the_time_that_is_left(strength: float) -> None:
+    size, steps = 1.0, 75  # of a hundred, at the end of which nothing is left
+    for step in range(1, steps):
+        assert size == pytest.approx((1.0 - (step - 1) / steps) ** strength)
+        size *= math.exp(-fading(step / 100, step, 0.75, strength))
+    assert size == pytest.approx((1 / steps) ** strength)
 
 
 @pytest.mark.parametrize(
