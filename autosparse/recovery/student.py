@@ -16,6 +16,7 @@ from autosparse.levels import BASELINE, Level
 from autosparse.levels.integer_grid import GRIDS, grid_scales
 from autosparse.levels.weights import CompressedWeight
 from autosparse.model_graph import Layer, ModelGraph
+from autosparse.model_graph.rectified import rectified_layers
 from autosparse.model_graph.torch_executor import GraphModule, Hook, Observer
 from autosparse.model_graph.torch_executor.plan import constant_key
 from autosparse.recovery.backward_weights import backwards_with
@@ -61,6 +62,9 @@ class Student(nn.Module):
             )
             for layer in trainable_layers(graph, levels)
         )  # fmt: skip
+        rectified = rectified_layers(graph)
+        for layer in self.trained_layers:
+            layer.is_rectified = layer.name in rectified
         recovery.prepare(self.sparse_layers)
 
     @property

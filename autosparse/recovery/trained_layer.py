@@ -42,6 +42,8 @@ class TrainedLayer(nn.Module):
         self.steps: Tensor | None
         self.raw = nn.Parameter(weight.clone())
         self.bias = None if bias is None else nn.Parameter(bias.clone())
+        self.is_rectified = False
+        """Whether nothing but a ReLU reads what it computes."""
         self.norm: BatchNorm | None = None
         self.stretch: nn.Parameter | None = None  # see learn_steps
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))

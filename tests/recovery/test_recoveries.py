@@ -211,9 +211,11 @@ def test_factors_share_out_zeros_and_do_not_undo_them() -> None:
 
 
 def test_waking_scores_by_hand() -> None:
-    """The first output is dead on every row, the second one never."""
-    found = waking_scores(WEIGHT, torch.tensor([1.0, 0.0]), 0.5)
+    """The first output is dead on every row, the second one on half of them, as most are."""
+    found = waking_scores(WEIGHT, torch.tensor([1.0, 0.5]), 0.5, 0.9)
     assert torch.allclose(found, torch.tensor([[4.5, 0.5, 0.75, 3.0], [0.1, 0.2, 4.0, 0.3]]))
+    half = waking_scores(WEIGHT, torch.tensor([0.95, 0.9]), 0.5, 0.9)
+    assert torch.allclose(half, torch.tensor([[3.75, 0.75, 0.625, 2.5], [0.1, 0.2, 4.0, 0.3]]))
 
 
 @pytest.mark.checks("activating")
@@ -223,8 +225,9 @@ def test_fewer_outputs_are_dead_than_with_zeros_by_size() -> None:
 
     def dead(recovery: Gradual) -> float:
         layer = one_layer(recovery, "unstructured@0.8:fp32")
+        layer.is_rectified = True
         optimizer = torch.optim.SGD([layer.raw])
-        for step in range(8, 88, 8):
+        for step in range(1, 81):
             recovery.watch(layer, rows @ (layer.raw * layer.mask).detach().T - 0.5)
             recovery.after_step([layer], Moment(step, step / 80, 0.1), optimizer)
         outputs = rows @ (layer.raw * layer.mask).detach().T - 0.5
@@ -242,4 +245,17 @@ def test_training_batches_are_watched_and_others_are_not(residual: ModelGraph) -
     assert not any(layer.state("dead").any() for layer in student.sparse_layers)
     student.train()
     student(batch, 0.1)
-    assert all(layer.state("dead").any() for layer in student.sparse_layers)
+    watched = {layer.name for layer in student.sparse_layers if layer.state("dead").any()}
+    # the others are read by an Add, or are the model's answer: below zero, nothing is lost
+    assert watched == {"stem", "block1.a", "block2.a"}
+
+
+def test_where_no_relu_follows_zeros_are_those_of_the_schedule() -> None:
+    masks = []
+    for recovery in (Activating(), Gradual()):
+        layer = one_layer(recovery, "unstructured@0.8:fp32")
+        for step in range(1, 81):
+            recovery.watch(layer, torch.full((8, 16), -1.0))
+            recovery.after_step([layer], Moment(step, step / 80, 0.1), torch.optim.SGD([layer.raw]))
+        masks.append(layer.mask)
+    assert torch.equal(*masks)
