@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,7 @@ def overhead_rows(directory: Path, trials: int, environment: str) -> Iterator[Ro
         what="durable study: opening it again", figure=time.perf_counter() - started, unit="s",
         environment=environment, note=f"{count} trials",
     )  # fmt: skip
-    for name in ("auto", "evolution", "tpe", "random"):
+    for name in STRATEGIES.names():
         yield _asking_row(name, trials, environment)
 
 
@@ -124,15 +124,21 @@ def _asking_row(name: str, trials: int, environment: str) -> Row:
     """Ask and tell in memory after so many candidates: no bar, a candidate's data cost more."""
     planted = PLANTED["whole budget"](0)
     table, rng = planted.table, np.random.default_rng(0)
+    strategy = STRATEGIES.load(name)
     study = optuna.create_study(
-        sampler=STRATEGIES.load(name).sampler(table.context(planted.bound, 0))
+        directions=["minimize"] * strategy.objectives,
+        sampler=strategy.sampler(table.context(planted.bound, 0)),
     )
     space = dict(table.space.distributions())
+
+    def values(point: Mapping[str, int]) -> list[float]:
+        return [table.divergence(point), table.latency(point)][: strategy.objectives]
+
     for _ in range(trials):
         point = {layer: int(rng.integers(d.high + 1)) for layer, d in space.items()}
         study.add_trial(
             optuna.trial.create_trial(
-                params=point, distributions=dict(space), value=table.divergence(point),
+                params=point, distributions=dict(space), values=values(point),
                 constraints={LATENCY_CONSTRAINT: table.latency(point) / planted.bound - 1.0},
             )
         )  # fmt: skip
@@ -141,7 +147,7 @@ def _asking_row(name: str, trials: int, environment: str) -> Row:
         started = time.perf_counter()
         trial = study.ask(fixed_distributions=dict(space))
         trial.set_constraint(LATENCY_CONSTRAINT, table.latency(trial.params) / planted.bound - 1.0)
-        study.tell(trial, table.divergence(trial.params))
+        study.tell(trial, values(trial.params))
         taken.append(time.perf_counter() - started)
     return Row(
         what=f"{name}: ask and tell in memory", figure=1e3 * float(np.median(taken[1:])), unit="ms",

@@ -15,6 +15,8 @@ Rule = Callable[[Floats], Sequence[Point]]
 """Points that follow from (layers, levels) scores, the best first."""
 _DRAWS = 8
 _FIRST_DISTURBANCE, _GROWTH, _LARGEST = 0.1, 1.1, 1.0
+# After so many trials the disturbance is the largest: of thousands, the power is no number.
+_MOST_GROWN = 25
 
 
 class AllocationSampler(ProposingSampler):
@@ -38,6 +40,6 @@ class AllocationSampler(ProposingSampler):
             for point in self._rule(self._scores * np.exp(disturbance * noise)):
                 if self.is_new(point):
                     return point
-            grown = _FIRST_DISTURBANCE * _GROWTH ** len(self.evidence)
+            grown = _FIRST_DISTURBANCE * _GROWTH ** min(len(self.evidence), _MOST_GROWN)
             disturbance = min(max(2 * disturbance, grown), _LARGEST)
         return None

@@ -5,11 +5,12 @@ Each plays a planted additive world: a point's latency and divergence are sums o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autosparse.levels import BASELINE, Level
 from autosparse.search import RecipeSpace, Strategy, StrategyContext
@@ -20,6 +21,7 @@ LEVELS = (BASELINE, Level.parse("dense:int8+gptq"), Level.parse("2:4:int8+wanda"
 SPEEDS, LOSSES = (1.0, 0.5, 0.3), (0.0, 0.1, 1.0)
 BOUND = 0.6
 _TRIALS = 25
+_LONG = 8_000
 
 pytestmark = pytest.mark.parametrize("name", STRATEGIES.names())
 
@@ -79,10 +81,25 @@ class Play:
             if failing and number % failing == 0:
                 self.study.tell(trial, state=TrialState.FAIL)
                 continue
-            ratio = self.world.ratio(point)
-            trial.set_constraint(LATENCY_CONSTRAINT, ratio / self.world.context.latency_bound - 1)
-            values = [self.world.loss(point), ratio]
-            self.study.tell(trial, values[: self.strategy.objectives])
+            trial.set_constraint(LATENCY_CONSTRAINT, self.violation(point))
+            self.study.tell(trial, self.values(point))
+
+    def teach(self, point: Mapping[str, int]) -> None:
+        """Add a point that the strategy was not asked for, as the pipeline does."""
+        self.study.add_trial(
+            create_trial(
+                params=dict(point),
+                distributions=dict(self.world.space.distributions()),
+                values=self.values(point),
+                constraints={LATENCY_CONSTRAINT: self.violation(point)},
+            )
+        )
+
+    def values(self, point: Mapping[str, int]) -> list[float]:
+        return [self.world.loss(point), self.world.ratio(point)][: self.strategy.objectives]
+
+    def violation(self, point: Mapping[str, int]) -> float:
+        return self.world.ratio(point) / self.world.context.latency_bound - 1
 
 
 def test_it_says_what_it_is(name: str) -> None:
@@ -137,6 +154,16 @@ def test_it_goes_on_from_trials_of_an_earlier_run(name: str) -> None:
     points = list(resumed.points(5))
     assert len(points) == 5
     assert len(resumed.study.trials) == _TRIALS + 5
+
+
+def test_it_proposes_late_in_a_long_search(name: str) -> None:
+    """Every point of the space was told, many of them often."""
+    play = Play(name, World(space()))
+    names = list(play.world.space.distributions())
+    every = list(itertools.product(range(3), repeat=len(names)))
+    for _, numbers in zip(range(_LONG), itertools.cycle(every), strict=False):
+        play.teach(dict(zip(names, numbers, strict=True)))
+    assert len(list(play.points(2))) == 2
 
 
 @pytest.mark.parametrize("bound", [0.01, 1.0])
