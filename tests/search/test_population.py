@@ -15,7 +15,7 @@ from autosparse.search.strategies import STRATEGIES
 from autosparse.search.strategy import LATENCY_CONSTRAINT, SCREENED
 from benchmarks.planted_tables import Planted, whole_budget
 
-OURS = ("auto", "front", "evolution", "knapsack", "lamp", "ecoflap", "uniform")
+OURS = ("auto", "front", "evolution", "knapsack", "lamp", "ecoflap", "uniform", "random")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,13 @@ def test_points_that_are_asked_for_together_differ(name: str, planted: Planted) 
     known = {tuple(t.params.values()) for t in study.get_trials()[:10]}
     assert len(set(asked)) == 8
     assert not set(asked) & known
+
+
+def test_random_points_are_drawn_evenly(planted: Planted) -> None:
+    points = continued(new_study(planted, "random"), planted, 400)
+    drawn = np.array([list(point.values()) for point in points])
+    shares = [(drawn == level).mean(axis=0) for level in range(len(planted.table.options))]
+    assert np.allclose(shares, 1 / len(planted.table.options), atol=0.08)
 
 
 @pytest.mark.parametrize("name", ["auto", "evolution"])

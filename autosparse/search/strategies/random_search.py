@@ -1,12 +1,28 @@
-"""Uniform random recipes: the control arm that every other strategy has to beat."""
+"""Uniform random recipes: the control arm that every other strategy has to beat.
+
+Draws are those of the seed and of how many there were, so that a resumed search goes on where it
+was; a recipe that is known is not drawn again.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from optuna.samplers import BaseSampler, RandomSampler
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler
 
+from autosparse.search.chain import Point
+from autosparse.search.proposing import ProposingSampler
 from autosparse.search.strategy import StrategyContext
+
+
+class UniformSampler(ProposingSampler):
+    """Draws every parameter by itself."""
+
+    def propose(self, study: optuna.Study, rng: np.random.Generator) -> Point | None:
+        """Nothing comes to its mind: a random point is drawn."""
+        return None
 
 
 class RandomSearch:
@@ -19,4 +35,4 @@ class RandomSearch:
 
     def sampler(self, context: StrategyContext) -> BaseSampler:
         """Seeded by the context."""
-        return RandomSampler(seed=context.seed)
+        return UniformSampler(context)
