@@ -52,8 +52,9 @@ class Race:
     """What files may weigh, and take at their peak."""
     sampled: dict[str, CandidateRecord] = field(default_factory=dict)
     """Candidates whose divergence on the few rows is known."""
-    screened: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)
+    screened: dict[str, CandidateRecord] = field(default_factory=dict)
+    failed: dict[str, CandidateRecord] = field(default_factory=dict)
+    """Also what is none of the space's recipes: starts, and what was measured before."""
 
     def __post_init__(self) -> None:
         self._bound = self.latency.bound
@@ -72,8 +73,8 @@ class Race:
     @property
     def is_exhausted(self) -> bool:
         """Whether every recipe of the space has been proposed."""
-        known = self.sampled.keys() | self.screened | self.failed
-        return len(known) >= self.space.size
+        failed = {i for i, record in self.failed.items() if self.space.contains(record.recipe)}
+        return len(self.sampled.keys() | self.screened.keys() | failed) >= self.space.size
 
     def propose(self, count: int = 1) -> int:
         """Take proposals as far as they deserve; how many of them were new.
@@ -211,13 +212,14 @@ class Race:
         What wanted memory is logged all the same: one retry tells whether it always does.
         """
         no_memory = isinstance(error, NoMemoryError)
+        record = CandidateRecord(
+            recipe=recipe, rung=Rung.FAILED, reason=str(error), no_memory=no_memory
+        )
         if error.retryable and not no_memory:
-            self.failed.add(recipe.id)
+            self._remember(record)
             self.bench.job.engines.progress.note(f"{recipe.id} failed for now: {error}")
             return
-        self._note(
-            CandidateRecord(recipe=recipe, rung=Rung.FAILED, reason=str(error), no_memory=no_memory)
-        )
+        self._note(record)
 
     def _still_known(self) -> list[CandidateRecord]:
         """What earlier runs logged, but for what wanted memory once: something else had it then."""
@@ -288,16 +290,18 @@ class Race:
 
     def _remember(self, record: CandidateRecord) -> None:
         if record.rung is Rung.FAILED:
-            self.failed.add(record.recipe.id)
+            self.failed[record.recipe.id] = record
         elif record.rung is Rung.SCREENED:
             if self._still_screens(record):
-                self.screened.add(record.recipe.id)
+                self.screened[record.recipe.id] = record
         elif self._is_known_sample(record):
             self.sampled[record.recipe.id] = record
             self.limits.sampled(record)
 
     def _still_screens(self, record: CandidateRecord) -> bool:
         """Whether what it was screened by holds: with looser bounds, a resumed job asks anew."""
+        if not self.space.contains(record.recipe):
+            return False
         if record.predicted_size_bytes is not None:
             return self.limits.excludes(record.predicted_size_bytes)
         return record.bound is not None and record.bound >= self.latency.largest_estimate

@@ -207,8 +207,14 @@ class Search:
                 break
 
     def _is_over(self) -> bool:
-        everything = len(self._done) >= self.space.size
-        return self.is_full or everything or self._bench.job.time_is_up
+        return self.is_full or self._knows_everything() or self._bench.job.time_is_up
+
+    def _knows_everything(self) -> bool:
+        """Whether every recipe of the space was measured; some that were are none of its own."""
+        if len(self._done) < self.space.size:
+            return False
+        own = [record for record in self._done.values() if self.space.contains(record.recipe)]
+        return len(own) >= self.space.size
 
     def _was_timed(self, record: TrialRecord) -> None:
         evidence = record.evidence

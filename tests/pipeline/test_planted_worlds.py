@@ -58,6 +58,27 @@ def test_the_answer_is_the_best_of_all_recipes(tmp_path: Path) -> None:
     assert planted.error(delivered(world).levels) == pytest.approx(planted.error(best))
 
 
+def test_what_is_measured_outside_the_space_does_not_stand_for_a_recipe_inside(
+    tmp_path: Path,
+) -> None:
+    """Plain INT8 is rounded, also where the space keeps the weights of a better method."""
+
+    def error(levels: Levels) -> float:
+        costs = {"round_to_nearest": 0.02, "gptq": 0.01}
+        return sum(
+            costs.get(level.method or "", 0.02) for level in levels.values() if is_int8(level)
+        )
+
+    world = World.make(tmp_path, 2, Planted(layer_seconds, error))
+    world.run(latency_budget="90%", max_drop="50pt")
+    trials = [record.recipe for record in Ledger(Workspace(tmp_path / "out").study).records]
+    outside = [r for r in trials if "round_to_nearest" in {x.method for x in r.levels.values()}]
+    assert len(outside) == 1
+    inside = [in_fp32(recipe) for recipe in trials if recipe not in outside]
+    first, second = world.layers
+    assert sorted(map(sorted, inside)) == [[], [first], [first, second], [second]]
+
+
 def test_a_trial_keeps_what_tells_it_from_others(tmp_path: Path) -> None:
     world = World.make(tmp_path, 5, Planted(layer_seconds, summed_error({})))
     world.run(trials=4)
