@@ -65,10 +65,12 @@ class Race:
             directions=["minimize"] * self.strategy.objectives,
             sampler=self.strategy.sampler(self._contexts.context()),
         )
-        for record in self._still_known():
+        known = self._still_known()
+        for record in known:
             self._remember(record)
-        for record in list(self.sampled.values()):
-            self._teach(record)
+        for record in known:
+            if self._stands(record):
+                self._teach(record)
 
     @property
     def is_exhausted(self) -> bool:
@@ -99,13 +101,10 @@ class Race:
             return
         # a screened recipe teaches too: its place outside the bound, and what the table says of it
         if record is None:
-            divergence = self.bench.table.summed_divergence(recipe.levels)
             trial.set_user_attr(SCREENED, True)
-        else:
-            divergence = _divergence_of(record)
         for key, violation in self._constraints(recipe, record).items():
             trial.set_constraint(key, violation)
-        self._study.tell(trial, self._values(recipe, divergence))
+        self._study.tell(trial, self._values(recipe, record))
 
     def add(self, *recipes: Recipe) -> None:
         """Enter recipes that no strategy proposed: starts, or what was measured before."""
@@ -315,23 +314,45 @@ class Race:
         complete = record.divergence is not None and self.limits.knows(record) and same_rows
         return complete and self.space.contains(record.recipe)
 
+    def _stands(self, record: CandidateRecord) -> bool:
+        """Whether a logged candidate is to be told to the study again.
+
+        What failed when it was to be measured was told as it was sampled.
+        """
+        recipe_id = record.recipe.id
+        if record.rung is Rung.FAILED:
+            is_last = record is self.failed.get(recipe_id) and recipe_id not in self.sampled
+            return is_last and self.space.contains(record.recipe)
+        return any(record is known.get(recipe_id) for known in (self.sampled, self.screened))
+
     def _teach(self, record: CandidateRecord) -> None:
-        """Add a candidate that the study did not ask for."""
+        """Add a candidate that the study did not ask for, as `_tell` tells one that it did."""
+        recipe, space = record.recipe, dict(self.space.distributions())
+        point = self.space.parameters(recipe)
+        if record.rung is Rung.FAILED:
+            failed = create_trial(state=TrialState.FAIL, params=point, distributions=space)
+            self._study.add_trial(failed)
+            return
+        screened = record.rung is Rung.SCREENED
+        told = None if screened else record
         self._study.add_trial(
             create_trial(
-                state=TrialState.COMPLETE,
-                params=self.space.parameters(record.recipe),
-                distributions=dict(self.space.distributions()),
-                values=self._values(record.recipe, _divergence_of(record)),
-                constraints=self._constraints(record.recipe, record),
+                state=TrialState.COMPLETE, params=point, distributions=space,
+                values=self._values(recipe, told), constraints=self._constraints(recipe, told),
+                user_attrs={SCREENED: True} if screened else {},
             )
-        )
+        )  # fmt: skip
 
     def _constraints(self, recipe: Recipe, record: CandidateRecord | None) -> dict[str, float]:
         latency = {LATENCY_CONSTRAINT: self.latency_of(recipe) / self._bound - 1.0}
         return latency | self.limits.constraints(recipe, record)
 
-    def _values(self, recipe: Recipe, divergence: float) -> list[float]:
+    def _values(self, recipe: Recipe, record: CandidateRecord | None) -> list[float]:
+        """What the study is told of a recipe that was sampled, or screened where there is none."""
+        table = self.bench.table
+        divergence = (
+            table.summed_divergence(recipe.levels) if record is None else _divergence_of(record)
+        )
         return [divergence, self.latency_of(recipe)][: self.strategy.objectives]
 
 
