@@ -145,15 +145,18 @@ def test_it_goes_on_where_everything_failed(name: str) -> None:
     assert len(list(Play(name, World(space())).points(12, failing=1))) == 12
 
 
-def test_it_goes_on_from_trials_of_an_earlier_run(name: str) -> None:
-    world = World(space())
-    before = Play(name, world)
-    list(before.points(_TRIALS))
+def test_it_goes_on_from_what_an_earlier_run_was_told(name: str) -> None:
+    """Points and their figures are all that a resumed job has: what it proposes next is new."""
+    world = World(space(layers=12))
+    before = [tuple(point.values()) for point in Play(name, world).points(_TRIALS)]
     resumed = Play(name, world)
-    resumed.study.add_trials(before.study.get_trials(deepcopy=False))
-    points = list(resumed.points(5))
-    assert len(points) == 5
+    for point in before:
+        resumed.teach(dict(zip(world.space.distributions(), point, strict=True)))
+    points = [tuple(point.values()) for point in resumed.points(5)]
     assert len(resumed.study.trials) == _TRIALS + 5
+    # whoever draws around what is known may come upon it again, but not by beginning anew
+    assert points != before[:5]
+    assert len(set(points) - set(before)) >= 3
 
 
 def test_it_proposes_late_in_a_long_search(name: str) -> None:
