@@ -131,7 +131,9 @@ class Dispatcher(Generic[TaskT, AnswerT]):
         first = min(entry.started + entry.limit for entry in self._running.values())
         ended = self._crew.wait(max(first - self._crew.now(), 0.0))
         for one in ended:
-            entry = self._running.pop(one.worker)
+            entry = self._running.pop(one.worker, None)
+            if entry is None:  # it hung, and was replaced before it was known to be dead
+                continue
             self._idle.append(one.worker)
             if isinstance(one.outcome, Died):
                 self._bury(one.worker, entry, one.outcome)

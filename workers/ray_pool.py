@@ -35,7 +35,7 @@ class RayCrew:
         self._directory = os.getcwd()
         self._actors: dict[int, Any] = {}
         self._busy: dict[Any, int] = {}
-        self._lost: list[Ended[Any]] = []
+        self._lost: dict[int, Died] = {}
         self._kit: Kit | None = None
         self._kit_number = 0
         self._references: list[Any] = []
@@ -61,35 +61,27 @@ class RayCrew:
         try:
             answer = self._send(worker, task)
         except RayError as error:  # Ray itself is gone
-            self._lost.append(Ended(worker, Died(str(error))))
+            self._lost[worker] = Died(str(error))
             return
         self._busy[answer] = worker
 
     def wait(self, seconds: float) -> Sequence[Ended[Any]]:
         """Wait until a task ends, `seconds` at most: all that ended, perhaps none."""
-        lost, self._lost = self._lost, []
-        if lost:
-            return lost
-        try:
-            now = min(seconds, _LOOK_SECONDS)
-            ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=now)
-            more, _ = ray.wait(list(self._busy), num_returns=len(self._busy), timeout=0)
-        except RayError as error:
-            return self._lose_all(str(error))
-        if not ready and not self._session.is_alive():
-            return self._lose_all("Ray was killed")
-        return [Ended(self._busy.pop(one), _outcome(one)) for one in dict.fromkeys(ready + more)]
+        ended = [] if self._lost else self._answered(min(seconds, _LOOK_SECONDS))
+        lost, self._lost = self._lost, {}
+        return [*ended, *(Ended(worker, death) for worker, death in lost.items())]
 
     def replace(self, worker: int) -> None:
         """End a worker, if it lives, and put a new one in its place; Ray, too, where it is ours."""
         actor = self._actors.pop(worker, None)
         self._busy = {answer: w for answer, w in self._busy.items() if w != worker}
+        self._lost.pop(worker, None)  # what befell this one is not the next one's
         if self._session.is_alive():
             if actor is not None:
                 with contextlib.suppress(RayError):
                     ray.kill(actor)
             return
-        self._lost.extend(self._lose_all("Ray was killed"))
+        self._lose_all("Ray was killed")
         self._actors, self._references = {}, []
         self._session.restart()
 
@@ -97,7 +89,7 @@ class RayCrew:
         """End the workers whose answers nobody waits for any longer."""
         for worker in list(self._busy.values()):
             self.replace(worker)
-        self._lost = []
+        self._lost = {}
 
     def _send(self, worker: int, task: Task[Any, Any]) -> Any:
         sees_files = self._session.is_own
@@ -135,10 +127,22 @@ class RayCrew:
         actor: Any = ray.remote(EvaluationWorker).options(num_cpus=0 if is_own else 1, **options)
         return actor.remote(worker, cores, self._directory)
 
-    def _lose_all(self, reason: str) -> list[Ended[Any]]:
-        lost: list[Ended[Any]] = [Ended(worker, Died(reason)) for worker in self._busy.values()]
+    def _answered(self, seconds: float) -> list[Ended[Any]]:
+        """What workers answered; nothing, and all of them lost, where Ray is gone."""
+        try:
+            ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=seconds)
+            more, _ = ray.wait(list(self._busy), num_returns=len(self._busy), timeout=0)
+        except RayError as error:
+            self._lose_all(str(error))
+            return []
+        if not ready and not self._session.is_alive():
+            self._lose_all("Ray was killed")
+            return []
+        return [Ended(self._busy.pop(one), _outcome(one)) for one in dict.fromkeys(ready + more)]
+
+    def _lose_all(self, reason: str) -> None:
+        self._lost |= dict.fromkeys(self._busy.values(), Died(reason))
         self._busy = {}
-        return lost
 
 
 class RayPool:

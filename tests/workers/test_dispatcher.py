@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import pytest
 
 from autosparse.errors import CandidateError, NoMemoryError, WorkerError
 from benchmarks.simulated_crew import Fate, SimulatedCrew
-from workers.dispatcher import Dispatcher, Patience
+from workers.dispatcher import Died, Dispatcher, Ended, Patience
 
 
 def uneven(task: int) -> Fate:
@@ -89,6 +90,32 @@ def test_a_task_that_hangs_is_given_up_and_its_worker_replaced() -> None:
     assert [a for a in answers if a != answers[1]] == [0, *range(2, 10)]
     assert crew.replaced == 2
     assert crew.clock < 200
+
+
+@dataclass
+class LateNews(SimulatedCrew):
+    """When one worker is replaced, the others turn out to have died with it, a little later."""
+
+    news: list[Ended[int]] = field(default_factory=list)
+
+    def replace(self, worker: int) -> None:
+        super().replace(worker)
+        self.news += [Ended(other, Died("Ray was killed")) for other in (1, 2) if other != worker]
+
+    def wait(self, seconds: float) -> Sequence[Ended[int]]:
+        news, self.news = self.news, []
+        return news or super().wait(seconds)
+
+
+def test_the_death_of_a_worker_that_was_replaced_is_no_news() -> None:
+    """Two hang at once; what is heard of the second one later is of the one before it."""
+    crew = LateNews(3, lambda task: Fate(100.0 if task == 0 else 1e9))
+    patience = Patience(task_seconds=60.0, attempts=1)
+    dispatcher = Dispatcher[int, int](crew, patience, lambda task: 300.0 if task == 0 else None)
+    long, *hung = dispatcher.run([0, 1, 2])
+    assert long == 0
+    assert all(isinstance(answer, CandidateError) for answer in hung)
+    assert crew.replaced == 2
 
 
 def test_an_answer_in_time_is_not_taken_for_a_hang() -> None:
