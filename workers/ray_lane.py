@@ -49,6 +49,7 @@ class RayLane(AskingLane):
         self._session = session
         self._keeper: Any = None
         self._node = ""
+        self._generation = session.generation
 
     def ask(
         self, request: MeasureRequest | ProfileRequest, limit_seconds: float, *, fresh: bool
@@ -81,15 +82,23 @@ class RayLane(AskingLane):
 
     def close(self) -> None:
         """Give the device back."""
+        self._forget_what_is_gone()
         if self._keeper is not None:
             with contextlib.suppress(RayError):
                 ray.kill(self._keeper)
         self._keeper = None
 
+    def _forget_what_is_gone(self) -> None:
+        """Let go of a keeper of a Ray that was left, whoever noticed that it was dead."""
+        if self._generation != self._session.generation:
+            self._generation = self._session.generation
+            self._keeper, self._node = None, ""
+
     def _asked(
         self, request: MeasureRequest | ProfileRequest, limit_seconds: float, fresh: bool
     ) -> Reply | Raised:
         self._session.start()
+        self._forget_what_is_gone()
         keeper = self._keeper or self._hire()
         here = self._node == ray.get_runtime_context().get_node_id()
         parcel = None if here else Parcel.of(request)

@@ -39,6 +39,7 @@ class RayCrew:
         self._kit: Kit | None = None
         self._kit_number = 0
         self._references: list[Any] = []
+        self._generation = session.generation
 
     @property
     def size(self) -> int:
@@ -58,6 +59,7 @@ class RayCrew:
     def start(self, worker: int, task: Task[Any, Any]) -> None:
         """Give an idle worker a task."""
         self._session.start()
+        self._forget_what_is_gone()
         try:
             answer = self._send(worker, task)
         except RayError as error:  # Ray itself is gone
@@ -73,6 +75,7 @@ class RayCrew:
 
     def replace(self, worker: int) -> None:
         """End a worker, if it lives, and put a new one in its place; Ray, too, where it is ours."""
+        self._forget_what_is_gone()
         actor = self._actors.pop(worker, None)
         self._busy = {answer: w for answer, w in self._busy.items() if w != worker}
         self._lost.pop(worker, None)  # what befell this one is not the next one's
@@ -82,7 +85,6 @@ class RayCrew:
                     ray.kill(actor)
             return
         self._lose_all("Ray was killed")
-        self._actors, self._references = {}, []
         self._session.restart()
 
     def abandon(self) -> None:
@@ -90,6 +92,12 @@ class RayCrew:
         for worker in list(self._busy.values()):
             self.replace(worker)
         self._lost = {}
+
+    def _forget_what_is_gone(self) -> None:
+        """Let go of actors and objects of a Ray that was left, whoever noticed that it was dead."""
+        if self._generation != self._session.generation:
+            self._generation = self._session.generation
+            self._actors, self._references, self._busy = {}, [], {}
 
     def _send(self, worker: int, task: Task[Any, Any]) -> Any:
         sees_files = self._session.is_own

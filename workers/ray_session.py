@@ -44,6 +44,8 @@ class RaySession:
         self.address = address
         self.directory: Path | None = None
         """Private directory in which all of our own Ray works; None while there is none."""
+        self.generation = 0
+        """How often Ray was left: what refers to anything in an earlier one is of no use."""
         self.cores = tuple(sorted(os.sched_getaffinity(0)))
         self._others = set(self.cores[:-reserved]) or set(self.cores)
         self._guard: Guard | None = None
@@ -118,6 +120,7 @@ class RaySession:
 
     def _stop(self) -> None:
         if self._started:
+            self.generation += 1
             load_ray().shutdown()
         if self._guard is not None:
             self._guard.close()

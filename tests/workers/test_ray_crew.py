@@ -24,7 +24,7 @@ class PlayedSession:
     is_own: bool = True
     cores: tuple[int, ...] = (0, 1)
     alive: bool = True
-    restarts: int = 0
+    generation: int = 0
 
     def start(self) -> None:
         pass
@@ -34,7 +34,7 @@ class PlayedSession:
 
     def restart(self) -> None:
         self.alive = True
-        self.restarts += 1
+        self.generation += 1
 
 
 class PlayedCrew(RayCrew):
@@ -65,7 +65,7 @@ def test_a_worker_that_was_replaced_is_not_lost_once_more(
     for worker in range(2):
         crew.replace(worker)
         crew.start(worker, NOTHING)
-    assert session.restarts == 1
+    assert session.generation == 1
     assert crew.wait(1.0) == []
 
 
