@@ -54,7 +54,12 @@ class RayLane(AskingLane):
     def ask(
         self, request: MeasureRequest | ProfileRequest, limit_seconds: float, *, fresh: bool
     ) -> Reply:
-        """Have the device answer; see `AskingLane.ask`. A keeper that was killed is replaced."""
+        """Have the device answer; see `AskingLane.ask`. A keeper that was killed is replaced.
+
+        Raises:
+            WorkerError: the device left the cluster: each candidate would fail, and none is to
+                blame.
+        """
         reason = ""
         for _ in range(_ATTEMPTS):
             try:
@@ -131,7 +136,7 @@ class RayLane(AskingLane):
         """A keeper on a device that is free, or on the one that this job had before.
 
         Raises:
-            WorkerError: no device becomes free.
+            WorkerError: no device becomes free, or this job's left the cluster.
         """
         options: dict[str, Any] = {"num_cpus": 0, "resources": {MEASURE: 1}, "max_restarts": 0}
         if self._node and not self._session.is_own:
@@ -145,8 +150,21 @@ class RayLane(AskingLane):
                 f"no device to measure on became free within {_PATIENCE_SECONDS:.0f} s",
                 hint="wait for the other jobs of the cluster, or add a device",
             ) from error
+        except RayError as error:
+            if self._node and not self._session.is_own and not _is_there(self._node):
+                raise WorkerError(
+                    "the device that this job measures on left the cluster",
+                    hint="start it there again (`ray start`), then run the same command with "
+                    "--resume: nothing finished is lost",
+                ) from error
+            raise
         self._keeper = keeper
         return keeper
+
+
+def _is_there(node: str) -> bool:
+    """Whether a node is one of the cluster's."""
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
 
 
 def _check_environment(reply: Reply) -> None:
