@@ -18,6 +18,7 @@ AutoSparseError                  exit 1, HTTP 500: our bug
 ├── CandidateError               a value of the search, never its end: one candidate failed
 │   ├── CompileError             the backend could not lower the recipe
 │   ├── NoMemoryError            it took more memory than there was, or ended its workers (retry)
+│   ├── HungError                it did not answer in time, again and again
 │   └── MeasurementError         the file could not be opened or timed (retry)
 │       ├── DisturbedError       the machine was never quiet: it says nothing of the file (retry)
 │       └── KilledError          what measured was killed from outside (retried at once)
@@ -141,6 +142,10 @@ class NoMemoryError(CandidateError):
     """
 
     retryable = True
+
+
+class HungError(CandidateError):
+    """Raised by a pool: a candidate did not answer in time, and neither did it on other workers."""
 
 
 class MeasurementError(CandidateError):

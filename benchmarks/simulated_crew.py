@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from workers.dispatcher import Died, Ended
+from workers.dispatcher import Died, Ended, Joined
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class SimulatedCrew:
     _begun: set[int] = field(default_factory=set)
     _useful: list[tuple[float, float]] = field(default_factory=list)
 
+    @property
+    def workers(self) -> Sequence[int]:
+        """All of them: whoever is replaced is there, if late."""
+        return range(self.size)
+
     def now(self) -> float:
         """Seconds on the jumping clock."""
         return self.clock
@@ -56,7 +61,7 @@ class SimulatedCrew:
         if not fate.crashes:
             self._useful.append((end - fate.seconds, end))
 
-    def wait(self, seconds: float) -> Sequence[Ended[int]]:
+    def wait(self, seconds: float) -> Sequence[Ended[int] | Joined]:
         """Jump to the next event, `seconds` ahead at most."""
         until = self.clock + seconds
         while self._events and self._events[0][0] <= until:
@@ -67,11 +72,12 @@ class SimulatedCrew:
         self.clock = until
         return []
 
-    def replace(self, worker: int) -> None:
+    def replace(self, worker: int) -> bool:
         """A new one takes a while to start."""
         self.replaced += 1
         self._current.pop(worker, None)
         self._ready[worker] = self.clock + self.restart_seconds
+        return True
 
     def busy_until(self, clock: float) -> float:
         """Seconds before `clock` that workers spent on attempts that were answered."""

@@ -39,6 +39,7 @@ TREE = {
     "CandidateError": ("AutoSparseError", 1, 500, False),
     "CompileError": ("CandidateError", 1, 500, False),
     "NoMemoryError": ("CandidateError", 1, 500, True),
+    "HungError": ("CandidateError", 1, 500, False),
     "MeasurementError": ("CandidateError", 1, 500, True),
     "DisturbedError": ("MeasurementError", 1, 500, True),
     "KilledError": ("MeasurementError", 1, 500, True),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from autosparse.errors import CandidateError, NoMemoryError, WorkerError
+from autosparse.errors import CandidateError, HungError, NoMemoryError, WorkerError
 
 TaskT = TypeVar("TaskT")
 TaskT_in = TypeVar("TaskT_in", contravariant=True)
@@ -24,6 +24,8 @@ class Died:
     """A worker that ended before it had answered."""
 
     reason: str
+    hung: bool = False
+    """Whether it was ended, since it did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class Ended(Generic[AnswerT_out]):
     outcome: AnswerT_out | Died
 
 
+@dataclass(frozen=True)
+class Joined:
+    """A worker that takes the place of one that was replaced, and was not there at once."""
+
+    worker: int
+
+
 class Crew(Protocol[TaskT_in, AnswerT_out]):
-    """Workers, each with a number below `size`, that take one task at a time."""
+    """Workers, each with a number of its own, that take one task at a time."""
 
     @property
-    def size(self) -> int:
-        """How many workers there are."""
+    def workers(self) -> Sequence[int]:
+        """Numbers of those that are there."""
 
     def now(self) -> float:
         """Seconds on the crew's clock."""
@@ -47,11 +56,15 @@ class Crew(Protocol[TaskT_in, AnswerT_out]):
     def start(self, worker: int, task: TaskT_in) -> None:
         """Give an idle worker a task."""
 
-    def wait(self, seconds: float) -> Sequence[Ended[AnswerT_out]]:
-        """Wait until a task ends, `seconds` at most: all that ended, perhaps none."""
+    def wait(self, seconds: float) -> Sequence[Ended[AnswerT_out] | Joined]:
+        """Wait until a task ends or a worker joins, `seconds` at most: whatever did."""
 
-    def replace(self, worker: int) -> None:
-        """End a worker, if it lives, and put a new one in its place."""
+    def replace(self, worker: int) -> bool:
+        """End a worker, if it lives, and put a new one in its place.
+
+        Returns:
+            Whether it is there; if not, it joins when there is room for it, or never.
+        """
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,8 @@ class Patience:
     """A task that ends this many workers is given up: it is what ends them, or memory is short."""
     fruitless_deaths: int = 12
     """Deaths without an answer in between, beyond one for each worker, that are not the tasks'."""
+    alone_seconds: float = 600.0
+    """How long to wait where no worker is left: others may have to give their cores back."""
 
 
 @dataclass
@@ -93,7 +108,8 @@ class Dispatcher(Generic[TaskT, AnswerT]):
     ) -> None:
         self._crew, self._limit_of = crew, limit_of
         self._patience = patience or Patience()
-        self._idle = list(reversed(range(crew.size)))
+        self._idle = list(reversed(crew.workers))
+        self._most_deaths = len(self._idle) + self._patience.fruitless_deaths
         self._again: deque[_Entry[TaskT]] = deque()
         self._running: dict[int, _Entry[TaskT]] = {}
         self._answers: dict[int, AnswerT | CandidateError] = {}
@@ -103,12 +119,15 @@ class Dispatcher(Generic[TaskT, AnswerT]):
         """Answers in the order of the tasks. A task is drawn when a worker is idle, not before.
 
         Raises:
-            WorkerError: workers die again and again without any answer.
+            WorkerError: workers die again and again without any answer, or none is left.
         """
         source = (_Entry(number, task, self._limit(task)) for number, task in enumerate(tasks))
         self._start(source)
-        while self._running:
-            self._collect()
+        while self._running or (not self._idle and self._has_more(source)):
+            if self._running:
+                self._collect()
+            else:
+                self._wait_for_a_worker()
             self._start(source)
         return [self._answers[number] for number in sorted(self._answers)]
 
@@ -127,42 +146,75 @@ class Dispatcher(Generic[TaskT, AnswerT]):
             self._running[worker] = entry
             self._crew.start(worker, entry.task)
 
+    def _has_more(self, source: Iterator[_Entry[TaskT]]) -> bool:
+        """Whether there is work for a worker that joins."""
+        if not self._again:
+            self._again.extend(entry for entry in (next(source, None),) if entry is not None)
+        return bool(self._again)
+
     def _collect(self) -> None:
         first = min(entry.started + entry.limit for entry in self._running.values())
-        ended = self._crew.wait(max(first - self._crew.now(), 0.0))
-        for one in ended:
-            entry = self._running.pop(one.worker, None)
+        if not self._take(self._crew.wait(max(first - self._crew.now(), 0.0))):
+            self._end_the_hanging()
+
+    def _wait_for_a_worker(self) -> None:
+        """Nobody is left: wait until one joins.
+
+        Raises:
+            WorkerError: none does.
+        """
+        end = self._crew.now() + self._patience.alone_seconds
+        while not self._idle:
+            left = end - self._crew.now()
+            if left <= 0:
+                raise WorkerError(
+                    "no worker is left, and no other one found room within "
+                    f"{self._patience.alone_seconds:.0f} s",
+                    hint="run the same command with --resume when there are free cores, or with "
+                    "fewer --workers",
+                )
+            self._take(self._crew.wait(left))
+
+    def _take(self, events: Sequence[Ended[AnswerT] | Joined]) -> bool:
+        """Take in what happened; whether anything did."""
+        for event in events:
+            if isinstance(event, Joined):
+                self._idle.append(event.worker)
+                continue
+            entry = self._running.pop(event.worker, None)
             if entry is None:  # it hung, and was replaced before it was known to be dead
                 continue
-            self._idle.append(one.worker)
-            if isinstance(one.outcome, Died):
-                self._bury(one.worker, entry, one.outcome)
+            if isinstance(event.outcome, Died):
+                self._bury(event.worker, entry, event.outcome)
             else:
                 self._deaths = 0
-                self._answers[entry.number] = one.outcome
-        if not ended:
-            self._end_the_hanging()
+                self._idle.append(event.worker)
+                self._answers[entry.number] = event.outcome
+        return bool(events)
 
     def _end_the_hanging(self) -> None:
         now = self._crew.now()
         hanging = [w for w, entry in self._running.items() if now - entry.started >= entry.limit]
         for worker in hanging:
             entry = self._running.pop(worker)
-            self._idle.append(worker)
-            self._bury(worker, entry, Died(f"it did not answer within {entry.limit:.0f} s"))
+            reason = f"it did not answer within {entry.limit:.0f} s"
+            self._bury(worker, entry, Died(reason, hung=True))
 
     def _bury(self, worker: int, entry: _Entry[TaskT], death: Died) -> None:
         """Replace a worker that died, and give its task to another, or up."""
         self._deaths += 1
-        if self._deaths > self._crew.size + self._patience.fruitless_deaths:
+        if self._deaths > self._most_deaths:
             raise WorkerError(
                 f"worker processes keep dying: {death.reason}",
                 hint="run with --workers 0 to see why, or with fewer workers if memory is short",
             )
-        self._crew.replace(worker)
+        if self._crew.replace(worker):
+            self._idle.append(worker)
         if entry.attempts < self._patience.attempts:
             self._again.append(entry)
             return
-        self._answers[entry.number] = NoMemoryError(
+        # a worker that dies is out of memory, most often; one that hangs has some left
+        kind = HungError if death.hung else NoMemoryError
+        self._answers[entry.number] = kind(
             f"it ended {entry.attempts} worker processes: {death.reason}"
         )

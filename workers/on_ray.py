@@ -41,7 +41,7 @@ def ray_engines(config: JobConfig, target: Target, progress: Progress) -> Iterat
         with own or lane_of(target, progress.note) as lane:
             yield Engines(
                 backend=BACKENDS.load(target.backend), lane=lane, progress=progress,
-                pool=RayPool(session),
+                pool=RayPool(session, progress.note),
             )  # fmt: skip
     finally:
         session.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -13,7 +14,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from autosparse.errors import CandidateError, WorkerError
 from autosparse.pipeline.pool import A, K, Kit, LongTask, Task
-from workers.dispatcher import Died, Dispatcher, Ended, Patience
+from workers.dispatcher import Died, Dispatcher, Ended, Joined, Patience
 from workers.ray_session import RaySession
 from workers.ray_worker import EvaluationWorker, Raised
 
@@ -21,17 +22,35 @@ from workers.ray_worker import EvaluationWorker, Raised
 _LOOK_SECONDS = 2.0
 # In a cluster, other jobs may have to give their cores back first.
 _PATIENCE_SECONDS = 600.0
+# An actor takes some of these to start; beyond that, it waits for a core.
+_TELL_SECONDS = 60.0
+
+
+@dataclass
+class _Awaited:
+    """An actor that is to take the place of one that ended, and was not heard of yet."""
+
+    actor: Any
+    since: float
+    is_told: bool = False
 
 
 class RayCrew:
     """Implements `Crew` with one actor for each worker.
 
+    On a cluster, whoever takes the place of a worker that ended joins when it has found room:
+    until then it is given no task, whose time would run while it does nothing.
+
     Args:
         session: where they run; its own Ray is started again when it was killed.
+        tell: told in a sentence when there are fewer workers than there were.
     """
 
-    def __init__(self, session: RaySession) -> None:
+    def __init__(
+        self, session: RaySession, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
         self._session = session
+        self._tell = tell
         self._directory = os.getcwd()
         self._actors: dict[int, Any] = {}
         self._busy: dict[Any, int] = {}
@@ -39,12 +58,15 @@ class RayCrew:
         self._kit: Kit | None = None
         self._kit_number = 0
         self._references: list[Any] = []
+        self._awaited: dict[int, _Awaited] = {}
+        self._calls: dict[Any, int] = {}
+        """What those who are awaited were asked -> their numbers."""
         self._generation = session.generation
 
     @property
-    def size(self) -> int:
-        """How many workers there are."""
-        return self._session.workers
+    def workers(self) -> Sequence[int]:
+        """Numbers of those that are there."""
+        return [w for w in range(self._session.workers) if w not in self._awaited]
 
     def now(self) -> float:
         """Seconds on the system's clock."""
@@ -67,14 +89,19 @@ class RayCrew:
             return
         self._busy[answer] = worker
 
-    def wait(self, seconds: float) -> Sequence[Ended[Any]]:
-        """Wait until a task ends, `seconds` at most: all that ended, perhaps none."""
-        ended = [] if self._lost else self._answered(min(seconds, _LOOK_SECONDS))
+    def wait(self, seconds: float) -> Sequence[Ended[Any] | Joined]:
+        """Wait until a task ends or a worker joins, `seconds` at most: whatever did."""
+        happened = [] if self._lost else self._happened(min(seconds, _LOOK_SECONDS))
         lost, self._lost = self._lost, {}
-        return [*ended, *(Ended(worker, death) for worker, death in lost.items())]
+        self._tell_of_the_awaited()
+        return [*happened, *(Ended(worker, death) for worker, death in lost.items())]
 
-    def replace(self, worker: int) -> None:
-        """End a worker, if it lives, and put a new one in its place; Ray, too, where it is ours."""
+    def replace(self, worker: int) -> bool:
+        """End a worker, if it lives, and put a new one in its place; Ray, too, where it is ours.
+
+        Returns:
+            Whether it is there: in Ray of our own there is always room for it.
+        """
         self._forget_what_is_gone()
         actor = self._actors.pop(worker, None)
         self._busy = {answer: w for answer, w in self._busy.items() if w != worker}
@@ -83,9 +110,12 @@ class RayCrew:
             if actor is not None:
                 with contextlib.suppress(RayError):
                     ray.kill(actor)
-            return
-        self._lose_all("Ray was killed")
-        self._session.restart()
+            if not self._session.is_own:
+                self._await(worker)
+        else:
+            self._lose_all("Ray was killed")
+            self._session.restart()
+        return self._session.is_own
 
     def abandon(self) -> None:
         """End the workers whose answers nobody waits for any longer."""
@@ -98,6 +128,7 @@ class RayCrew:
         if self._generation != self._session.generation:
             self._generation = self._session.generation
             self._actors, self._references, self._busy = {}, [], {}
+            self._awaited, self._calls = {}, {}
 
     def _send(self, worker: int, task: Task[Any, Any]) -> Any:
         sees_files = self._session.is_own
@@ -116,37 +147,60 @@ class RayCrew:
         Raises:
             WorkerError: there is no room for so many.
         """
-        actors = {worker: self._new(worker) for worker in range(self.size)}
+        actors = {worker: self._new(worker) for worker in self.workers}
         ready = [actor.is_ready.remote() for actor in actors.values()]
         try:
             ray.get(ready, timeout=_PATIENCE_SECONDS)
         except GetTimeoutError as error:
             raise WorkerError(
-                f"{self.size} workers did not start within {_PATIENCE_SECONDS:.0f} s",
+                f"{len(actors)} workers did not start within {_PATIENCE_SECONDS:.0f} s",
                 hint="there may be too few free cores: give a smaller number to --workers",
             ) from error
         self._actors = actors
 
     def _new(self, worker: int) -> Any:
         is_own = self._session.is_own
-        cores = _slot(self._session.cores, worker, self.size) if is_own else ()
+        cores = _slot(self._session.cores, worker, self._session.workers) if is_own else ()
         # a worker that dies is replaced by us, who know what it was doing
         options = {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
         actor: Any = ray.remote(EvaluationWorker).options(num_cpus=0 if is_own else 1, **options)
         return actor.remote(worker, cores, self._directory)
 
-    def _answered(self, seconds: float) -> list[Ended[Any]]:
-        """What workers answered; nothing, and all of them lost, where Ray is gone."""
+    def _await(self, worker: int) -> None:
+        actor = self._new(worker)
+        self._awaited[worker] = _Awaited(actor, self.now())
+        self._calls[actor.is_ready.remote()] = worker
+
+    def _tell_of_the_awaited(self) -> None:
+        for worker, awaited in self._awaited.items():
+            if not awaited.is_told and self.now() - awaited.since > _TELL_SECONDS:
+                awaited.is_told = True
+                self._tell(
+                    f"worker {worker} ended, and there is no room for another one: going on with "
+                    f"{len(self.workers)} of {self._session.workers} until there is"
+                )
+
+    def _happened(self, seconds: float) -> list[Ended[Any] | Joined]:
+        """Who answered or joined; nothing, and all of them lost, where Ray is gone."""
+        asked = [*self._busy, *self._calls]
         try:
-            ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=seconds)
-            more, _ = ray.wait(list(self._busy), num_returns=len(self._busy), timeout=0)
+            ready, _ = ray.wait(asked, num_returns=1, timeout=seconds)
+            more, _ = ray.wait(asked, num_returns=len(asked), timeout=0)
         except RayError as error:
             self._lose_all(str(error))
             return []
         if not ready and not self._session.is_alive():
             self._lose_all("Ray was killed")
             return []
-        return [Ended(self._busy.pop(one), _outcome(one)) for one in dict.fromkeys(ready + more)]
+        return [self._event(one) for one in dict.fromkeys(ready + more)]
+
+    def _event(self, answer: Any) -> Ended[Any] | Joined:
+        if answer in self._busy:
+            return Ended(self._busy.pop(answer), _outcome(answer))
+        worker = self._calls.pop(answer)
+        # one that could not even start says so when it is given a task
+        self._actors[worker] = self._awaited.pop(worker).actor
+        return Joined(worker)
 
     def _lose_all(self, reason: str) -> None:
         self._lost |= dict.fromkeys(self._busy.values(), Died(reason))
@@ -158,11 +212,17 @@ class RayPool:
 
     Args:
         session: where they run.
+        tell: as for every `RayCrew`.
         patience: when a task is given up.
     """
 
-    def __init__(self, session: RaySession, patience: Patience | None = None) -> None:
-        self._crew = RayCrew(session)
+    def __init__(
+        self,
+        session: RaySession,
+        tell: Callable[[str], None] = lambda text: None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._crew = RayCrew(session, tell)
         self.patience = patience or Patience()
         self.sees_files = session.is_own
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from autosparse.errors import CandidateError, NoMemoryError, WorkerError
+from autosparse.errors import CandidateError, HungError, NoMemoryError, WorkerError
 from benchmarks.simulated_crew import Fate, SimulatedCrew
-from workers.dispatcher import Died, Dispatcher, Ended, Patience
+from workers.dispatcher import Died, Dispatcher, Ended, Joined, Patience
 
 
 def uneven(task: int) -> Fate:
@@ -87,6 +88,9 @@ def test_a_task_that_hangs_is_given_up_and_its_worker_replaced() -> None:
     answers = Dispatcher[int, int](crew, patience).run(range(10))
     assert isinstance(answers[1], CandidateError)
     assert "did not answer within 60 s" in str(answers[1])
+    # memory had nothing to do with it, and another run would wait as long again
+    assert isinstance(answers[1], HungError)
+    assert not answers[1].retryable
     assert [a for a in answers if a != answers[1]] == [0, *range(2, 10)]
     assert crew.replaced == 2
     assert crew.clock < 200
@@ -98,13 +102,82 @@ class LateNews(SimulatedCrew):
 
     news: list[Ended[int]] = field(default_factory=list)
 
-    def replace(self, worker: int) -> None:
-        super().replace(worker)
+    def replace(self, worker: int) -> bool:
         self.news += [Ended(other, Died("Ray was killed")) for other in (1, 2) if other != worker]
+        return super().replace(worker)
 
-    def wait(self, seconds: float) -> Sequence[Ended[int]]:
+    def wait(self, seconds: float) -> Sequence[Ended[int] | Joined]:
         news, self.news = self.news, []
         return news or super().wait(seconds)
+
+
+@dataclass
+class CrowdedCluster(SimulatedCrew):
+    """Nobody takes the place of a worker that ended until somebody else gives a core back."""
+
+    joins_after: float = math.inf
+    awaited: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> Sequence[int]:
+        return [worker for worker in range(self.size) if worker not in self.awaited]
+
+    def replace(self, worker: int) -> bool:
+        super().replace(worker)
+        self.awaited[worker] = self.clock + self.joins_after
+        return False
+
+    def wait(self, seconds: float) -> Sequence[Ended[int] | Joined]:
+        first = min(self.awaited.values(), default=math.inf)
+        events = super().wait(min(seconds, first - self.clock))
+        if events or self.clock < first:
+            return events
+        worker = next(w for w, joins in self.awaited.items() if joins == first)
+        del self.awaited[worker]
+        return [Joined(worker)]
+
+
+def crashing_once(*tasks: int) -> Callable[[int], Fate]:
+    left = list(tasks)
+
+    def fate(task: int) -> Fate:
+        crashes = task in left
+        if crashes:
+            left.remove(task)
+        return Fate(10.0, crashes=crashes)
+
+    return fate
+
+
+def test_a_crew_that_shrinks_goes_on() -> None:
+    crew = CrowdedCluster(3, crashing_once(2, 5))
+    assert Dispatcher[int, int](crew).run(range(20)) == list(range(20))
+    assert len(crew.workers) == 1
+    # the next round begins with whom there is
+    assert Dispatcher[int, int](crew).run(range(5)) == list(range(5))
+
+
+def test_a_task_is_given_to_nobody_who_is_not_there() -> None:
+    """Its time would run, and it would be taken for one that hangs."""
+    crew = CrowdedCluster(1, crashing_once(0), joins_after=100.0)
+    patience = Patience(task_seconds=60.0, attempts=2)
+    assert Dispatcher[int, int](crew, patience).run([0, 1]) == [0, 1]
+    assert crew.clock == 130.0
+
+
+def test_where_no_worker_is_left_the_job_ends_and_no_candidate_fails() -> None:
+    crew = CrowdedCluster(2, crashing_once(0, 1))
+    with pytest.raises(WorkerError, match="no worker is left") as caught:
+        Dispatcher[int, int](crew).run(range(5))
+    assert "--resume" in caught.value.hint
+    assert crew.clock == 10.0 + Patience().alone_seconds
+
+
+def test_nobody_is_waited_for_where_nothing_is_left_to_do() -> None:
+    crew = CrowdedCluster(1, lambda task: Fate(10.0, crashes=True))
+    (answer,) = Dispatcher[int, int](crew, Patience(attempts=1)).run([0])
+    assert isinstance(answer, NoMemoryError)
+    assert crew.clock == 10.0
 
 
 def test_the_death_of_a_worker_that_was_replaced_is_no_news() -> None:

@@ -26,6 +26,26 @@ print(int(load_ray().available_resources()["CPU"]), session.is_alive(), flush=Tr
 session.close()
 """
 
+_JOINED = """
+import sys
+from pathlib import Path
+from tests.workers.ray_tasks import Add, DieOnce, Numbers
+from workers.ray_session import RaySession
+
+session = RaySession(2, sys.argv[1])
+session.prepare()
+from workers.ray_pool import RayPool
+
+told = []
+pool = RayPool(session, told.append)
+directory = Path(sys.argv[2])
+once = DieOnce(2, mark=directory / "mark")
+print(pool.run(Numbers(directory), [Add(1, 1.0), once, Add(3)]), flush=True)
+print(pool.run(Numbers(directory, 1000), [Add(n, 0.2) for n in range(6)]), flush=True)
+session.close()
+print(told)
+"""
+
 
 @pytest.fixture
 def cluster() -> Iterator[subprocess.Popen[str]]:
@@ -52,6 +72,26 @@ def test_a_job_joins_and_leaves(
     assert check_bundle(job.output / "bundle").verdict is Verdict.MET
     told, _ = cluster.communicate(timeout=120)
     assert told.split() == ["2", "True"], "the job kept something, or took the cluster along"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_there_is_replaced_when_it_has_given_its_core_back(
+    tmp_path: Path, cluster: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers have both cores: there is room for another one when one of them is gone."""
+    assert cluster.stdout is not None
+    address, token = cluster.stdout.readline().split()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    done = subprocess.run(
+        [sys.executable, "-c", _JOINED, address, str(tmp_path)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second, told = done.stdout.splitlines()
+    assert first == "[101, 102, 103]"
+    assert second == "[1000, 1001, 1002, 1003, 1004, 1005]"
+    assert told == "[]", "a worker that starts is nothing to be told of"
+    assert (tmp_path / "mark").exists()
 
 
 @pytest.mark.slow
