@@ -17,6 +17,11 @@ from autosparse.pipeline.calibrate import Calibration
 from autosparse.pipeline.lowering import compressed, lower_layers, needed
 from autosparse.pipeline.workshop import Workshop
 
+# What the costliest methods do for a layer, an inverse for every output, is cubic in the weights of
+# an output. A core of 2025 does some billions of these steps in a second, and the slowest a
+# hundred million; what takes longer, and longer than this at least, hangs.
+_LEAST_SECONDS, _STEPS_PER_SECOND = 900.0, 1e8
+
 
 @dataclass(frozen=True)
 class BuildingKit:
@@ -48,6 +53,12 @@ class Compress:
     layer: Layer
     level: Level
     statistics: LayerStatistics
+
+    @property
+    def limit_seconds(self) -> float:
+        """See `autosparse.pipeline.pool.LongTask`: without workers, it may take what it takes."""
+        steps = self.layer.output_channels * self.layer.reduction**3
+        return _LEAST_SECONDS + steps / _STEPS_PER_SECOND
 
     def __call__(self, kit: BuildingKit, /) -> CompressedWeight:
         """Let the level's method make it."""

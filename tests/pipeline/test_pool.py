@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from autosparse.calibration import NO_STATISTICS
 from autosparse.errors import CandidateError, CompileError
 from autosparse.evaluation import Verdict
 from autosparse.journal import Journal
+from autosparse.levels import Level
+from autosparse.model_graph import Layer
+from autosparse.pipeline.building import Compress
 from autosparse.pipeline.ledger import Ledger
-from autosparse.pipeline.pool import InProcess, Pool, Task, attempt, expected
+from autosparse.pipeline.pool import InProcess, LongTask, Pool, Task, attempt, expected
 from autosparse.pipeline.workspace import Workspace
 from autosparse.search import CandidateRecord, Rung
 from tests.fakes.fake_backend import Levels, Planted, is_int8
@@ -65,6 +69,15 @@ def test_a_candidate_that_fails_on_a_worker_is_marked_with_its_reason(tmp_path: 
     failed = [record for record in records if record.rung is Rung.FAILED]
     assert failed
     assert {record.reason for record in failed} == {"the planted compiler fails"}
+
+
+@pytest.mark.parametrize(("width", "seconds"), [(8, 1.0), (1536, 1536 * 2 / 3)])
+def test_a_layer_may_take_as_long_as_its_method_does(width: int, seconds: float) -> None:
+    """Two thirds of a second for each output with 1536 inputs, says the card of `gqsa`."""
+    layer = Layer("fc", "fc", "Gemm", "x", "y", "w", (width, width), bias=None)
+    task = Compress(layer, Level.parse("block1x4@0.75:int8+gqsa"), NO_STATISTICS)
+    assert isinstance(task, LongTask)
+    assert task.limit_seconds > max(10 * seconds, 900.0)
 
 
 class Nowhere:
