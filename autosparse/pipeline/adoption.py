@@ -30,7 +30,7 @@ BEGUN = "resolved_from.begun"
 # Made anew, or taken over record by record.
 _NOT_COPIED = frozenset(
     ("lock", "scratch", "level_table", "study.journal", "config.json", "inputs.json",
-     "candidates.jsonl", "timing_inputs.npz", MARKER, BEGUN)
+     "candidates.jsonl", "resumptions.jsonl", "timing_inputs.npz", MARKER, BEGUN)
 )  # fmt: skip
 _OF_ONE_PERCENTILE = ("measurements.jsonl", "descent.jsonl")
 

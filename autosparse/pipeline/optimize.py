@@ -34,6 +34,7 @@ from autosparse.pipeline.parity import Parity, check_parity
 from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.recipe_space import resolve_space
 from autosparse.pipeline.recover import recover
+from autosparse.pipeline.resumptions import note_resumption
 from autosparse.pipeline.sampling_rows import FEWEST_ROWS
 from autosparse.pipeline.search_run import Search
 from autosparse.pipeline.source_job import FoundJob
@@ -106,7 +107,9 @@ def answer(
     bench = replace(
         bench, notes=(*notes, *_planned(bench), *bench.notes, *_essential(bench, parity))
     )
-    search = Search(bench, resolve_space(bench), Ledger(job.workspace.study))
+    ledger = Ledger(job.workspace.study)
+    note_resumption(job.workspace, ledger)
+    search = Search(bench, resolve_space(bench), ledger)
     nearest = search.nearest()  # by this contract, where a job goes on
     keep_only(job.workspace, None if nearest is None else nearest.recipe.id)
     starts = run_starts(bench, search)

@@ -2,12 +2,13 @@
 
 All that a strategy was told lies in the job's files: the level table, what recipes took, candidates
 and trials. So the same seed has to make the same choices again; where it does not, code or files
-have changed since, or the job was interrupted in between. The dense model's own answers are the
-only ones that are computed anew.
+have changed since. Where the job was interrupted and went on, the replay begins again as well, from
+what was known by then. The dense model's own answers are the only ones that are computed anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from autosparse.evaluation import (
     TimingSettings,
 )
 from autosparse.evaluation.backend import NodeTime
-from autosparse.journal import Journal, stored_safely, write_journal
+from autosparse.journal import Journal, read_journal, stored_safely, write_journal
 from autosparse.levels import Recipe
 from autosparse.pipeline.adoption import MARKER, link_or_copy
 from autosparse.pipeline.baseline import measure_baseline
@@ -40,6 +41,7 @@ from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.progress import Progress
 from autosparse.pipeline.recipe_space import resolve_space
 from autosparse.pipeline.records import MeasuredTrial, TrialRecord
+from autosparse.pipeline.resumptions import Resumption
 from autosparse.pipeline.scoring import FewRows, Sampled
 from autosparse.pipeline.search_run import AFTER_VERIFICATION, Search
 from autosparse.pipeline.source_job import FoundJob, find_source, held_for_reading, open_source
@@ -48,7 +50,9 @@ from autosparse.pipeline.workspace import Workspace, open_workspace
 from autosparse.search import CandidateRecord, Rung
 
 # What a search writes: it is written again.
-_WRITTEN_ANEW = ("study.journal", "candidates.jsonl", "measurements.jsonl")
+_WRITTEN_ANEW = (
+    "study.journal", "candidates.jsonl", "resumptions.jsonl", "measurements.jsonl"
+)  # fmt: skip
 _NOT_COPIED = (*_WRITTEN_ANEW, "lock", "scratch", "recovered")
 _OF_A_SEARCH = ("trial", "verification")
 
@@ -73,14 +77,22 @@ class _DiffersError(Exception):
     """Another recipe than the log says was to be measured."""
 
 
+class _InterruptedError(Exception):
+    """Here the job was interrupted, and later went on from its files."""
+
+
 @dataclass
 class _Log:
     """What a search was told, and how far it was told again."""
 
     trials: Sequence[TrialRecord]
     candidates: Sequence[CandidateRecord]
+    resumptions: Sequence[Resumption] = ()
+    """Where the job was interrupted; their trials are those of the log."""
     told: int = 0
     """Trials that were told again."""
+    until: Resumption | None = None
+    """Where the job was interrupted next; None where it was not any more."""
     _known: dict[tuple[str, Rung], CandidateRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,9 +111,14 @@ class _Log:
 
         Raises:
             CandidateError: the recipe failed then.
+            _InterruptedError: the job was interrupted before it was measured.
             _DiffersError: it was measured at another time.
         """
         place = self._places.get(recipe.id)
+        if self.until is not None and self.told >= self.until.trials:
+            known = self.candidates[: self.until.candidates]
+            if not any(r.recipe.id == recipe.id and r.rung is Rung.FAILED for r in known):
+                raise _InterruptedError
         if place is None:
             raise self._failure(recipe)
         if place != self.told + 1:
@@ -208,10 +225,9 @@ def _played(found: FoundJob, copy: Workspace, engines: Engines, log: _Log) -> Re
         job = prepared(prepare_job(config, workspace, engines))
         check_atlas(job)
         bench, _ = equipped(job, measure_baseline(job))
-        search = Search(bench, resolve_space(bench), Ledger(workspace.study), log.trial)
         try:
-            if not run_starts(bench, search).are_the_answer:
-                search.run()
+            for until in (*log.resumptions, None):
+                _search(bench, log, until)
         except _DiffersError as error:
             difference = str(error)
         mine = Journal(workspace.candidates, CandidateRecord).records
@@ -220,6 +236,22 @@ def _played(found: FoundJob, copy: Workspace, engines: Engines, log: _Log) -> Re
         candidates=len(mine),
         difference=_other_candidate(log.candidates, mine) or difference or _missing(log),
     )  # fmt: skip
+
+
+def _search(bench: Bench, log: _Log, until: Resumption | None) -> None:
+    """Search on from what the files know, to the end or to where the job was interrupted.
+
+    Raises:
+        _DiffersError: another recipe than the log says was to be measured.
+    """
+    log.until, workspace = until, bench.job.workspace
+    search = Search(bench, resolve_space(bench), Ledger(workspace.study), log.trial)
+    with contextlib.suppress(_InterruptedError):
+        if not run_starts(bench, search).are_the_answer:
+            search.run()
+    if until is not None:  # of a round that was cut off, only so much was known
+        records = Journal(workspace.candidates, CandidateRecord).records
+        write_journal(workspace.candidates, records[: until.candidates])
 
 
 def _other_candidate(then: Sequence[CandidateRecord], now: Sequence[CandidateRecord]) -> str:
@@ -249,12 +281,8 @@ def _read_log(found: FoundJob, directory: Path) -> _Log:
     for path in (found.workspace.study, found.workspace.candidates):
         if path.exists():
             shutil.copyfile(path, directory / path.name)
-    # what was trained was proposed by no strategy; what a verification found comes from the device
-    searched = [
-        record
-        for record in Ledger(directory / found.workspace.study.name).records
-        if record.recipe.recovered is None and not record.proposed_by.endswith(AFTER_VERIFICATION)
-    ]
+    records = Ledger(directory / found.workspace.study.name).records
+    searched = [record for record in records if _is_searched(record)]
     here = [r for r in searched if r.environment == searched[-1].environment]
     if not here:
         raise ConfigError(
@@ -262,7 +290,21 @@ def _read_log(found: FoundJob, directory: Path) -> _Log:
             hint="go on with it first: run its command again with --resume",
         )
     log = Journal(directory / found.workspace.candidates.name, CandidateRecord)
-    return _Log(here, log.records)
+    kept = {id(record) for record in here}
+    resumptions = [
+        mark.model_copy(update={"trials": sum(id(r) in kept for r in records[: mark.trials])})
+        for mark in read_journal(found.workspace.resumptions, Resumption)
+    ]
+    return _Log(here, log.records, resumptions)
+
+
+def _is_searched(record: TrialRecord) -> bool:
+    """Whether a trial comes of a search alone.
+
+    What was trained was proposed by no strategy; what a verification found comes from the device.
+    """
+    trained = record.recipe.recovered is not None
+    return not trained and not record.proposed_by.endswith(AFTER_VERIFICATION)
 
 
 def _environment(found: FoundJob, log: _Log) -> Environment:

@@ -67,6 +67,11 @@ class Workspace:
         return self.job / "candidates.jsonl"
 
     @property
+    def resumptions(self) -> Path:
+        """How much was known whenever the search was begun again."""
+        return self.job / "resumptions.jsonl"
+
+    @property
     def measurements(self) -> Path:
         """Raw samples of every trial, and of what was timed for other purposes."""
         return self.job / "measurements.jsonl"

@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from autosparse.evaluation import LoweredModel
 from autosparse.journal import Journal, write_journal
 from autosparse.pipeline.ledger import Ledger
 from autosparse.pipeline.progress import Silent
+from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.replay import Replayed, run_replay
 from autosparse.pipeline.resolve import run_resolve
 from autosparse.pipeline.resolve_config import read_resolve_config
@@ -69,6 +71,44 @@ def test_every_choice_comes_out_again_and_the_job_is_only_read(finished: World) 
 def test_other_strategies_choose_by_seed_and_evidence_too(tmp_path: Path, strategy: str) -> None:
     found = replayed(job_of(tmp_path, strategy))
     assert (found.difference, found.trials) == ("", TRIALS)
+
+
+@dataclass
+class Counted(Silent):
+    """Counts trials."""
+
+    trials: int = 0
+
+    def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        self.trials += 1
+
+
+def run_until_killed(world: World, trials: int, *, resume: bool, **fields: str) -> None:
+    """In the middle of the trial after so many."""
+    counted = Counted()
+
+    def kill(files: Mapping[str, LoweredModel]) -> None:
+        if counted.trials == trials:
+            raise Killed
+
+    engines = replace(world.engines(fail=kill), progress=counted)
+    with pytest.raises(Killed):
+        world.run(engines=engines, resume=resume, trials=TRIALS, max_drop="50pt", **fields)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "random"])
+def test_a_job_that_was_killed_comes_out_again_from_where_it_went_on(
+    tmp_path: Path, strategy: str
+) -> None:
+    world = odd_world(tmp_path, 7)
+    run_until_killed(world, 5, resume=False, strategy=strategy)
+    run_until_killed(world, 2, resume=True, strategy=strategy)
+    world.run(resume=True, strategy=strategy, trials=TRIALS, max_drop="50pt")
+    found = replayed(world)
+    assert (found.difference, found.trials, found.logged) == ("", TRIALS, TRIALS)
+    # whoever does not know where it went on comes to other choices
+    Workspace(world.root / "out").resumptions.unlink()
+    assert replayed(world).difference
 
 
 def altered(world: World, tmp_path: Path, factor: float) -> Path:
