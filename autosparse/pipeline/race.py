@@ -327,8 +327,8 @@ class Race:
 
     def _teach(self, record: CandidateRecord) -> None:
         """Add a candidate that the study did not ask for, as `_tell` tells one that it did."""
-        recipe, space = record.recipe, dict(self.space.distributions())
-        point = self.space.parameters(recipe)
+        recipe, point = record.recipe, self.space.parameters(record.recipe)
+        space: dict[str, BaseDistribution] = dict(self.space.distributions())
         if record.rung is Rung.FAILED:
             failed = create_trial(state=TrialState.FAIL, params=point, distributions=space)
             self._study.add_trial(failed)
