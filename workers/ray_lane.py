@@ -164,7 +164,8 @@ class RayLane(AskingLane):
 
 def _is_there(node: str) -> bool:
     """Whether a node is one of the cluster's."""
-    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return any(found["NodeID"] == node and found["Alive"] for found in nodes)
 
 
 def _check_environment(reply: Reply) -> None:
