@@ -96,7 +96,7 @@ def test_all_are_lost_where_the_daemon_is_gone(monkeypatch: pytest.MonkeyPatch) 
     for worker in range(2):
         crew.start(worker, NOTHING)
     session.alive = False
-    lost = [Ended(worker, Died("Ray was killed")) for worker in range(2)]
+    lost: list[Ended[Any]] = [Ended(worker, Died("Ray was killed")) for worker in range(2)]
     assert crew.wait(1.0) == lost
     session.alive = True
     assert crew.wait(1.0) == []
