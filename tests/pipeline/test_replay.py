@@ -6,21 +6,25 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from autosparse.errors import ConfigError, UserInputError
+from autosparse.errors import CandidateError, ConfigError, UserInputError
 from autosparse.evaluation import LoweredModel
 from autosparse.journal import Journal, write_journal
+from autosparse.pipeline.job import Engines
 from autosparse.pipeline.ledger import Ledger
+from autosparse.pipeline.pool import A, InProcess, K, Task, attempt
 from autosparse.pipeline.progress import Silent
 from autosparse.pipeline.records import TrialRecord
 from autosparse.pipeline.replay import Replayed, run_replay
 from autosparse.pipeline.resolve import run_resolve
 from autosparse.pipeline.resolve_config import read_resolve_config
+from autosparse.pipeline.scoring import FewRows
 from autosparse.pipeline.workspace import Workspace
 from autosparse.search import CandidateRecord, Rung
 from tests.fakes.fake_backend import FakeBackend
@@ -83,17 +87,31 @@ class Counted(Silent):
         self.trials += 1
 
 
-def run_until_killed(world: World, trials: int, *, resume: bool, **fields: str) -> None:
-    """In the middle of the trial after so many."""
+@dataclass
+class KillingPool(InProcess):
+    """The job is killed in the middle of a round, with so many recipes sampled before."""
+
+    left: int
+
+    def run(self, kit: K, tasks: Iterable[Task[K, A]]) -> list[A | CandidateError]:
+        return [self._answer(kit, task) for task in tasks]
+
+    def _answer(self, kit: Any, task: Any) -> Any:
+        self.left -= isinstance(task, FewRows)
+        if self.left < 0:
+            raise Killed
+        return attempt(task, kit)
+
+
+def killed_in_a_trial(world: World, trials: int) -> Engines:
+    """In the middle of the one after so many."""
     counted = Counted()
 
     def kill(files: Mapping[str, LoweredModel]) -> None:
         if counted.trials == trials:
             raise Killed
 
-    engines = replace(world.engines(fail=kill), progress=counted)
-    with pytest.raises(Killed):
-        world.run(engines=engines, resume=resume, trials=TRIALS, max_drop="50pt", **fields)
+    return replace(world.engines(fail=kill), progress=counted)
 
 
 @pytest.mark.parametrize("strategy", ["auto", "random"])
@@ -101,9 +119,16 @@ def test_a_job_that_was_killed_comes_out_again_from_where_it_went_on(
     tmp_path: Path, strategy: str
 ) -> None:
     world = odd_world(tmp_path, 7)
-    run_until_killed(world, 5, resume=False, strategy=strategy)
-    run_until_killed(world, 2, resume=True, strategy=strategy)
-    world.run(resume=True, strategy=strategy, trials=TRIALS, max_drop="50pt")
+    asked = {"strategy": strategy, "trials": TRIALS, "max_drop": "50pt"}
+    killed = [
+        killed_in_a_trial(world, 5),
+        replace(world.engines(), pool=KillingPool(left=20)),
+        replace(world.engines(), pool=KillingPool(left=5)),
+    ]
+    for number, engines in enumerate(killed):
+        with pytest.raises(Killed):
+            world.run(engines=engines, resume=number > 0, **asked)
+    world.run(resume=True, **asked)
     found = replayed(world)
     assert (found.difference, found.trials, found.logged) == ("", TRIALS, TRIALS)
     # whoever does not know where it went on comes to other choices
