@@ -122,8 +122,8 @@ def test_a_job_that_was_killed_comes_out_again_from_where_it_went_on(
     asked = {"strategy": strategy, "trials": TRIALS, "max_drop": "50pt"}
     killed = [
         killed_in_a_trial(world, 5),
-        replace(world.engines(), pool=KillingPool(left=20)),
-        replace(world.engines(), pool=KillingPool(left=5)),
+        replace(world.engines(), pool=KillingPool(left=4)),
+        replace(world.engines(), pool=KillingPool(left=1)),
     ]
     for number, engines in enumerate(killed):
         with pytest.raises(Killed):
