@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ session.close()
 """
 
 _JOINED = """
-import sys
+import json, sys
 from pathlib import Path
 from tests.workers.ray_tasks import Add, DieOnce, Numbers
 from workers.ray_session import RaySession
@@ -40,10 +41,12 @@ told = []
 pool = RayPool(session, told.append)
 directory = Path(sys.argv[2])
 once = DieOnce(2, mark=directory / "mark")
-print(pool.run(Numbers(directory), [Add(1, 1.0), once, Add(3)]), flush=True)
-print(pool.run(Numbers(directory, 1000), [Add(n, 0.2) for n in range(6)]), flush=True)
+answers = [
+    pool.run(Numbers(directory), [Add(1, 1.0), once, Add(3)]),
+    pool.run(Numbers(directory, 1000), [Add(n, 0.2) for n in range(6)]),
+]
 session.close()
-print(told)
+(directory / "answers.json").write_text(json.dumps([*answers, told]))
 """
 
 
@@ -87,10 +90,10 @@ def test_a_worker_that_dies_there_is_replaced_when_it_has_given_its_core_back(
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    first, second, told = done.stdout.splitlines()
-    assert first == "[101, 102, 103]"
-    assert second == "[1000, 1001, 1002, 1003, 1004, 1005]"
-    assert told == "[]", "a worker that starts is nothing to be told of"
+    first, second, told = json.loads((tmp_path / "answers.json").read_bytes())
+    assert first == [101, 102, 103]
+    assert second == [1000, 1001, 1002, 1003, 1004, 1005]
+    assert told == [], "a worker that starts is nothing to be told of"
     assert (tmp_path / "mark").exists()
 
 
