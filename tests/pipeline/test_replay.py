@@ -119,7 +119,7 @@ def test_a_job_that_was_killed_comes_out_again_from_where_it_went_on(
     tmp_path: Path, strategy: str
 ) -> None:
     world = odd_world(tmp_path, 7)
-    asked = {"strategy": strategy, "trials": TRIALS, "max_drop": "50pt"}
+    asked: dict[str, Any] = {"strategy": strategy, "trials": TRIALS, "max_drop": "50pt"}
     killed = [
         killed_in_a_trial(world, 5),
         replace(world.engines(), pool=KillingPool(left=4)),
