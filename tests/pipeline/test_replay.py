@@ -114,17 +114,15 @@ def killed_in_a_trial(world: World, trials: int) -> Engines:
     return replace(world.engines(fail=kill), progress=counted)
 
 
-@pytest.mark.parametrize("strategy", ["auto", "random"])
+@pytest.mark.parametrize(("strategy", "sampled"), [("auto", (20, 5)), ("random", (4, 1))])
 def test_a_job_that_was_killed_comes_out_again_from_where_it_went_on(
-    tmp_path: Path, strategy: str
+    tmp_path: Path, strategy: str, sampled: tuple[int, int]
 ) -> None:
+    """In a trial, and twice in a round; most random recipes are screened out, and not sampled."""
     world = odd_world(tmp_path, 7)
     asked: dict[str, Any] = {"strategy": strategy, "trials": TRIALS, "max_drop": "50pt"}
-    killed = [
-        killed_in_a_trial(world, 5),
-        replace(world.engines(), pool=KillingPool(left=4)),
-        replace(world.engines(), pool=KillingPool(left=1)),
-    ]
+    in_rounds = [replace(world.engines(), pool=KillingPool(left=left)) for left in sampled]
+    killed = [killed_in_a_trial(world, 5), *in_rounds]
     for number, engines in enumerate(killed):
         with pytest.raises(Killed):
             world.run(engines=engines, resume=number > 0, **asked)
