@@ -21,6 +21,7 @@ from autosparse.journal import Journal, stored_safely
 from autosparse.levels import Level, Recipe
 from autosparse.levels.atlas import Atlas, AtlasCell, LayerShape, Place, Tuning
 from autosparse.levels.break_even import AtlasEntry, LevelTime
+from autosparse.pipeline.atlas_levels import DENSE_LEVELS, SPARSE_LEVELS
 from autosparse.pipeline.blame import to_blame
 from autosparse.pipeline.config import ProfileConfig
 from autosparse.pipeline.job import Engines
@@ -38,15 +39,6 @@ from autosparse.pipeline.timed_cells import runs_at
 from autosparse.pipeline.workspace import held, room_is_needed
 
 PAGE_FILE, MEASUREMENTS_FILE = "atlas.html", "measurements.jsonl"
-DENSE_LEVELS = tuple(Level.parse(text) for text in ("dense:fp32", "dense:int8", "dense:int4"))
-SPARSE_LEVELS = tuple(
-    Level.parse(text)
-    for text in (
-        *(f"unstructured@{share}:fp32" for share in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)),
-        *(f"block1x4@{share}:int8" for share in (0.25, 0.5, 0.75, 0.9, 0.95)),
-        "2:4:int8", "1:4:int8", "2:8:int8", "4:8:int8",
-    )
-)  # fmt: skip
 
 
 class LevelMeasurement(BaseModel):

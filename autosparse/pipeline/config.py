@@ -207,7 +207,8 @@ class ProfileConfig(TargetedModel):
     """Measure every level of every layer shape, and tell from how many zeros on sparsity pays."""
     levels: tuple[Level, ...] = ()
     """Sparse levels to measure, for example 2:4:int8. May be repeated, or separated by commas.
-    Without it: a usual choice of every pattern."""
+    Without it: unstructured zeros in fp32, and 1x4 blocks and N:M in int8. Whatever else the
+    backend runs has to be named, for example unstructured@0.9:int8 or block1x4@0.75:bf16."""
     calibration: Path | None = None
     """npz with typical inputs, named like the model's. Without it, inputs are random numbers:
     times hardly depend on them."""

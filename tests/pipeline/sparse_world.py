@@ -53,7 +53,11 @@ class SparseBackend(FakeBackend):
         for layer in graph.layers:
             level = levels.get(layer.name, BASELINE)
             skips = level.sparsity > 0 and str(level.without_method()) not in self.densely
-            update = {"skips_zeros": skips, "kernel": "Sparse" if skips else "Gemm"}
+            update = {
+                "skips_zeros": skips,
+                "kernel": "Sparse" if skips else "Gemm",
+                "precision": level.precision.value,
+            }
             found[layer.name] = found[layer.name].model_copy(update=update)
         return found
 

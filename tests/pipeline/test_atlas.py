@@ -10,7 +10,8 @@ from autosparse.artifacts.atlas_data import AtlasData
 from autosparse.errors import ConfigError, MeasurementError, ModelError, StorageError
 from autosparse.evaluation import LoweredModel, read_environment
 from autosparse.levels.break_even import BreakEven, LevelTime
-from autosparse.pipeline.atlas import SPARSE_LEVELS, run_atlas
+from autosparse.pipeline.atlas import run_atlas
+from autosparse.pipeline.atlas_levels import SPARSE_LEVELS
 from tests.fakes.fake_backend import Levels
 from tests.pipeline.sparse_world import SparseWorld
 
@@ -31,7 +32,7 @@ def time_of(data: AtlasData, level: str, shape: int = 0) -> LevelTime:
 def test_the_break_even_is_where_it_was_planted(world: SparseWorld) -> None:
     data = run_atlas(world.atlas_config(), world.engines)
     assert {str(t.level) for t in data.entries[0].times} == {
-        "dense:fp32", "dense:int8", "dense:int4", *map(str, SPARSE_LEVELS)
+        "dense:fp32", "dense:bf16", "dense:int8", "dense:int4", *map(str, SPARSE_LEVELS)
     }  # fmt: skip
     assert found(data, "unstructured:fp32").verdict == "from"
     assert found(data, "unstructured:fp32").sparsity == pytest.approx(0.75)
@@ -41,6 +42,21 @@ def test_the_break_even_is_where_it_was_planted(world: SparseWorld) -> None:
     assert best is not None
     assert str(best.level) == "dense:int8"
     assert best.seconds == pytest.approx(40e-6)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_zeros_have_to_beat_bf16_where_the_backend_has_it(world: SparseWorld, runs: bool) -> None:
+    plain = world.lane.planted.seconds
+    world.lane.planted.seconds = lambda n, lv: (
+        20e-6 if str(lv.without_method()) == "dense:bf16" else plain(n, lv)
+    )
+    world.backend.refused = set() if runs else {"dense:bf16"}
+    data = run_atlas(world.atlas_config(), world.engines)
+    best = data.entries[0].best_dense
+    assert best is not None
+    assert str(best.level) == ("dense:bf16" if runs else "dense:int8")
+    assert found(data, "unstructured:fp32").sparsity == pytest.approx(0.875 if runs else 0.75)
+    assert found(data, "N:4:int8").verdict == ("never" if runs else "always")
 
 
 def test_layers_of_one_shape_are_one_entry(world: SparseWorld) -> None:
