@@ -59,6 +59,7 @@ def follow(node: ir.Node, outputs: int) -> Epilogue:
             found.absorb(reader)
     if node.op_type != "Conv":
         _follow_norm(found, outputs)
+        _follow_composed_norm(found, outputs)
     if found.norm is None:
         _follow_activation(found)
     return found
@@ -83,6 +84,88 @@ def _follow_norm(found: Epilogue, outputs: int) -> None:
     least = _USUAL_EPSILON if epsilon is None else float(epsilon.as_float())
     found.norm = Normalization(scale, shift, least)
     found.absorb(reader)
+
+
+def _follow_composed_norm(found: Epilogue, outputs: int) -> None:
+    """Match (x - mean) / sqrt(variance + epsilon) * scale + shift.
+
+    Files of opset 13 to 16 spell it so: LayerNormalization came with 17.
+    """
+    if found.norm is not None or found.value.shape is None:
+        return
+    rank = len(found.value.shape)
+    mean = next((r for r in _readers(found.value) if _averages_channels(r, rank)), None)
+    off = _only_reader(mean.outputs[0]) if mean else None
+    if mean is None or off is None or not _is_of(off, "Sub", found.value, mean.outputs[0]):
+        return
+    deviation = _deviation(off.outputs[0], rank)
+    unit = _only_reader(deviation[-1].outputs[0]) if deviation else None
+    if unit is None or not _is_of(unit, "Div", off.outputs[0], deviation[-1].outputs[0]):
+        return
+    if set(_readers(found.value)) != {mean, off} or set(_readers(off.outputs[0])) != {
+        deviation[0], unit
+    }:  # fmt: skip
+        return
+    scaled, scale = _with_channels(unit, "Mul", outputs)
+    shifted, shift = _with_channels(scaled, "Add", outputs)
+    if scaled is None or shifted is None or scale is None or shift is None:
+        return
+    made = shifted.outputs[0].shape
+    if made is None or len(made) != rank:  # one of the constants has more axes
+        return
+    _, variance, raised, _ = deviation
+    epsilon = _scalar(_other_input(raised, variance.outputs[0]))
+    if epsilon is not None and 0 <= epsilon < np.inf:
+        found.norm = Normalization(scale, shift, epsilon)
+        found.absorb(mean, off, *deviation, unit, scaled, shifted)
+
+
+def _deviation(off: ir.Value, rank: int) -> tuple[ir.Node, ...]:
+    """From x - mean to its root of variance + epsilon: four nodes, or none."""
+    square = next((r for r in _readers(off) if _squares(r, off)), None)
+    variance = _only_reader(square.outputs[0]) if square else None
+    raised = _only_reader(variance.outputs[0]) if variance else None
+    root = _only_reader(raised.outputs[0]) if raised else None
+    if square is None or variance is None or raised is None or root is None:
+        return ()
+    if not _averages_channels(variance, rank) or (raised.op_type, root.op_type) != ("Add", "Sqrt"):
+        return ()
+    return square, variance, raised, root
+
+
+def _squares(node: ir.Node, value: ir.Value) -> bool:
+    if node.op_type == "Pow":
+        return node.inputs[0] is value and _scalar(node.inputs[1]) == 2.0
+    return _is_of(node, "Mul", value, value)
+
+
+def _averages_channels(node: ir.Node, rank: int) -> bool:
+    """Whether a node is the mean over the last axis, which stays with one element."""
+    if node.op_type != "ReduceMean":
+        return False
+    kept, axes = node.attributes.get("keepdims"), node.attributes.get("axes")
+    if kept is not None and kept.as_int() != 1:
+        return False
+    if axes is not None:
+        return list(axes.as_ints()) in ([-1], [rank - 1])
+    # an input from opset 18 on
+    given = node.inputs[1] if len(node.inputs) > 1 else None
+    return _scalar(given) in (-1.0, rank - 1.0)
+
+
+def _with_channels(
+    node: ir.Node | None, operator: str, outputs: int
+) -> tuple[ir.Node | None, npt.NDArray[np.float32] | None]:
+    """The only reader of a node, where it is that operator with a constant for each channel."""
+    reader = _only_reader(node.outputs[0]) if node else None
+    if node is None or reader is None or reader.op_type != operator:
+        return None, None
+    return reader, _channel_constant(_other_input(reader, node.outputs[0]), outputs)
+
+
+def _is_of(node: ir.Node, operator: str, *inputs: ir.Value) -> bool:
+    """Whether a node is that operator of those values, in that order."""
+    return node.op_type == operator and tuple(node.inputs) == inputs
 
 
 def _follow_activation(found: Epilogue) -> None:
