@@ -182,6 +182,51 @@ def test_a_number_that_is_none_stays_in_its_row(forced: KernelLibrary) -> None:
     np.testing.assert_array_equal(np.delete(found, 3, 0), np.delete(plain, 3, 0))
 
 
+def test_infinities_go_through(forced: KernelLibrary) -> None:
+    """Of the activations, or of what rounding makes of the largest numbers."""
+    random = np.random.default_rng(9)
+    matrix, x = weight(20, 32, 0.0, random), draw(18, 32, random)
+    plain = forced.pack(layer(matrix))(x)
+    x[3, 7], x[5, 8] = np.inf, -np.inf
+    x[9, 2], x[9, 3] = np.inf, -np.inf
+    x[11, 4] = np.finfo(np.float32).max
+    spoiled = [3, 5, 9, 11]
+    with np.errstate(invalid="ignore"):  # infinities of both signs are no number
+        expected = (rounded(x)[spoiled, None].astype(np.float64) * rounded(matrix)).sum(axis=2)
+    assert np.isinf(expected[[0, 1, 3]]).all()
+    assert np.isnan(expected[2]).any()
+    found = forced.pack(layer(matrix))(x)
+    np.testing.assert_array_equal(found[spoiled], expected)
+    np.testing.assert_array_equal(np.delete(found, spoiled, 0), np.delete(plain, spoiled, 0))
+
+
+def flushes_denormals(forced: KernelLibrary) -> bool:
+    """Whether the processor's own products of bf16 are used: to them a denormal is zero."""
+    processor = Path("/proc/cpuinfo")
+    has_them = processor.exists() and "avx512_bf16" in processor.read_text(encoding="utf-8")
+    return has_them and forced.instruction_set == "avx512-vnni"
+
+
+@pytest.mark.parametrize("factor", [2.0**-20, 1.0, 2.0**20])
+def test_denormals_are_kept_or_zero(forced: KernelLibrary, factor: float) -> None:
+    """Those of the activations, and products and sums that are as small."""
+    random = np.random.default_rng(10)
+    sizes = 10.0 ** random.integers(-44, -29, (19, 32))
+    x = (sizes * random.choice([-3, -1, 1, 7], sizes.shape)).astype(np.float32)
+    scale = np.float32(factor)  # a power of two: no digit is lost where nothing is denormal
+    expected = rounded(x) * scale
+    tiny = np.finfo(np.float32).tiny
+    denormal = (np.abs(rounded(x)) < tiny) | (np.abs(expected) < tiny)
+    assert denormal.any()
+    assert not denormal.all()
+    found = forced.pack(layer(scale * np.eye(32, dtype=np.float32)))(x)
+    np.testing.assert_array_equal(found[~denormal], expected[~denormal])
+    flushed = denormal & (found == 0)
+    assert np.all((found == expected) | flushed)
+    if not flushes_denormals(forced):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_threads_share_the_rows(library: KernelLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(7)
     matrix, x = weight(300, 256, 0.5, random), draw(400, 256, random)

@@ -1,6 +1,9 @@
 /* What the files of the bf16 layers share: fp32 in and out, both factors rounded to bf16 before
  * they are multiplied, sums in fp32. Two neighbouring features lie in one word, the first in its
- * low half, so that a word of weights meets a register of columns. */
+ * low half, so that a word of weights meets a register of columns.
+ *
+ * vdpbf16ps takes denormal factors and sums for zero, whatever MXCSR says; every other product here
+ * keeps them. Infinities and NaN are the same everywhere. */
 #ifndef AUTOSPARSE_BF16_H
 #define AUTOSPARSE_BF16_H
 
