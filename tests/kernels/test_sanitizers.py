@@ -23,6 +23,12 @@ SUITES = {
     "every operator": ("test_operators.py", "stock_runtime"),
     "products in fp32": ("test_linear_fp32.py", "any_size or unaligned or both_ends"),
     "products in int8": ("test_linear_int8.py", "any_size or unaligned or extremes"),
+    "products in bf16": ("test_linear_bf16.py", "any_size or ends or infinities or denormals"),
+    "N:M in int8": ("test_nm_int8.py", "exact or fewer or in_vain"),
+    "every plan": ("test_plans.py", "on_offer"),
+    "what follows a product": ("test_epilogues.py", "residual or number or infinite"),
+    "normalized rows": ("test_normalization.py", "normalization"),  # all of it
+    "dense layers and products of tensors": ("test_dense.py", "dense"),  # all of it
     "convolutions in fp32": ("test_convolution_fp32.py", "any_geometry or memory_ends"),
     "convolutions in int8": ("test_convolution_int8.py", "any_geometry or memory_ends or rows_of"),
 }
