@@ -1,4 +1,4 @@
-"""Our files against other engines, and against themselves on one thread: turns of processes."""
+"""Our files against other engines, and files on some threads against each other, in turns."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ class Challenge:
     file: LoweredModel
     zeros: float = 0.0
     """That the engine is told to look for."""
+
+
+@dataclass(frozen=True)
+class OnThreads:
+    """One of our files on a number of threads."""
+
+    level: str
+    threads: int
+
+    @property
+    def label(self) -> str:
+        """Of a contestant."""
+        return f"{self.level} on {self.threads}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,7 @@ class EngineDuels:
         challenges: Sequence[Challenge],
         inputs: Path,
         settings: TimingSettings,
+        threads: int = 1,
     ) -> list[Answer]:
         """Hold our files against those of other engines, all in one run.
 
@@ -78,17 +92,18 @@ class EngineDuels:
             challenges: files of engines whose interpreters were given.
             inputs: npz with one inference's inputs.
             settings: how long and how often.
+            threads: of both.
 
         Raises:
             MeasurementError: our own files do not run, or the machine never became quiet.
         """
-        own = self._process(_OURS, 1)
+        own = self._process(_OURS, threads)
         wanted = dict.fromkeys(c.level for c in challenges)
         contestants = [_opened(own, level, ours[level], inputs) for level in wanted]
         answers, fighting = [], []
         for number, challenge in enumerate(challenges):
             try:
-                process = self._process(challenge.engine, 1)
+                process = self._process(challenge.engine, threads)
                 label = f"theirs {number}"
                 process.open(label, challenge.file, inputs, zeros=challenge.zeros)
             except MeasurementError as error:
@@ -98,33 +113,52 @@ class EngineDuels:
             fighting.append((label, challenge, process.version))
         if fighting:
             pairs = [(label, challenge.level) for label, challenge, _ in fighting]
-            measured = _measure_patiently(contestants, own, settings, pairs)
+            measured = self._measure_patiently(contestants, settings, pairs)
             answers += [
                 Answer(challenge, version, Speedup.of(measured[label], measured[challenge.level]))
                 for label, challenge, version in fighting
             ]
         return answers
 
-    def threads(
-        self, ours: Mapping[str, LoweredModel], inputs: Path, settings: TimingSettings
-    ) -> dict[str, Speedup]:
-        """Level -> how much faster two threads are than one.
+    def on_threads(
+        self,
+        ours: Mapping[str, LoweredModel],
+        pairs: Sequence[tuple[OnThreads, OnThreads]],
+        inputs: Path,
+        settings: TimingSettings,
+    ) -> list[Speedup]:
+        """How much faster the second of each pair is than the first, all in one run.
+
+        Args:
+            ours: level -> its file.
+            pairs: of them.
+            inputs: npz with one inference's inputs.
+            settings: how long and how often.
 
         Raises:
             MeasurementError: as for `against`.
         """
-        own, pairs, contestants = self._process(_OURS, 1), [], []
-        for level, file in ours.items():
-            for threads in (1, 2):
-                process = self._process(_OURS, threads)
-                label = f"{level} on {threads}"
-                contestants.append(_opened(process, label, file, inputs))
-            pairs.append((f"{level} on 1", f"{level} on 2"))
-        measured = _measure_patiently(contestants, own, settings, pairs)
-        return {
-            level: Speedup.of(measured[one], measured[two])
-            for level, (one, two) in zip(ours, pairs, strict=True)
-        }
+        contestants = [
+            _opened(self._process(_OURS, one.threads), one.label, ours[one.level], inputs)
+            for one in dict.fromkeys(one for pair in pairs for one in pair)
+        ]
+        labels = [(first.label, second.label) for first, second in pairs]
+        measured = self._measure_patiently(contestants, settings, labels)
+        return [Speedup.of(measured[first], measured[second]) for first, second in labels]
+
+    def _measure_patiently(
+        self,
+        contestants: Sequence[Contestant],
+        settings: TimingSettings,
+        pairs: Sequence[tuple[str, str]],
+    ) -> dict[str, Measurement]:
+        """Again where a pair was hardly undisturbed together: throttling lasts tens of seconds."""
+        canary = self._process(_OURS, 1)
+        for _ in range(_ATTEMPTS):
+            measured = take_turns(contestants, canary, settings)
+            if all(_have_met(measured[one], measured[other]) for one, other in pairs):
+                return measured
+        raise DisturbedError("too few rounds of samples were undisturbed")
 
     def _process(self, engine: str, threads: int) -> EngineProcess:
         key = engine, threads
@@ -141,20 +175,6 @@ class EngineDuels:
 def _opened(process: EngineProcess, label: str, file: LoweredModel, inputs: Path) -> Contestant:
     process.open(label, file, inputs)
     return Contestant(label, process)
-
-
-def _measure_patiently(
-    contestants: Sequence[Contestant],
-    own: EngineProcess,
-    settings: TimingSettings,
-    pairs: Sequence[tuple[str, str]],
-) -> dict[str, Measurement]:
-    """Again where a pair was hardly undisturbed together: throttling lasts tens of seconds."""
-    for _ in range(_ATTEMPTS):
-        measured = take_turns(contestants, own, settings)
-        if all(_have_met(measured[one], measured[other]) for one, other in pairs):
-            return measured
-    raise DisturbedError("too few rounds of samples were undisturbed")
 
 
 def _have_met(one: Measurement, other: Measurement) -> bool:

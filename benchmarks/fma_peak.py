@@ -7,22 +7,11 @@ lowers the roof as well.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-from autosparse.errors import CompileError, MeasurementError
-from backends.kernels.compilers import CCompiler
-from benchmarks.engine_process import last_cores
+from benchmarks.pinned_program import printed_by
 
 HOW = "peak: best of 400 runs of a compiled loop of 12 independent vector multiply-adds on one core"
-_LIMIT_SECONDS = 120.0
-_PINNED = """
-import os, sys
-os.sched_setaffinity(0, {int(sys.argv[1])})
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 # 12 registers hide the latency of two units with four cycles each; every instruction set has them
 _SOURCE = """
 #define _POSIX_C_SOURCE 199309L
@@ -72,16 +61,8 @@ def peak_operations_per_second() -> float:
     Raises:
         MeasurementError: there is no compiler, or it refuses.
     """
-    try:
-        compiler = CCompiler.find()
-    except CompileError as error:
-        raise MeasurementError(str(error)) from error
-    with tempfile.TemporaryDirectory() as name:
-        source, program = Path(name) / "peak.c", Path(name) / "peak"
-        source.write_text(_SOURCE, encoding="utf-8")
-        flags = ["-O3", "-march=native", "-ffp-contract=fast", f"-DLANES={_lanes()}"]
-        _run([*compiler.command, *flags, "-o", str(program), str(source)])
-        return float(_run([sys.executable, "-c", _PINNED, *map(str, last_cores(1)), str(program)]))
+    flags = ["-O3", "-march=native", "-ffp-contract=fast", f"-DLANES={_lanes()}"]
+    return float(printed_by(_SOURCE, flags))
 
 
 def _lanes() -> int:
@@ -89,13 +70,3 @@ def _lanes() -> int:
     flags = Path("/proc/cpuinfo")
     text = flags.read_text(encoding="utf-8") if flags.exists() else ""
     return 16 if "avx512f" in text else 8 if "avx2" in text else 4
-
-
-def _run(command: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise MeasurementError(f"the peak could not be measured: {error}") from error
-    return done.stdout

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.kernel_shapes import LayerShape, LinearShape
-from benchmarks.rows import Row, skipped_row
+from benchmarks.kernel_shapes import ODD, LayerShape, LinearShape
+from benchmarks.rows import Row
 from benchmarks.speed_ratios import Bar, Speedup
 
 ORT_FP32, ORT_INT8 = "ONNX Runtime fp32", "ONNX Runtime INT8"
@@ -17,10 +17,12 @@ UNSTRUCTURED = tuple(f"unstructured@{zeros}:fp32" for zeros in ("0.80", "0.90", 
 BLOCKS = tuple(f"block1x4@{zeros}:int8" for zeros in ("0.50", "0.75", "0.90"))
 NM_LEVELS = ("2:4:int8", "1:4:int8")
 FP32_90, INT8_75 = UNSTRUCTURED[1], BLOCKS[1]
+OPPONENTS = {
+    **dict.fromkeys(UNSTRUCTURED, ORT_FP32), **dict.fromkeys((*BLOCKS, *NM_LEVELS), ORT_INT8),
+}  # fmt: skip
+"""Level -> the dense file of its precision in ONNX Runtime."""
 NOT_RUN = "nothing of the kind was run"
 
-_ROOF_LEVEL, _ROOF_DENSITY, _ROOF_BAR = UNSTRUCTURED[0], 0.2, 55.0
-_ROOF_WEIGHTS, _ROOF_ROWS = 1 << 20, 128
 # below this the second thread costs more than it brings
 _LARGE_OPERATIONS = 2 * 128 * 1024 * 1024
 _ANY_ROWS = (1, 1 << 30)
@@ -60,6 +62,8 @@ class Finding:
     level: str
     opponent: str
     speedup: Speedup
+    threads: int = 1
+    """Ours; the opponent has as many, but for ONE_THREAD."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class KernelBar:
     level: str
     rows: tuple[int, int] = _ANY_ROWS
     group: str = ""
-    """The only one; any where it is empty."""
+    """The only one; any but the odd sizes where it is empty."""
+    threads: int = 1
 
     def concerns(self, finding: Finding) -> bool:
         """Whether a finding belongs to it."""
@@ -81,13 +86,14 @@ class KernelBar:
             and finding.level == self.level
             and finding.opponent == self.bar.opponent
             and self.rows[0] <= case.rows <= self.rows[1]
-            and self.group in ("", case.group)
+            and (case.group == self.group if self.group else case.group != ODD)
+            and finding.threads == self.threads
         )
 
 
 def kernel_bars() -> tuple[KernelBar, ...]:
     """Every bar, and the means that are only reported."""
-    return (*_own_bars(), *_conv_reports(), *_other_engines())
+    return (*_own_bars(), *_group_reports(), *_other_engines(), *_thread_reports())
 
 
 def _own_bars() -> Iterator[KernelBar]:
@@ -100,15 +106,25 @@ def _own_bars() -> Iterator[KernelBar]:
     for level, least in zip((*BLOCKS, *NM_LEVELS), (1.15, 2.0, 4.0, 1.15, 2.0), strict=True):
         yield _linear(level, "from 16 rows", (16, 1 << 30), ORT_INT8, least)
     for level in (FP32_90, INT8_75):
-        yield _linear(level, "two threads, large", _ANY_ROWS, ONE_THREAD, 1.6)
+        bar = Bar(f"linear, two threads, large, {level}", ONE_THREAD, 1.6)
+        yield KernelBar(bar, "linear", level, threads=2)
 
 
-def _conv_reports() -> Iterator[KernelBar]:
-    for group in ("resnet50", "resnet56"):
-        for levels, opponent in ((UNSTRUCTURED, ORT_FP32), ((*BLOCKS, *NM_LEVELS), ORT_INT8)):
-            for level in levels:
-                bar = Bar(f"{group} convolutions, {level}", opponent)
-                yield KernelBar(bar, "conv", level, group=group)
+def _group_reports() -> Iterator[KernelBar]:
+    for level, opponent in OPPONENTS.items():
+        for group in ("resnet50", "resnet56"):
+            bar = Bar(f"{group} convolutions, {level}", opponent)
+            yield KernelBar(bar, "conv", level, group=group)
+        yield KernelBar(Bar(f"odd sizes, {level}", opponent), "linear", level, group=ODD)
+
+
+def _thread_reports() -> Iterator[KernelBar]:
+    for level, opponents in (
+        (FP32_90, (ORT_FP32, DEEPSPARSE, OPENVINO_FP32)), (INT8_75, (ORT_INT8, OPENVINO_INT8)),
+    ):  # fmt: skip
+        for opponent in opponents:
+            bar = Bar(f"linear, two threads each, large, {level}", opponent)
+            yield KernelBar(bar, "linear", level, threads=2)
 
 
 def _other_engines() -> Iterator[KernelBar]:
@@ -149,37 +165,3 @@ def why_absent(opponent: str, engines: Sequence[str]) -> str:
     if engine in ("deepsparse", "openvino") and engine not in engines:
         return f"no interpreter was given for it (--opponent-python {engine}=PATH)"
     return NOT_RUN
-
-
-def roofline_row(findings: Sequence[Finding], peak: float, how: str, environment: str) -> Row:
-    """The best large shape at 80 % zeros: how much of the multiply-adds that a core can do.
-
-    Args:
-        findings: of all shapes.
-        peak: operations per second.
-        how: how the peak was measured.
-        environment: that both were measured in.
-    """
-    what = "share of the roofline: best large product at 80 % zeros, fp32"
-    large = [f for f in findings if f.opponent == ORT_FP32 and _is_under_the_roof(f)]
-    if not large:
-        return skipped_row(what, NOT_RUN, environment)
-    shares = {f.case.what: _rate(f) / peak * 100 for f in large}
-    best = max(shares, key=lambda case: shares[case])
-    return Row(
-        what=what, figure=shares[best], unit="%", bar=f">= {_ROOF_BAR:g} %",
-        holds=shares[best] >= _ROOF_BAR, environment=environment,
-        note=f"{best}; peak {peak / 1e9:.0f} GFLOP/s, zeros not counted as work; {how}",
-    )  # fmt: skip
-
-
-def _is_under_the_roof(finding: Finding) -> bool:
-    case = finding.case
-    large = case.shape.weights >= _ROOF_WEIGHTS and case.rows >= _ROOF_ROWS
-    return case.kind == "linear" and finding.level == _ROOF_LEVEL and large
-
-
-def _rate(finding: Finding) -> float:
-    """Multiplications and additions with weights that are not zero, per second."""
-    operations = finding.case.shape.operations(finding.case.rows) * _ROOF_DENSITY
-    return operations / finding.speedup.seconds

@@ -27,9 +27,8 @@ from autosparse.pipeline.progress import Silent
 from autosparse.pipeline.stopwatch import Stopwatch
 from backends.kernels.library import kernel_library
 from backends.kernels.support import why_no_kernels
-from benchmarks import fma_peak
 from benchmarks.benchmark import Request
-from benchmarks.engine_duels import Challenge, EngineDuels
+from benchmarks.engine_duels import Challenge, EngineDuels, OnThreads
 from benchmarks.engine_process import last_cores
 from benchmarks.guarded import guarded_rows
 from benchmarks.kernel_bars import (
@@ -41,15 +40,17 @@ from benchmarks.kernel_bars import (
     ONE_THREAD,
     OPENVINO_FP32,
     OPENVINO_INT8,
+    OPPONENTS,
     ORT_FP32,
     ORT_INT8,
     UNSTRUCTURED,
     Case,
     Finding,
-    roofline_row,
     verdict_rows,
 )
-from benchmarks.kernel_shapes import FULL, QUICK, KernelScale, LayerShape, LinearShape
+from benchmarks.kernel_plots import write_plots
+from benchmarks.kernel_roofs import Roofs
+from benchmarks.kernel_shapes import FULL, ODD, QUICK, KernelScale, LayerShape, LinearShape
 from benchmarks.random_networks import conv_model, linear_model
 from benchmarks.rows import Row, failed_row, skipped_row
 from benchmarks.sparse_files import Workload
@@ -60,6 +61,8 @@ _CALIBRATION_ROWS = {"linear": 128, "conv": 2}
 # short blocks: a kernel takes microseconds, and a quiet moment is short
 _BLOCK_SECONDS, _WARMUP_RUNS = 0.01, 2
 _FP32, _INT8 = "dense:fp32", "dense:int8"
+_DENSE = {ORT_FP32: _FP32, ORT_INT8: _INT8}
+_ON_TWO_THREADS = (FP32_90, INT8_75)
 _LATE = "the time of this run is over"
 
 
@@ -84,6 +87,8 @@ class ShapeFiles:
     """Level -> the file; `dense:fp32` is the file as it came."""
     challenges: tuple[Challenge, ...]
     """Files for other engines."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Level -> why the layer cannot have it."""
 
     @property
     def without_kernel(self) -> tuple[str, ...]:
@@ -99,6 +104,7 @@ class ShapeFiles:
         return ShapeFiles(
             {level: file for level, file in self.lowered.items() if level not in levels},
             tuple(one for one in self.challenges if one.level not in levels),
+            self.left_out,
         )
 
 
@@ -111,6 +117,7 @@ class KernelRun:
     lane: IsolatedLane
     duels: EngineDuels
     findings: list[Finding] = field(default_factory=list)
+    roofs: Roofs = field(default_factory=Roofs)
     environment: str = field(default_factory=lambda: read_environment().id)
     began: float = 0.0
     """When the kernels were built, in seconds of the run: its time limit counts from there."""
@@ -131,6 +138,7 @@ class KernelRun:
             return
         kernel_library()
         self.began = self.request.elapsed()
+        self.roofs.look()
         for group in self.request.models or self.scale.groups:
             if group not in self.scale.groups:
                 known = ", ".join(self.scale.groups)
@@ -140,20 +148,26 @@ class KernelRun:
                     f"{group} {shape.name}", partial(self._shape_rows, group, shape)
                 )
         yield from verdict_rows(self.findings, self.environment, tuple(self.request.opponents))
-        yield from self.guarded("share of the roofline", lambda: [self._roofline()])
+        self.roofs.look()
+        yield from self.roofs.rows(self.findings, self.environment)
+        write_plots(self.findings, self.request.directory)
 
     def guarded(self, what: str, make: Callable[[], Iterable[Row]]) -> Iterator[Row]:
         """The rows of `make`, and a row with the reason where it ends early."""
         return guarded_rows(self.request, self.environment, what, make)
 
     def _shape_rows(self, group: str, shape: LayerShape) -> Iterator[Row]:
-        cases = [Case(group, shape, rows) for rows in self.scale.rows_of(shape)]
+        cases = [Case(group, shape, rows) for rows in self.scale.rows_of(group, shape)]
         if self._is_late():
             yield skipped_row(f"{group} {shape.name}", _LATE, self.environment)
             return
         directory = self.request.directory / group / _as_folder(shape.name)
         self.request.say(f"{group} {shape.name}: files")
         files = write_files(shape, cases[0].kind, directory, tuple(self.request.opponents))
+        for level, reason in files.left_out.items():
+            # no kernel is made for every odd size; networks' layers are all taken
+            row = skipped_row if group == ODD else failed_row
+            yield row(f"{group} {shape.name}, {level}", reason, self.environment)
         for level in files.without_kernel:
             what = f"{group} {shape.name}, {level}"
             yield failed_row(what, "no sparse kernel took the layer", self.environment)
@@ -178,16 +192,21 @@ class KernelRun:
             yield from self._thread_rows(case, files, inputs)
 
     def _own_row(self, case: Case, level: str, measured: Mapping[str, Measurement]) -> Row:
-        integer = level.endswith("int8") and level != _INT8
-        opponent, label = (ORT_INT8, _INT8) if integer else (ORT_FP32, _FP32)
-        return self._found(case, level, opponent, Speedup.of(measured[label], measured[level]))
+        opponent = OPPONENTS.get(level, ORT_FP32)
+        speedup = Speedup.of(measured[_DENSE[opponent]], measured[level])
+        return self._found(case, level, opponent, speedup)
 
-    def _duel_rows(self, case: Case, files: ShapeFiles, inputs: Path) -> Iterator[Row]:
-        """Against other engines, from 16 rows on: below, an inference is mostly its call."""
-        if not files.challenges or (case.kind == "linear" and case.rows == 1):
+    def _duel_rows(
+        self, case: Case, files: ShapeFiles, inputs: Path, threads: int = 1
+    ) -> Iterator[Row]:
+        """Against other engines, but for one row: there, an inference is mostly its call."""
+        challenges = [c for c in files.challenges if threads == 1 or c.level in _ON_TWO_THREADS]
+        if not challenges or (case.kind == "linear" and case.rows == 1):
             return
         try:
-            answers = self.duels.against(files.lowered, files.challenges, inputs, self.settings)
+            answers = self.duels.against(
+                files.lowered, challenges, inputs, self.settings, threads=threads
+            )
         except MeasurementError as error:  # our own files ran a moment ago
             yield skipped_row(f"{case.what}: other engines", error.message, self.environment)
             return
@@ -198,28 +217,40 @@ class KernelRun:
                 yield skipped_row(what, answer.reason, self.environment)
             else:
                 version = f"{one.engine} {answer.version}"
-                yield self._found(case, one.level, one.opponent, answer.speedup, version)
+                yield self._found(case, one.level, one.opponent, answer.speedup, version, threads)
 
     def _thread_rows(self, case: Case, files: ShapeFiles, inputs: Path) -> Iterator[Row]:
         if len(last_cores(2)) < 2:
             yield skipped_row(f"{case.what}: two threads", "there is one core", self.environment)
             return
-        ours = {lv: files.lowered[lv] for lv in (FP32_90, INT8_75) if lv in files.lowered}
-        for level, speedup in self.duels.threads(ours, inputs, self.settings).items():
-            yield self._found(case, level, ONE_THREAD, speedup, "two threads")
+        told: list[tuple[str, str]] = []
+        pairs: list[tuple[OnThreads, OnThreads]] = []
+        for level in (one for one in _ON_TWO_THREADS if one in files.lowered):
+            ours = OnThreads(level, 2)
+            told += [(level, ONE_THREAD), (level, OPPONENTS[level])]
+            pairs += [(OnThreads(level, 1), ours), (OnThreads(_DENSE[OPPONENTS[level]], 2), ours)]
+        found = self.duels.on_threads(files.lowered, pairs, inputs, self.settings) if pairs else []
+        for (level, opponent), speedup in zip(told, found, strict=True):
+            yield self._found(case, level, opponent, speedup, threads=2)
+        yield from self._duel_rows(case, files, inputs, threads=2)
 
     def _found(
-        self, case: Case, level: str, opponent: str, speedup: Speedup, note: str = ""
+        self,
+        case: Case,
+        level: str,
+        opponent: str,
+        speedup: Speedup,
+        note: str = "",
+        threads: int = 1,
     ) -> Row:
-        self.findings.append(Finding(case, level, opponent, speedup))
-        return speedup.row(f"{case.what}, {level}", opponent, self.environment, note)
-
-    def _roofline(self) -> Row:
-        try:
-            peak = fma_peak.peak_operations_per_second()
-        except MeasurementError as error:
-            return skipped_row("share of the roofline", error.message, self.environment)
-        return roofline_row(self.findings, peak, fma_peak.HOW, self.environment)
+        finding = Finding(case, level, opponent, speedup, threads)
+        self.findings.append(finding)
+        on = "" if threads == 1 else ", two threads"
+        if threads > 1 and opponent != ONE_THREAD:
+            on += " each"
+        notes = [part for part in (note, self.roofs.words(finding)) if part]
+        what = f"{case.what}, {level}{on}"
+        return speedup.row(what, opponent, self.environment, "; ".join(notes))
 
     def _is_late(self) -> bool:
         return self.request.elapsed() - self.began > self.scale.deadline_seconds
@@ -244,11 +275,16 @@ def write_files(
     path = make(directory / "dense" / "model.onnx")
     work = Workload.load(path, random_inputs(shape, _CALIBRATION_ROWS[kind]))
     (layer,) = work.graph.layers
-    lowered = {_FP32: work.original}
+    lowered, left_out = {_FP32: work.original}, dict[str, str]()
     for text in (_INT8, *UNSTRUCTURED, *BLOCKS, *NM_LEVELS):
-        levels = {layer.name: Level.parse(text)}
-        lowered[text] = work.lower(levels, directory / _as_folder(text))
-    return ShapeFiles(lowered, tuple(_challenges(work, lowered, directory, engines)))
+        level = Level.parse(text)
+        reason = work.why_not(layer, level) if level.sparsity else ""
+        if reason:
+            left_out[text] = reason
+        else:
+            lowered[text] = work.lower({layer.name: level}, directory / _as_folder(text))
+    challenges = _challenges(work, lowered, directory, engines)
+    return ShapeFiles(lowered, tuple(challenges), left_out)
 
 
 def _challenges(
@@ -262,9 +298,10 @@ def _challenges(
             masked = work.write_fp32({layer.name: level}, path)
             yield Challenge("deepsparse", DEEPSPARSE, text, masked, level.sparsity)
     if "openvino" in engines:
+        yield Challenge("openvino", OPENVINO_FP32, FP32_90, work.original)
+    if "openvino" in engines and INT8_75 in lowered:
         level = Level.parse(INT8_75)
         zeros = work.lower_without_kernels({layer.name: level}, directory / "stock_int8")
-        yield Challenge("openvino", OPENVINO_FP32, FP32_90, work.original)
         yield Challenge("openvino", OPENVINO_INT8, INT8_75, lowered[_INT8])
         yield Challenge(
             "openvino", f"{OPENVINO_INT8} told of its zeros", INT8_75, zeros, level.sparsity

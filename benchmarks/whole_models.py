@@ -29,6 +29,7 @@ from autosparse.pipeline.stopwatch import Stopwatch
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from benchmarks.benchmark import Request
 from benchmarks.engine_duels import Challenge, EngineDuels
+from benchmarks.engine_process import last_cores
 from benchmarks.guarded import guarded_rows
 from benchmarks.kernel_bars import (
     BLOCKS,
@@ -55,6 +56,7 @@ from workers.isolated_lane import IsolatedLane
 _LEVELS = (*UNSTRUCTURED, *BLOCKS[1:], *NM_LEVELS)
 _GIVEN, _OWN_INT8, _TOOLKIT = "as it came", "dense:int8", "quantize_static"
 _INT8_FILES = (_OWN_INT8, _TOOLKIT)
+_ON_TWO_THREADS = (_GIVEN, *_INT8_FILES, FP32_90, INT8_75)
 # fewer sparse layers than this share of all would only show what the dense ones take
 _FEWEST_SPARSE = 0.5
 _NAMED_LAYERS = 4
@@ -74,9 +76,11 @@ class ModelScale:
     models: tuple[str, ...]
     rounds: int
     seconds_per_model: float
+    threads: tuple[int, ...] = (1,)
+    """Bars are for one; what several give is reported."""
 
 
-FULL = ModelScale(models=tuple(MODELS), rounds=12, seconds_per_model=90.0)
+FULL = ModelScale(models=tuple(MODELS), rounds=12, seconds_per_model=90.0, threads=(1, 2))
 QUICK = ModelScale(models=("mobilenet", "resnet56"), rounds=5, seconds_per_model=20.0)
 
 
@@ -102,6 +106,21 @@ class Arena:
     sparse: Mapping[str, str]
     """Level -> which of its layers run as sparse kernels, in words."""
     inputs: Path
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of our files of a model, on a number of threads that its opponent has, too."""
+
+    model: str
+    label: str
+    threads: int
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        on = "" if self.threads == 1 else f", {self.threads} threads each"
+        return f"{self.model}, {self.label}{on}"
 
 
 @dataclass
@@ -155,8 +174,17 @@ class ModelsRun:
             self.request.say(f"{name}: {level}")
             yield from self._add_sparse(name, work, level, lowered, sparse)
         arena = Arena(name, lowered, sparse, inputs)
-        yield from self._timed_rows(arena)
-        yield from self._duel_rows(arena, work, directory)
+        challenges: list[Challenge] = []
+        for engine in self.request.opponents:
+            make = partial(self._challenges, engine, arena, work, directory)
+            yield from self.guarded(f"{name} against {engine}", partial(_collect, challenges, make))
+        for threads in self.scale.threads:
+            if len(last_cores(threads)) < threads:
+                what, reason = f"{name}: {threads} threads", "there are not as many cores"
+                yield skipped_row(what, reason, self.environment)
+                continue
+            yield from self._timed_rows(arena, threads)
+            yield from self._duel_rows(arena, challenges, threads)
 
     def _add_sparse(
         self,
@@ -182,62 +210,76 @@ class ModelsRun:
             yield failed_row(what, reason, self.environment)
         lowered[text], sparse[text] = file, describe_executed(executed)
 
-    def _timed_rows(self, arena: Arena) -> Iterator[Row]:
-        self.request.say(f"{arena.name}: timing {len(arena.lowered)} files")
-        stopwatch = Stopwatch(self.lane, Silent(), Target(), arena.inputs)
-        measured = stopwatch.measure(arena.lowered, self.settings)
+    def _timed_rows(self, arena: Arena, threads: int) -> Iterator[Row]:
+        files = {
+            label: file
+            for label, file in arena.lowered.items()
+            if threads == 1 or label in _ON_TWO_THREADS
+        }
+        self.request.say(f"{arena.name}: timing {len(files)} files, threads: {threads}")
+        stopwatch = Stopwatch(self.lane, Silent(), Target(threads=threads), arena.inputs)
+        measured = stopwatch.measure(files, self.settings)
         integer = fastest_of(measured, [label for label in _INT8_FILES if label in measured])
-        for label in arena.lowered:
+        for label in files:
+            ours = Contender(arena.name, label, threads)
             if label in _INT8_FILES:
-                yield self._found(arena.name, label, ORT_FP32, measured, _GIVEN)
+                yield self._found(ours, ORT_FP32, measured, _GIVEN)
             elif label != _GIVEN:
                 note = arena.sparse[label]
-                yield self._found(arena.name, label, ORT_FP32, measured, _GIVEN, note)
+                yield self._found(ours, ORT_FP32, measured, _GIVEN, note)
                 note = f"the faster INT8 is {integer}; {note}"
-                yield self._found(arena.name, label, ORT_INT8, measured, integer, note)
+                yield self._found(ours, ORT_INT8, measured, integer, note)
 
     def _found(
         self,
-        name: str,
-        label: str,
+        ours: Contender,
         opponent: str,
         measured: Mapping[str, Measurement],
         opponent_label: str,
         note: str = "",
     ) -> Row:
-        speedup = Speedup.of(measured[opponent_label], measured[label])
-        self.findings.append((label, opponent, speedup))
-        return speedup.row(f"{name}, {label}", opponent, self.environment, note)
+        speedup = Speedup.of(measured[opponent_label], measured[ours.label])
+        return self._row(ours, opponent, speedup, note)
 
-    def _duel_rows(self, arena: Arena, work: Workload, directory: Path) -> Iterator[Row]:
-        """Against other engines, where there are any."""
-        challenges: list[Challenge] = []
+    def _row(self, ours: Contender, opponent: str, speedup: Speedup, note: str) -> Row:
+        if ours.threads == 1:
+            self.findings.append((ours.label, opponent, speedup))
+        return speedup.row(ours.what, opponent, self.environment, note)
+
+    def _challenges(
+        self, engine: str, arena: Arena, work: Workload, directory: Path
+    ) -> Sequence[Challenge]:
+        """Files that an engine reads, for the levels that the model has."""
         with np.load(arena.inputs, allow_pickle=False) as file:
             one_inference = {name: file[name] for name in file.files}
-        for engine in self.request.opponents:
-            what = f"{arena.name} against {engine}"
-            make = partial(
-                _challenges, engine, work, arena.lowered[_OWN_INT8], one_inference, directory
-            )
-            yield from self.guarded(what, partial(_collect, challenges, make))
-        challenges = [one for one in challenges if one.level in arena.sparse]
+        made = _challenges(engine, work, arena.lowered[_OWN_INT8], one_inference, directory)
+        return [one for one in made if one.level in arena.sparse]
+
+    def _duel_rows(
+        self, arena: Arena, challenges: Sequence[Challenge], threads: int
+    ) -> Iterator[Row]:
+        """Against other engines, where there are any."""
         if not challenges:
             return
-        self.request.say(f"{arena.name}: other engines")
+        what = f"{arena.name}: other engines, threads: {threads}"
+        self.request.say(what)
         try:
-            answers = self.duels.against(arena.lowered, challenges, arena.inputs, self.settings)
+            answers = self.duels.against(
+                arena.lowered, challenges, arena.inputs, self.settings, threads=threads
+            )
         except MeasurementError as error:  # our own files ran a moment ago
-            yield skipped_row(f"{arena.name}: other engines", error.message, self.environment)
+            yield skipped_row(what, error.message, self.environment)
             return
         for answer in answers:
             one = answer.challenge
-            what = f"{arena.name}, {one.level}"
+            ours = Contender(arena.name, one.level, threads)
             if answer.speedup is None:
-                yield skipped_row(f"{what} against {one.opponent}", answer.reason, self.environment)
+                against = f"{ours.what} against {one.opponent}"
+                yield skipped_row(against, answer.reason, self.environment)
             else:
-                self.findings.append((one.level, one.opponent, answer.speedup))
-                note = f"{one.engine} {answer.version}"
-                yield answer.speedup.row(what, one.opponent, self.environment, note)
+                yield self._row(
+                    ours, one.opponent, answer.speedup, f"{one.engine} {answer.version}"
+                )
 
 
 def describe_executed(executed: Mapping[str, ExecutedLayer]) -> str:

@@ -12,7 +12,7 @@ from autosparse.errors import MeasurementError
 from autosparse.evaluation import LoweredModel, TimingSettings
 from benchmarks import duel, engine_server
 from benchmarks.command import run
-from benchmarks.engine_duels import Challenge, EngineDuels
+from benchmarks.engine_duels import Challenge, EngineDuels, OnThreads
 from benchmarks.engine_process import EngineProcess, last_cores
 from benchmarks.kernel_shapes import LinearShape
 from benchmarks.random_networks import linear_model
@@ -133,6 +133,28 @@ def test_our_files_meet_another_engine(
     assert answers[1].version.startswith("1.0")
     assert answers[1].speedup is not None
     assert answers[1].speedup.rounds == 3
+
+
+def test_our_files_meet_each_other_on_more_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duel, "TOLERANCE", float("inf"))
+    dense, wide = (
+        LoweredModel(tmp_path, linear_model(LinearShape(8, size), tmp_path / f"{size}.onnx").name)
+        for size in (8, 16)
+    )
+    inputs = tmp_path / "inputs.npz"
+    np.savez(inputs, x=np.ones((4, 8), np.float32))
+    settings = TimingSettings(rounds=3, block_seconds=1e-3, warmup_runs=1, max_seconds=2.0)
+    one, two, other = OnThreads("a", 1), OnThreads("a", 2), OnThreads("b", 2)
+    with EngineDuels({}) as duels:
+        found = duels.on_threads(
+            {"a": dense, "b": wide}, [(one, two), (other, two)], inputs, settings
+        )
+        assert set(duels._processes) == {("ours", 1), ("ours", 2)}
+    assert [speedup.rounds for speedup in found] == [3, 3]
+    # the second of both pairs is the same file, measured once
+    assert found[0].seconds == found[1].seconds
 
 
 @pytest.mark.parametrize("given", ["tensorrt=/usr/bin/python3", "openvino=/no/such/python"])

@@ -1,4 +1,4 @@
-"""Which shapes each bar is about, and the share of the roofline."""
+"""Which shapes each bar is about."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from benchmarks.kernel_bars import (
     BLOCKS,
     DEEPSPARSE,
     NM_LEVELS,
+    ONE_THREAD,
     ORT_FP32,
     ORT_INT8,
     UNSTRUCTURED,
     Case,
     Finding,
     kernel_bars,
-    roofline_row,
     verdict_rows,
     why_absent,
 )
-from benchmarks.kernel_shapes import ConvShape, LayerShape, LinearShape
+from benchmarks.kernel_shapes import ODD, ConvShape, LayerShape, LinearShape
 from benchmarks.rows import Row
 from benchmarks.speed_ratios import Speedup
 
 LINEAR, CONV = LinearShape(1024, 1024), ConvShape(64, 64, 3, 56)
-EIGHTY, NINETY = UNSTRUCTURED[:2]
+NINETY = UNSTRUCTURED[1]
 
 
 def finding(
     shape: LayerShape, rows: int, level: str, opponent: str, *, ratio: float = 3.0,
-    group: str = "square", seconds: float = 1e-3,
+    group: str = "square", threads: int = 1,
 ) -> Finding:  # fmt: skip
-    speedup = Speedup(seconds, ratio * seconds, ratio, ratio, ratio, 8)
-    return Finding(Case(group, shape, rows), level, opponent, speedup)
+    speedup = Speedup(1e-3, ratio * 1e-3, ratio, ratio, ratio, 8)
+    return Finding(Case(group, shape, rows), level, opponent, speedup, threads)
 
 
 def verdicts(*findings: Finding, engines: tuple[str, ...] = ()) -> dict[str, Row]:
@@ -79,6 +79,28 @@ def test_integer_products_of_one_row_have_no_bar() -> None:
     assert not [b for b in kernel_bars() if b.concerns(one)]
 
 
+def test_odd_sizes_are_reported_and_move_no_bar() -> None:
+    odd = finding(LinearShape(387, 1001), 100, NINETY, ORT_FP32, ratio=2.0, group=ODD)
+    (only,) = verdicts(odd).values()
+    assert only.what == f"geometric mean against {ORT_FP32}: odd sizes, {NINETY}"
+    assert only.figure == pytest.approx(2.0)
+    assert only.holds is None
+
+
+def test_two_threads_are_held_against_one_and_else_reported() -> None:
+    against_one = finding(LINEAR, 128, NINETY, ONE_THREAD, ratio=1.7, threads=2)
+    each = finding(LINEAR, 128, NINETY, ORT_FP32, ratio=9.0, threads=2)
+    rows = verdicts(against_one, each, finding(LINEAR, 128, NINETY, ORT_FP32, ratio=5.0))
+    found = {
+        what.partition(": ")[2]: (f"{row.figure:.3f}", row.holds) for what, row in rows.items()
+    }
+    assert found == {
+        f"linear, from 128 rows, {NINETY}": ("5.000", True),
+        f"linear, two threads, large, {NINETY}": ("1.700", True),
+        f"linear, two threads each, large, {NINETY}": ("9.000", None),
+    }
+
+
 def test_an_engine_that_was_not_given_is_named() -> None:
     rows = [r for r in verdict_rows([], "e", ()) if "DeepSparse" in r.what]
     assert len(rows) == 4
@@ -90,31 +112,6 @@ def test_an_engine_that_was_not_given_is_named() -> None:
 def test_reports_without_figures_are_left_out() -> None:
     assert all(not r.what.endswith("convolutions") for r in verdict_rows([], "e", ()))
     assert not [r for r in verdict_rows([], "e", ()) if "resnet56" in r.what]
-
-
-def test_the_roofline_counts_no_zeros() -> None:
-    # a fifth of 2 * 128 * 2**20 operations in 1 ms, against a peak of 100 GFLOP/s
-    row = roofline_row([finding(LINEAR, 128, EIGHTY, ORT_FP32)], 100e9, "measured so", "e")
-    assert row.figure == pytest.approx(100 * 0.2 * 2 * 128 * 2**20 / 1e-3 / 100e9)
-    assert row.holds is False
-    assert row.note.endswith("measured so")
-
-
-def test_the_best_large_product_stands_under_the_roof() -> None:
-    row = roofline_row(
-        [
-            finding(LINEAR, 128, EIGHTY, ORT_FP32, seconds=1e-3),
-            finding(LINEAR, 512, EIGHTY, ORT_FP32, seconds=2e-3),
-            finding(LINEAR, 512, NINETY, ORT_FP32, seconds=1e-6),
-            finding(LinearShape(64, 64), 512, EIGHTY, ORT_FP32, seconds=1e-9),
-        ], 100e9, "", "e",
-    )  # fmt: skip
-    assert row.note.startswith("square 1024x1024, 512 rows")
-    assert row.holds is True
-
-
-def test_without_a_large_product_there_is_no_share() -> None:
-    assert roofline_row([], 1.0, "", "e").note.startswith("skipped")
 
 
 def test_only_large_products_are_tried_on_two_threads() -> None:

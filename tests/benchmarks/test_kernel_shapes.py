@@ -9,7 +9,15 @@ import onnxruntime as ort
 import pytest
 
 from autosparse.model_graph import load_model
-from benchmarks.kernel_shapes import FULL, GROUPS, QUICK, ConvShape, LayerShape, LinearShape
+from benchmarks.kernel_shapes import (
+    FULL,
+    GROUPS,
+    ODD,
+    QUICK,
+    ConvShape,
+    LayerShape,
+    LinearShape,
+)
 from benchmarks.random_networks import conv_model, linear_model, mobilenet_v1, resnet50
 
 SMALL_CONV = ConvShape(4, 8, 3, 6, stride=2)
@@ -21,6 +29,19 @@ def test_the_quick_run_is_a_part_of_the_full_one() -> None:
     assert set(QUICK.linear_rows) <= set(FULL.linear_rows)
     assert QUICK.deadline_seconds < 300
     assert FULL.deadline_seconds < 45 * 60
+
+
+def test_odd_sizes_fill_no_register_and_have_rows_of_their_own() -> None:
+    for shape in GROUPS[ODD]:
+        rows = FULL.rows_of(ODD, shape)
+        assert isinstance(shape, LinearShape)
+        assert shape.outputs % 2
+        assert shape.inputs % 16
+        assert not [count for count in rows if count % 16 == 0]
+    assert GROUPS[ODD][0].input_shape(7) == (7, 387)
+    assert FULL.rows_of("square", GROUPS["square"][0]) == FULL.linear_rows
+    assert FULL.rows_of("resnet50", GROUPS["resnet50"][0]) == FULL.conv_rows
+    assert ODD not in QUICK.groups
 
 
 def test_names_tell_shapes_apart() -> None:
