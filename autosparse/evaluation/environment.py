@@ -13,6 +13,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from autosparse.evaluation.noise import NoiseFloor
+from autosparse.evaluation.processor import processor_of
+
+_PROCESSORS = Path("/proc/cpuinfo")
+_BOARD = Path("/sys/firmware/devicetree/base/model")
+"""Of most Arm devices; there is none on x86."""
 
 # What decides which kernel a runtime picks; the rest of /proc/cpuinfo's flags is noise here.
 _INSTRUCTION_SETS = (
@@ -30,7 +35,7 @@ class Environment(BaseModel):
     schema_version: Literal[1] = 1
     """Version of this record's schema."""
     cpu: str
-    """Model name of the processor."""
+    """Model name of the processor; on Arm that of the board or phone, with its kinds of cores."""
     instruction_sets: tuple[str, ...]
     """Vector extensions that the processor reports."""
     cores: int
@@ -61,7 +66,7 @@ class Environment(BaseModel):
 
 def read_environment() -> Environment:
     """Describe the machine this process runs on."""
-    name, flags = _processor()
+    name, flags = processor_of(_text(_PROCESSORS), _text(_BOARD), platform.machine())
     return Environment(
         cpu=name,
         instruction_sets=tuple(s for s in _INSTRUCTION_SETS if s in flags),
@@ -73,18 +78,12 @@ def read_environment() -> Environment:
     )
 
 
-def _processor() -> tuple[str, frozenset[str]]:
-    fields: dict[str, str] = {}
+def _text(path: Path) -> str:
+    """Empty where the system has no such file, or shows it to nobody."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        text = ""
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    # x86 names its extensions "flags", Arm "Features"
-    flags = fields.get("flags", fields.get("Features", ""))
-    return fields.get("model name", platform.machine()), frozenset(flags.split())
+        return ""
 
 
 def _library_versions() -> dict[str, str]:
