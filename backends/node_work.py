@@ -87,7 +87,9 @@ def _sparse_macs(
     if any(attribute.name == "nm_group" for attribute in node.attribute):
         pattern: Pattern = "nm"
     else:
-        pattern = "block" if stored.dims[1] > 1 else "unstructured"
+        # two neighbours in bf16 are one word of the loop for unstructured zeros
+        single = 2 if node.op_type.startswith("B") else 1
+        pattern = "block" if stored.dims[1] > single else "unstructured"
     return pattern, positions * math.prod(dense_shape), positions * math.prod(stored.dims)
 
 

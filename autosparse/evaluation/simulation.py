@@ -25,6 +25,8 @@ from autosparse.evaluation.environment import Environment
 
 SIMULATED = "SIMULATED"
 """What stands, in capitals, wherever such a latency is told."""
+_FORMULA = 2
+"""Counts up when the same descriptor tells other seconds than before: then it is another one."""
 Pattern = Literal["dense", "unstructured", "block", "nm"]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -37,7 +39,7 @@ class NodeWork:
     """Its name, as `node_times` reports it."""
     operator: str
     precision: Literal["fp32", "int8"]
-    """Of its multiplications."""
+    """Of its multiplications; bf16 is told as fp32, which kernels make of it."""
     pattern: Pattern
     """Of its weight, as its kernel knows it."""
     dense_macs: int
@@ -68,7 +70,8 @@ class Store(_Record):
     bytes: Annotated[int, Field(gt=0)]
     """How much it holds."""
     gbytes_per_second: Positive
-    """How fast one core reads it."""
+    """How fast one core reads it. Every core that is used has as much of a cache; all of them
+    share the memory, the last store."""
 
 
 class Sparsity(_Record):
@@ -127,7 +130,8 @@ class Device(_Record):
     @property
     def environment(self) -> Environment:
         """What stands in the place of a machine: nobody can take it for one."""
-        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        told = f"{_FORMULA} {self.model_dump_json()}"
+        digest = hashlib.sha256(told.encode()).hexdigest()[:12]
         return Environment(
             cpu=f"{SIMULATED}: {self.summary}",
             instruction_sets=(),
@@ -146,10 +150,10 @@ class Device(_Record):
             threads: that the target may use.
         """
         used = min(threads, self.cores)
-        weights = self._store_for(sum(node.weight_bytes for node in work))
+        weights = self._store_for(sum(node.weight_bytes for node in work), used)
         found: dict[str, float] = {}
         for node in work:
-            activations = self._store_for(node.activation_bytes + node.weight_bytes)
+            activations = self._store_for(node.activation_bytes + node.weight_bytes, used)
             moved = node.activation_bytes / activations + node.weight_bytes / weights
             multiplied = self._macs(node) / (used * self._rate(node))
             found[node.node] = found.get(node.node, 0.0) + self.node_seconds
@@ -168,10 +172,13 @@ class Device(_Record):
     def _share(self, node: NodeWork) -> float | None:
         return self.sparsity.rates.get(f"{node.pattern}:{node.precision}")
 
-    def _store_for(self, size: int) -> float:
-        """Bytes per second of the nearest store that holds so much."""
-        fitting = [store for store in self.stores if store.bytes >= size] or [self.stores[-1]]
-        return fitting[0].gbytes_per_second * 1e9
+    def _store_for(self, size: int, cores: int) -> float:
+        """Bytes per second that cores together get from the nearest store that holds so much."""
+        *caches, memory = self.stores
+        for cache in caches:
+            if cache.bytes >= size:
+                return cache.gbytes_per_second * 1e9 * cores
+        return memory.gbytes_per_second * 1e9
 
 
 def device_names() -> list[str]:

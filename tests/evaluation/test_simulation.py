@@ -44,6 +44,14 @@ def test_a_node_that_moves_much_takes_the_time_of_its_bytes() -> None:
     assert seconds(far) == pytest.approx(1e-6 + 10_000 / 1e9 + 400 / 8e9)
 
 
+def test_every_core_brings_its_caches_and_the_memory_is_one() -> None:
+    near = replace(NODE, dense_macs=0, kept_macs=0)
+    assert seconds(near, threads=2) == pytest.approx(1e-6 + 800 / (2 * 8e9))
+    assert seconds(near, threads=64) == seconds(near, threads=2)  # there are two cores
+    far = replace(near, activation_bytes=10_000)
+    assert seconds(far, threads=2) == pytest.approx(1e-6 + 10_000 / 1e9 + 400 / (2 * 8e9))
+
+
 def test_weights_of_a_large_model_come_from_far() -> None:
     """They pass through the caches once in each inference, however small a single layer is."""
     near = replace(NODE, dense_macs=0, kept_macs=0)

@@ -14,7 +14,7 @@ from autosparse.cli.main import run
 from autosparse.errors import ConfigError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings, Verdict
 from autosparse.evaluation.simulation import Device, Sparsity
-from autosparse.levels import Level
+from autosparse.levels import Level, Precision
 from autosparse.model_graph.cost import layer_costs
 from autosparse.pipeline.workspace import Workspace
 from backends.kernels.support import why_no_kernels
@@ -43,9 +43,19 @@ def inputs(residual: Subject, tmp_path: Path) -> Path:
 
 
 @needs_kernels
-@pytest.mark.parametrize("level", ["dense:int8", ALL, "block1x4@0.5:int8"])
+@pytest.mark.parametrize(
+    ("level", "pattern"),
+    [
+        ("dense:int8", "dense"),
+        (ALL, "unstructured"),
+        ("block1x4@0.5:int8", "block"),
+        ("2:4:int8", "nm"),
+        ("dense:bf16", "unstructured"),  # its kernel is the one that skips single weights
+        ("block1x4@0.5:bf16", "unstructured"),
+    ],
+)
 def test_multiplications_are_those_of_the_layers(
-    level: str, residual: Subject, tmp_path: Path
+    level: str, pattern: str, residual: Subject, tmp_path: Path
 ) -> None:
     backend, parsed = OnnxRuntimeBackend(), Level.parse(level)
     model = lowered(residual, level, tmp_path)
@@ -61,12 +71,14 @@ def test_multiplications_are_those_of_the_layers(
             continue
         at_level += 1
         assert node.dense_macs == macs, layer.name
-        assert node.precision == parsed.precision.value
+        assert node.precision == ("int8" if parsed.precision is Precision.INT8 else "fp32")
+        assert node.pattern == pattern, layer.name
         if parsed.sparsity:
             assert node.kept_macs == pytest.approx(macs * (1 - parsed.sparsity), rel=0.15)
         else:
             assert node.kept_macs == macs
-    assert at_level >= 5
+    # of seven layers, one is a matrix product, which bf16 is for
+    assert at_level >= (1 if parsed.precision is Precision.BF16 else 5)
 
 
 def test_equal_files_take_equal_time_and_threads_help(
