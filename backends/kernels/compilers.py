@@ -28,6 +28,8 @@ _ROOT = Path(__file__).parent.parent.parent
 """Where our packages lie."""
 _OLDEST_LIBC = "2.17"
 """Where it can be chosen: aligned_alloc and getauxval are no older."""
+_CROSS_COMPILER = "AUTOSPARSE_CC_"
+"""Variable of a command that compiles for an architecture, whose name follows."""
 _TIMEOUT_SECONDS = 600.0
 _TRIAL_SECONDS = 60.0
 """That compiling nothing may take."""
@@ -69,13 +71,22 @@ class CCompiler:
     def crossing(cls, architecture: str, libc: str = f"gnu.{_OLDEST_LIBC}") -> CCompiler:
         """For any machine: `zig cc`, which brings the headers and the C library of each.
 
+        A command in AUTOSPARSE_CC_AARCH64, or of another architecture, is taken in its place, and
+        has a C library of its own: an NDK's for Android, for example.
+
         Args:
             architecture: of the machine (`x86_64`, `aarch64`), of which it takes the least.
             libc: as zig names it, for example `musl`.
 
         Raises:
-            CompileError: the `ziglang` wheel is missing.
+            CompileError: the `ziglang` wheel is missing, or what the variable names.
         """
+        variable = f"{_CROSS_COMPILER}{architecture.upper()}"
+        command = tuple(shlex.split(os.environ.get(variable, "")))
+        if command and shutil.which(command[0]) is None:
+            raise CompileError(f"{variable} names {command[0]}, which is no program here")
+        if command:
+            return cls(command)
         if importlib.util.find_spec("ziglang") is None:
             raise CompileError(
                 f"there is no C compiler to build the sparse kernels for {architecture} with",

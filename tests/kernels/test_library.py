@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import platform
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,32 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(CompileError, match="this compiler is broken"):
         kernel_library()
+
+
+OTHER = "x86_64" if platform.machine() == "aarch64" else "aarch64"
+OF_OTHER = f"AUTOSPARSE_CC_{OTHER.upper()}"
+
+
+def test_another_compiler_for_a_device_may_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "a compiler"
+    given.write_text('#!/bin/sh\necho "cc: error: I was given $1" >&2\nexit 1\n')
+    given.chmod(0o755)
+    hide(monkeypatch, "ziglang")
+    monkeypatch.setenv(OF_OTHER, f"'{given}' --target=its-own-system")
+    monkeypatch.setattr(library, "_compiled_kernels", lambda target: tmp_path / "none.o")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(CompileError, match="I was given --target=its-own-system"):
+        kernel_library(OTHER)
+
+
+def test_a_compiler_for_a_device_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(OF_OTHER, "no-such-clang --target=its-own-system")
+    with pytest.raises(CompileError, match=f"{OF_OTHER} names no-such-clang"):
+        CCompiler.crossing(OTHER)
 
 
 def test_who_asks_while_it_is_made_takes_that_one(tmp_path: Path) -> None:
