@@ -34,7 +34,7 @@ from backends.tvm_artifact.build import LIBRARY_NAME, build_library
 from backends.tvm_artifact.description import ArtifactDescription, ArtifactTensor
 from backends.tvm_artifact.lowering import artifact_graph, why_not_int8
 from backends.tvm_artifact.parameter_file import write_parameters
-from backends.tvm_artifact.runner import ArtifactRunner, described
+from backends.tvm_artifact.runner import ArtifactRunner, described, installed_tvm
 
 PARAMETERS_NAME = "model.params"
 _OF_DEVICES = "kernels"
@@ -109,6 +109,7 @@ class TvmBackend:
         description = ArtifactDescription(
             architecture=platform.machine(),
             instruction_set=built.instruction_set,
+            runtime=installed_tvm(),
             inputs=tuple(_tensor(spec) for spec in request.graph.inputs),
             outputs=tuple(_tensor(spec) for spec in request.graph.outputs),
             layers=tuple(graph.described),

@@ -17,7 +17,12 @@ from autosparse.artifacts.snippet_tensors import (
     numpy_type,
     output_names,
 )
-from autosparse.artifacts.tvm_snippets import cpp_example, python_example
+from autosparse.artifacts.tvm_snippets import (
+    cpp_example,
+    cpp_needs,
+    python_example,
+    python_needs,
+)
 
 _CS_TYPES = {
     "float32": "float", "float64": "double", "int64": "long", "int32": "int", "int16": "short",
@@ -39,10 +44,9 @@ def load_snippets(manifest: Manifest) -> tuple[Snippet, ...]:
     """Loading code; empty for a bundle of a backend that we do not know."""
     if manifest.target.backend == "tvm" and not manifest.stands_in:
         return (
-            Snippet("Python", "pip install apache-tvm numpy", python_example(manifest)),
-            Snippet("C++", "libtvm_runtime.so and the headers of apache-tvm-ffi",
-                    cpp_example(manifest)),
-        )  # fmt: skip
+            Snippet("Python", python_needs(manifest), python_example(manifest)),
+            Snippet("C++", cpp_needs(manifest), cpp_example(manifest)),
+        )
     if manifest.target.backend != "onnxruntime" and not manifest.stands_in:
         return ()
     inputs, outputs = input_tensors(manifest), output_names(manifest)

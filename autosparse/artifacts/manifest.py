@@ -157,6 +157,9 @@ class Manifest(_Record):
     stands_in: bool = False
     """Whether the model is the file that came, which runs in ONNX Runtime, in place of one for the
     target's backend: none of those is as fast."""
+    runtime: dict[str, str] = {}
+    """Package that runs the delivered model -> version that it was compiled with; empty where later
+    versions run it as well, as for ONNX Runtime, or where an earlier version delivered."""
     model: GivenFile
     """The model as it came."""
     data: dict[str, GivenFile]

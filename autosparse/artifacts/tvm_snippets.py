@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from string import Template
 
 from autosparse.artifacts.manifest import Manifest
@@ -17,9 +19,10 @@ from autosparse.artifacts.snippet_tensors import (
 )
 
 HEADER_FILE, CPP_FILE, PYTHON_FILE = "model.h", "run_model.cpp", "run_model.py"
+_TVM, _FFI = "apache-tvm", "apache-tvm-ffi"
 _DLPACK = {"int": "kDLInt", "uint": "kDLUInt", "float": "kDLFloat", "bool": "kDLBool"}
 
-_CPP_PROGRAM = Template(r"""// Runs the model with TVM's runtime alone.
+_CPP_PROGRAM = Template(r"""// Runs the model with TVM's runtime alone: $needs.
 // g++ -std=c++17 run_model.cpp $$(tvm-ffi-config --cxxflags --ldflags --libs) -ldl
 // libtvm_runtime.so must lie where the loader looks (LD_LIBRARY_PATH).
 #include <dlfcn.h>
@@ -83,6 +86,36 @@ def tvm_files(manifest: Manifest) -> dict[str, str]:
     }
 
 
+def runtime_packages(backend: str) -> dict[str, str]:
+    """What has compiled a model here, by package: what runs it has to be of these versions.
+
+    Args:
+        backend: what the model is for; other than TVM's run in any version.
+    """
+    found: dict[str, str] = {}
+    for package in (_TVM, _FFI) if backend == "tvm" else ():
+        with suppress(PackageNotFoundError):  # built from its sources
+            found[package] = version(package)
+    return found
+
+
+def _requirement(manifest: Manifest, package: str) -> str:
+    """A package as pip is asked for it, in the version that the model needs where one is known."""
+    needed = manifest.runtime.get(package, "")
+    return f"{package}=={needed}" if needed else package
+
+
+def python_needs(manifest: Manifest) -> str:
+    """A command that installs what the Python example runs with."""
+    return f"pip install {_requirement(manifest, _TVM)} {_requirement(manifest, _FFI)} numpy"
+
+
+def cpp_needs(manifest: Manifest) -> str:
+    """What the C++ example is compiled and run with."""
+    runtime, headers = _requirement(manifest, _TVM), _requirement(manifest, _FFI)
+    return f"libtvm_runtime.so of {runtime}, headers of {headers}"
+
+
 def python_example(manifest: Manifest) -> str:
     """A script that runs one inference; it takes the bundle's directory."""
     inputs = [
@@ -92,7 +125,10 @@ def python_example(manifest: Manifest) -> str:
     names = ", ".join(ascii(name) for name in output_names(manifest))
     return "\n".join(
         [
-            '"""Run the model with TVM\'s runtime alone: pip install apache-tvm numpy."""',
+            '"""Run the model with TVM\'s runtime alone.',
+            "",
+            python_needs(manifest),
+            '"""',
             "",
             "import ctypes",
             "import importlib.util",
@@ -146,6 +182,7 @@ def cpp_example(manifest: Manifest) -> str:
         made = "made.cast<ffi::Array<ffi::Tensor>>()[0]"
     return _CPP_PROGRAM.substitute(
         entry=_entry(manifest),
+        needs=cpp_needs(manifest),
         given="".join(f", input{i}" for i in range(len(tensors))),
         result=f"    ffi::Tensor output = {made};",
         tensors="\n".join(

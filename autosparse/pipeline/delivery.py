@@ -26,7 +26,7 @@ from autosparse.artifacts.report_data import (
     RecoveryReport,
     ReportData,
 )
-from autosparse.artifacts.tvm_snippets import tvm_files
+from autosparse.artifacts.tvm_snippets import runtime_packages, tvm_files
 from autosparse.datasets import halves
 from autosparse.evaluation import Comparison, Contract, LoweredModel, Verdict
 from autosparse.model_graph.cost import layer_costs
@@ -160,6 +160,7 @@ def _manifest(bench: Bench, answer: Answer) -> Manifest:
         environment=baseline.environment.id,
         simulated=job.target.is_simulated,
         stands_in=verified.stands_in,
+        runtime={} if verified.stands_in else runtime_packages(job.target.backend),
         model=GivenFile(path=str(config.model), sha256=job.graph.sha256),
         data={
             role: GivenFile(path=str(path), sha256=file_sha256(path), rows=rows)

@@ -46,6 +46,9 @@ class ArtifactDescription(BaseModel):
     may lie beside its own."""
     instruction_set: str
     """What the library of that machine needs, for example `avx512-vnni`."""
+    runtime: str = ""
+    """Version of TVM that compiled it, whose runtime it needs; empty where an earlier AutoSparse
+    did."""
     inputs: tuple[ArtifactTensor, ...]
     outputs: tuple[ArtifactTensor, ...]
     layers: tuple[ArtifactLayer, ...]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import tempfile
@@ -59,6 +60,7 @@ class ArtifactRunner:
         """
         self.description = described(parameters)
         check_library(library)
+        _check_runtime(library, self.description)
         ffi = _runtime()
         try:
             module = _loaded(ffi, library)
@@ -182,6 +184,28 @@ def described(parameters: Path) -> ArtifactDescription:
         raise MeasurementError(f"{parameters.name} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise MeasurementError(f"{parameters.name} does not say what it is") from error
+
+
+def installed_tvm() -> str:
+    """Version of TVM on this machine; empty where no package says it, as in a build of one's own.
+
+    Its compiler need not be there, and nothing is loaded.
+    """
+    try:
+        return importlib.metadata.version("apache-tvm")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _check_runtime(library: Path, description: ArtifactDescription) -> None:
+    """Layouts of the runtime's objects, and its byte code, change with its minor versions."""
+    needed, here = description.runtime, installed_tvm()
+    if not needed or not here or needed.split(".")[:2] == here.split(".")[:2]:
+        return
+    raise MeasurementError(
+        f"{library.name} was compiled by TVM {needed}, and the runtime here is TVM {here}",
+        hint=f"pip install --no-deps apache-tvm=={needed}",
+    )
 
 
 @cache

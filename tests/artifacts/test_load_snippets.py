@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +16,7 @@ from autosparse.artifacts.load_snippets import Snippet, load_snippets
 from autosparse.artifacts.manifest import Manifest
 from autosparse.artifacts.report import render_report
 from autosparse.artifacts.snippet_tensors import input_tensors
-from autosparse.artifacts.tvm_snippets import tvm_files
+from autosparse.artifacts.tvm_snippets import runtime_packages, tvm_files
 from autosparse.evaluation import Target
 from tests.artifacts.report_example import manifest as manifest_of_report
 from tests.artifacts.report_example import report_data, text_of
@@ -30,6 +32,7 @@ def manifest(**changes: Any) -> Manifest:
         "outputs": ("logits: float32 (batch, 10)",),
         "files": {},
         "stands_in": False,
+        "runtime": {},
     }
     return cast("Manifest", SimpleNamespace(**{**fields, **changes}))
 
@@ -79,6 +82,29 @@ def test_another_backend_gets_no_onnxruntime_code() -> None:
     ))):  # fmt: skip
         assert "onnx" not in snippet.code
         assert "model.params" in snippet.code or "AUTOSPARSE_PARAMETERS" in snippet.code
+
+
+def test_a_compiled_model_is_installed_with_the_runtime_that_it_needs() -> None:
+    versions = {"apache-tvm": "0.27.0", "apache-tvm-ffi": "0.1.14.post1"}
+    target = manifest().target.model_copy(update={"backend": "tvm"})
+    python, cpp = load_snippets(manifest(target=target, runtime=versions))
+    command = "pip install apache-tvm==0.27.0 apache-tvm-ffi==0.1.14.post1 numpy"
+    assert python.needs == command
+    assert python.code.splitlines()[:4] == [
+        '"""Run the model with TVM\'s runtime alone.',
+        "",
+        command,
+        '"""',
+    ]
+    assert "libtvm_runtime.so of apache-tvm==0.27.0, headers of apache-tvm-ffi==" in cpp.needs
+    assert cpp.needs in cpp.code.splitlines()[0]
+
+
+def test_what_compiles_a_model_is_told_by_its_packages() -> None:
+    assert runtime_packages("onnxruntime") == {}
+    found = runtime_packages("tvm")
+    assert found == {name: importlib.metadata.version(name) for name in found}
+    assert bool(found) == (importlib.util.find_spec("tvm") is not None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,20 @@ def test_a_library_whose_segments_are_beyond_its_end(copy: LoweredModel) -> None
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(MeasurementError, match="is not whole"):
         TvmBackend().open(copy, threads=1)
+
+
+def test_a_runtime_of_another_minor_version(
+    delivered: LoweredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = described(delivered.path).runtime
+    assert needed == importlib.metadata.version("apache-tvm")
+    major, minor, *_ = needed.split(".")
+    for here in (f"{major}.{int(minor) + 1}.0", f"{int(major) + 1}.{minor}.0"):
+        monkeypatch.setattr(importlib.metadata, "version", {"apache-tvm": here}.__getitem__)
+        with pytest.raises(MeasurementError, match=f"by TVM {needed}, and the runtime .* {here}"):
+            TvmBackend().open(delivered, threads=1)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: f"{major}.{minor}.99")
+    assert TvmBackend().open(delivered, threads=1).run({"image": images(1)})["logits"].size == 10
 
 
 def test_inputs_that_do_not_fit(delivered: LoweredModel) -> None:
