@@ -26,7 +26,8 @@ from autosparse.artifacts.tvm_snippets import (
 
 _CS_TYPES = {
     "float32": "float", "float64": "double", "int64": "long", "int32": "int", "int16": "short",
-    "int8": "sbyte", "uint8": "byte", "bool": "bool", "float16": "Float16",
+    "int8": "sbyte", "uint8": "byte", "uint16": "ushort", "uint32": "uint", "uint64": "ulong",
+    "bool": "bool", "float16": "Float16",
 }  # fmt: skip
 
 

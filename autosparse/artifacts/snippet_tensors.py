@@ -14,6 +14,7 @@ _SPEC = re.compile(r"(?P<name>.*): (?P<dtype>[a-z]+\d*) \(.*\)", re.DOTALL)
 CPP_TYPES = {
     "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t",
     "int16": "int16_t", "int8": "int8_t", "uint8": "uint8_t", "bool": "bool",
+    "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
     "float16": "Ort::Float16_t",
 }  # fmt: skip
 

@@ -9,7 +9,6 @@ from string import Template
 
 from autosparse.artifacts.manifest import Manifest
 from autosparse.artifacts.snippet_tensors import (
-    CPP_TYPES,
     Tensor,
     cpp_literal,
     has_named_sizes,
@@ -20,7 +19,18 @@ from autosparse.artifacts.snippet_tensors import (
 
 HEADER_FILE, CPP_FILE, PYTHON_FILE = "model.h", "run_model.cpp", "run_model.py"
 _TVM, _FFI = "apache-tvm", "apache-tvm-ffi"
-_DLPACK = {"int": "kDLInt", "uint": "kDLUInt", "float": "kDLFloat", "bool": "kDLBool"}
+_FLOAT = "float", "kDLFloat", 32
+_C_TYPES = {
+    "float32": _FLOAT, "float64": ("double", "kDLFloat", 64),
+    # C has none: their bits
+    "float16": ("uint16_t", "kDLFloat", 16), "bfloat16": ("uint16_t", "kDLBfloat", 16),
+    "int8": ("int8_t", "kDLInt", 8), "int16": ("int16_t", "kDLInt", 16),
+    "int32": ("int32_t", "kDLInt", 32), "int64": ("int64_t", "kDLInt", 64),
+    "uint8": ("uint8_t", "kDLUInt", 8), "uint16": ("uint16_t", "kDLUInt", 16),
+    "uint32": ("uint32_t", "kDLUInt", 32), "uint64": ("uint64_t", "kDLUInt", 64),
+    "bool": ("uint8_t", "kDLBool", 8),
+}  # fmt: skip
+"""Element type -> what C calls it, and DLPack's code and bits."""
 
 _CPP_PROGRAM = Template(r"""// Runs the model with TVM's runtime alone: $needs.
 // g++ -std=c++17 run_model.cpp $$(tvm-ffi-config --cxxflags --ldflags --libs) -ldl
@@ -226,10 +236,11 @@ def _header(manifest: Manifest) -> str:
         _names("autosparse_output_names", outputs),
     ]
     for i, tensor in enumerate(tensors):
-        kind = CPP_TYPES.get(tensor.dtype, "float")
-        sizes = ", ".join(map(str, tensor.shape)) or "1"
+        kind, code, bits = _C_TYPES.get(tensor.dtype, _FLOAT)
+        sizes = ", ".join(map(str, tensor.shape)) or "1"  # an array in C is never empty
         lines += [
-            f"/* {kind} */",
+            f"/* {kind}: {code} of {bits} bits{'' if tensor.shape else ', a single number'} */",
+            f"static const int32_t autosparse_input_{i}_rank = {len(tensor.shape)};",
             f"static const int64_t autosparse_input_{i}_shape[] = {{{sizes}}};",
         ]
     return "\n".join([*lines, "", "#endif", ""])
@@ -241,10 +252,10 @@ def _names(array: str, names: Sequence[str]) -> str:
 
 
 def _shape(tensor: Tensor) -> str:
-    return f"ffi::Shape({{{', '.join(map(str, tensor.shape))}}})"
+    sizes = ", ".join(map(str, tensor.shape))
+    return f"ffi::Shape({{{sizes}}})" if sizes else "ffi::Shape()"
 
 
 def _type(tensor: Tensor) -> str:
-    kind = tensor.dtype.rstrip("0123456789")
-    bits = tensor.dtype[len(kind) :] or "8"
-    return f"DLDataType{{{_DLPACK.get(kind, 'kDLFloat')}, {bits}, 1}}"
+    _, code, bits = _C_TYPES.get(tensor.dtype, _FLOAT)
+    return f"DLDataType{{{code}, {bits}, 1}}"

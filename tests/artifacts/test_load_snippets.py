@@ -16,7 +16,12 @@ from autosparse.artifacts.load_snippets import Snippet, load_snippets
 from autosparse.artifacts.manifest import Manifest
 from autosparse.artifacts.report import render_report
 from autosparse.artifacts.snippet_tensors import input_tensors
-from autosparse.artifacts.tvm_snippets import runtime_packages, tvm_files
+from autosparse.artifacts.tvm_snippets import (
+    CPP_FILE,
+    HEADER_FILE,
+    runtime_packages,
+    tvm_files,
+)
 from autosparse.evaluation import Target
 from tests.artifacts.report_example import manifest as manifest_of_report
 from tests.artifacts.report_example import report_data, text_of
@@ -100,6 +105,59 @@ def test_a_compiled_model_is_installed_with_the_runtime_that_it_needs() -> None:
     assert cpp.needs in cpp.code.splitlines()[0]
 
 
+def header(**inputs: tuple[str, tuple[int, ...]]) -> str:
+    """`model.h` of a model with inputs of these types and shapes."""
+    target = Target(
+        backend="tvm", input_shapes={name: shape for name, (_, shape) in inputs.items()}
+    )
+    specs = tuple(f"{name}: {dtype} {shape}" for name, (dtype, shape) in inputs.items())
+    return tvm_files(manifest(target=target, inputs=specs))[HEADER_FILE]
+
+
+TYPES = {
+    "float32": ("float", "kDLFloat", 32), "float16": ("uint16_t", "kDLFloat", 16),
+    "bfloat16": ("uint16_t", "kDLBfloat", 16), "float64": ("double", "kDLFloat", 64),
+    "int64": ("int64_t", "kDLInt", 64), "uint16": ("uint16_t", "kDLUInt", 16),
+    "uint32": ("uint32_t", "kDLUInt", 32), "uint64": ("uint64_t", "kDLUInt", 64),
+    "bool": ("uint8_t", "kDLBool", 8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_header_names_types_as_c_and_dlpack_do(dtype: str) -> None:
+    kind, code, bits = TYPES[dtype]
+    text = header(x=(dtype, (2, 3)), factor=(dtype, ()))
+    assert f"/* {kind}: {code} of {bits} bits */\n" in text
+    assert f"/* {kind}: {code} of {bits} bits, a single number */\n" in text
+    target = Target(backend="tvm", input_shapes={"x": (2, 3), "factor": ()})
+    inputs = (f"x: {dtype} (2, 3)", f"factor: {dtype} ()")
+    program = tvm_files(manifest(target=target, inputs=inputs))[CPP_FILE]
+    assert f"ffi::Shape({{2, 3}}), DLDataType{{{code}, {bits}, 1}}" in program
+    assert f"ffi::Shape(), DLDataType{{{code}, {bits}, 1}}" in program
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc to compile C with")
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_the_header_compiles_and_tells_every_rank(language: str, tmp_path: Path) -> None:
+    (tmp_path / HEADER_FILE).write_text(
+        header(x=("uint16", (2, 3)), factor=("float32", ())), encoding="utf-8"
+    )
+    source = tmp_path / "reads_it"
+    source.write_text(
+        '#include <stdio.h>\n#include "model.h"\nint main(void) {\n'
+        '  printf("%d: %d %d, %d\\n", autosparse_input_0_rank, (int)autosparse_input_0_shape[0],\n'
+        "         (int)autosparse_input_0_shape[1], autosparse_input_1_rank);\n  return 0;\n}\n",
+        encoding="utf-8",
+    )
+    program = tmp_path / "program"
+    command = ["gcc", "-x", language, "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable",
+               str(source), "-o", str(program)]  # fmt: skip
+    compiled = subprocess.run(command, capture_output=True, text=True)
+    assert compiled.returncode == 0, compiled.stderr
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=True)
+    assert done.stdout == "2: 2 3, 0\n"
+
+
 def test_what_compiles_a_model_is_told_by_its_packages() -> None:
     assert runtime_packages("onnxruntime") == {}
     found = runtime_packages("tvm")
@@ -163,7 +221,7 @@ def test_the_python_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to compile C++ with")
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "uint16", "bool"])
 @pytest.mark.parametrize("name", ["input", HOSTILE])
 def test_the_cpp_code_compiles(name: str, dtype: str, tmp_path: Path) -> None:
     code = in_language(
