@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from autosparse.artifacts.bundle import delivered_model
-from autosparse.artifacts.tvm_snippets import CPP_FILE, HEADER_FILE, PYTHON_FILE, tvm_files
+from autosparse.artifacts.tvm_snippets import CPP_FILE, PYTHON_FILE, tvm_files
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import LoweredModel, Target, TimingSettings
 from autosparse.levels import BASELINE, Level, Recipe
@@ -263,55 +262,3 @@ def test_examples_call_the_entry_of_the_shapes_that_were_measured(image: str, en
     files = examples(image)
     assert f'machine["{entry}"]' in files[PYTHON_FILE]
     assert f'GetFunction("{entry}")' in files[CPP_FILE]
-
-
-@pytest.fixture
-def bundle(copy: LoweredModel) -> Path:
-    """The artifact with its examples."""
-    files = examples("image: float32 (1, 3, 8, 8)")
-    assert files.keys() == {HEADER_FILE, CPP_FILE, PYTHON_FILE}
-    for name, text in files.items():
-        (copy.directory / name).write_text(text, encoding="utf-8")
-        assert text.count("\n") <= 60
-    return copy.directory
-
-
-def test_the_python_example_needs_the_runtime_alone(bundle: Path) -> None:
-    absent = "tvm", "onnxruntime", "torch", "onnx", "autosparse", "backends"
-    script = (
-        f"import importlib.util, runpy, sys\n"
-        f"found = importlib.util.find_spec('tvm')\n"
-        f"importlib.util.find_spec = lambda name: found\n"
-        f"sys.modules.update(dict.fromkeys({absent!r}))\n"
-        f"sys.argv = ['run_model.py', {str(bundle)!r}]\n"
-        f"runpy.run_path({str(bundle / PYTHON_FILE)!r})\n"
-        f"loaded = open('/proc/self/maps').read()\n"
-        f"assert 'libtvm_runtime' in loaded and 'libtvm_compiler' not in loaded\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=bundle
-    )
-    assert done.returncode == 0, done.stderr
-    assert "logits [[" in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
-def test_the_cpp_example_compiles_and_runs(bundle: Path) -> None:
-    import tvm_ffi.libinfo
-
-    headers = [tvm_ffi.libinfo.find_include_path(), tvm_ffi.libinfo.find_dlpack_include_path()]
-    ffi = Path(tvm_ffi.libinfo.find_libtvm_ffi())
-    runtime = Path(next(p for p in sys.path if (Path(p) / "tvm/lib").is_dir())) / "tvm/lib"
-    program = bundle / "run_model"
-    flags = [f"-I{header}" for header in headers]
-    subprocess.run(
-        ["g++", "-std=c++17", *flags, str(bundle / CPP_FILE), "-o", str(program), str(ffi), "-ldl",
-         f"-Wl,-rpath,{ffi.parent}"],
-        check=True,
-    )  # fmt: skip
-    done = subprocess.run(
-        [str(program), str(bundle)], capture_output=True, text=True, check=False,
-        env={"LD_LIBRARY_PATH": f"{runtime}:{ffi.parent}"},
-    )  # fmt: skip
-    assert done.stdout == "logits: 10 numbers\n", done.stderr

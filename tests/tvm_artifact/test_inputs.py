@@ -27,8 +27,7 @@ def sentences(batch: int, length: int) -> dict[str, Array]:
     }
 
 
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def tokens_subject(directory: Path) -> Subject:
     """An embedding, a layer, a mask of truth values and a single number."""
     net = Net()
     ids = net.input("ids", "batch", "length", dtype=TensorProto.INT64)
@@ -38,8 +37,13 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     mixed = net.node("MatMul", found, net.weight("mix.weight", 8, 8), name="mix")
     scaled = net.node("Mul", mixed, factor)
     net.node("Where", kept, scaled, net.constant("nothing", np.float32(0)), to="y")
-    path = net.save(tmp_path_factory.mktemp("tokens") / "tokens.onnx", "y")
+    path = net.save(directory / "tokens.onnx", "y")
     return subject(path, sentences(2, 5))
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return tokens_subject(tmp_path_factory.mktemp("tokens"))
 
 
 def test_numbers_and_masks_of_any_size(tokens: Subject, tmp_path: Path) -> None:
