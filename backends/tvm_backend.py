@@ -32,7 +32,7 @@ from backends.onnxruntime_backend import OnnxRuntimeBackend
 from backends.qdq_plan import bare_conversions, plan_qdq
 from backends.tvm_artifact.build import LIBRARY_NAME, build_library
 from backends.tvm_artifact.description import ArtifactDescription, ArtifactTensor
-from backends.tvm_artifact.lowering import artifact_graph, why_not_int8
+from backends.tvm_artifact.lowering import artifact_graph, is_flat_or_image, why_not_int8
 from backends.tvm_artifact.parameter_file import write_parameters
 from backends.tvm_artifact.runner import ArtifactRunner, described, installed_tvm
 
@@ -67,6 +67,8 @@ class TvmBackend:
         if isinstance(level.pattern, Dense):
             return Capability.wins()
         reason = why_not_sparse(layer, level)
+        if reason and not is_flat_or_image(layer):  # it stays what it is, with its own weight
+            return Capability.no(reason)
         return Capability.no_faster(reason) if reason else Capability.wins()
 
     def plans(self, layer: Layer, level: Level) -> Sequence[str]:

@@ -58,7 +58,7 @@ _IMAGE_WEIGHT = 4
 
 def why_not_int8(layer: Layer) -> str:
     """Why no int8 kernel runs a layer; empty where one does."""
-    if not _is_flat_or_image(layer):
+    if not is_flat_or_image(layer):
         return f"{layer.name}: the int8 kernels know two-dimensional convolutions only"
     if layer.operator == "Conv" and (reason := why_not_convolved(layer)):
         return reason
@@ -68,7 +68,7 @@ def why_not_int8(layer: Layer) -> str:
     return ""
 
 
-def _is_flat_or_image(layer: Layer) -> bool:
+def is_flat_or_image(layer: Layer) -> bool:
     """Whether it is a matrix product or a convolution of images."""
     return layer.operator != "Conv" or len(layer.weight_shape) == _IMAGE_WEIGHT
 
@@ -146,7 +146,7 @@ class _Kernels:
     def use_fp32(self, layer: Layer) -> None:
         """A layer at an fp32 level; one that no kernel knows stays what it is, with its weight."""
         operator = None
-        if _is_flat_or_image(layer):
+        if is_flat_or_image(layer):
             operator = use_fp32_kernel(self._growing, self._nodes[layer.node], self._node(layer))
         if operator is not None:
             self.operators[layer.node] = operator
