@@ -70,7 +70,8 @@ class EngineProcess:
 
         Args:
             label: names it in `run`.
-            model: the ONNX file; only our own engine loads a library beside it.
+            model: the ONNX file; only our own engine loads a library beside it, or opens a file
+                for TVM.
             inputs: npz with one inference's inputs.
             zeros: fraction of zeros that the engine is told to look for.
 

@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autosparse.evaluation import LoweredModel
+from autosparse.evaluation import Backend, LoweredModel
 from autosparse.evaluation.canaries import Canaries
 from backends.onnxruntime_backend import OnnxRuntimeBackend
+from backends.tvm_backend import TvmBackend
 from benchmarks.engine_server import Run, serve
 
 
 def _open(request: dict[str, Any], inputs: dict[str, Any]) -> tuple[Run, str]:
-    path, backend = Path(request["path"]), OnnxRuntimeBackend()
+    path = Path(request["path"])
+    backend: Backend = OnnxRuntimeBackend() if path.suffix == ".onnx" else TvmBackend()
     model = LoweredModel(path.parent, path.name, library=request["library"])
     runner = backend.open(model, threads=request["threads"])
     return partial(runner.run, inputs), backend.name

@@ -17,9 +17,10 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
+
 from autosparse.evaluation import (
     LoweredModel,
-    Measurement,
     Target,
     TimingSettings,
     read_environment,
@@ -31,20 +32,26 @@ from backends.kernels.library import cache_directory
 from backends.tvm_artifact.build import ARTIFACTS
 from backends.tvm_backend import TvmBackend
 from benchmarks.benchmark import Request
+from benchmarks.deepsparse_file import ENGINE, deepsparse_challenge
+from benchmarks.engine_duels import EngineDuels
 from benchmarks.guarded import guarded_rows
-from benchmarks.kernel_bars import FP32_90, INT8_75
-from benchmarks.rows import Row
+from benchmarks.kernel_bars import DEEPSPARSE, FP32_90, INT8_75, why_absent
+from benchmarks.rows import Row, skipped_row
 from benchmarks.sparse_files import INT8, Workload
 from benchmarks.speed_ratios import Speedup, fastest_of
 from benchmarks.toolkit_int8 import quantize_everywhere
-from benchmarks.whole_model_sources import open_model
+from benchmarks.whole_model_sources import OpenedModel, open_model
 from workers.isolated_lane import IsolatedLane
 
 _GIVEN, _DENSE, _TOOLKIT = "as it came", "dense:fp32", "quantize_static"
 _OWN_INT8 = str(INT8)
 _SPARSE = (FP32_90, INT8_75)
 # latency of ours may be so many times the opponent's
-_MOST_FP32, _MOST_INT8, _MOST_OWN = 1.15, 1.4, 1.0
+_MOST_FP32, _MOST_INT8, _MOST_OWN, _MOST_DEEPSPARSE = 1.15, 1.4, 1.0, 1.0
+_AGAINST_DEEPSPARSE = "resnet20"
+"""The model that is to be no slower; what others come to is told without a bar."""
+_STORED_PER_KEPT, _ITEM_BYTES = 1.6, 4
+"""A kept weight brings the gap to it, and each array begins on a cache line."""
 _COMPILE_SECONDS, _MEMORY_RATIO = 60.0, 2.0
 _MEMORY_SCRIPT = """
 import sys
@@ -82,8 +89,8 @@ class TvmBenchmark:
 
     def rows(self, request: Request) -> Iterator[Row]:
         """Measure model after model; one that fails is a row, and the next one runs."""
-        with IsolatedLane() as lane:
-            yield from _Run(request, _QUICK if request.quick else _FULL, lane).rows()
+        with IsolatedLane() as lane, EngineDuels(request.opponents) as duels:
+            yield from _Run(request, _QUICK if request.quick else _FULL, lane, duels).rows()
 
 
 @dataclass
@@ -91,7 +98,15 @@ class _Run:
     request: Request
     scale: _Scale
     lane: IsolatedLane
+    duels: EngineDuels
     environment: str = field(default_factory=lambda: read_environment().id)
+
+    @property
+    def settings(self) -> TimingSettings:
+        """Of every measurement."""
+        return TimingSettings(
+            rounds=self.scale.rounds, block_seconds=0.02, max_seconds=self.scale.seconds_per_model
+        )
 
     def rows(self) -> Iterator[Row]:
         for name in self.request.models or self.scale.models:
@@ -121,6 +136,9 @@ class _Run:
         yield self._compile_row(name, work, directory)
         yield from self._file_rows(name, files, work, inputs)
         yield from self._timed_rows(name, files, inputs)
+        what = f"{name}, {FP32_90}, against {DEEPSPARSE}"
+        ours = files[_of("tvm", FP32_90)]
+        yield from self._guarded(what, partial(self._duel_rows, name, opened, ours))
 
     def _compile_row(self, name: str, work: Workload, directory: Path) -> Row:
         """The graph alone: kernels are compiled once for each version of them."""
@@ -131,28 +149,31 @@ class _Run:
         return Row(
             what=f"{name}: compiling", figure=taken, unit="seconds", environment=self.environment,
             bar=f"< {_COMPILE_SECONDS:g}", holds=taken < _COMPILE_SECONDS,
+            note="the graph alone: kernels are compiled once for each version of them",
         )  # fmt: skip
 
     def _file_rows(
         self, name: str, files: Mapping[str, LoweredModel], work: Workload, inputs: Path
     ) -> Iterator[Row]:
         came = work.original.path.stat().st_size
-        for text in (_DENSE, FP32_90):
-            file = files[_of("tvm", text)]
+        dense, sparse = (files[_of("tvm", text)] for text in (_DENSE, FP32_90))
+        most = _most_bytes(dense.path.stat().st_size, work)
+        for text, file, bar in ((_DENSE, dense, None), (FP32_90, sparse, most)):
             size = file.path.stat().st_size
             note = f"and a library of {_size(file.library_path)} MB"
             yield Row(
                 what=f"{name}, {text}: file of parameters", figure=size / 1e6, unit="MB",
                 opponent="the model as it came", opponent_figure=came / 1e6, ratio=size / came,
                 environment=self.environment, note=note,
+                bar="" if bar is None else f"<= {bar / 1e6:.3g} MB, by its zeros",
+                holds=None if bar is None else size <= bar,
             )  # fmt: skip
-        file = files[_of("tvm", _DENSE)]
-        peak = _peak_bytes(file, inputs)
-        most = max(came, 16 << 20)  # what the runtime itself takes is no share of a small model
+        peak = _peak_bytes(dense, inputs)
+        least = max(came, 16 << 20)  # what the runtime itself takes is no share of a small model
         yield Row(
             what=f"{name}: memory to open and run it", figure=peak / 1e6, unit="MB",
             opponent="the model as it came", opponent_figure=came / 1e6, ratio=peak / came,
-            bar=f"< {_MEMORY_RATIO:g} models, or 32 MB", holds=peak < _MEMORY_RATIO * most,
+            bar=f"< {_MEMORY_RATIO:g} models, or 32 MB", holds=peak < _MEMORY_RATIO * least,
             environment=self.environment,
         )  # fmt: skip
 
@@ -160,11 +181,8 @@ class _Run:
         self, name: str, files: Mapping[str, LoweredModel], inputs: Path
     ) -> Iterator[Row]:
         self.request.say(f"{name}: timing {len(files)} files")
-        settings = TimingSettings(
-            rounds=self.scale.rounds, block_seconds=0.02, max_seconds=self.scale.seconds_per_model
-        )
         stopwatch = Stopwatch(self.lane, Silent(), Target(backend="tvm"), inputs)
-        measured = stopwatch.measure(files, settings)
+        measured = stopwatch.measure(files, self.settings)
         integer = fastest_of(
             measured, [n for n in (_TOOLKIT, _of("onnxruntime", _OWN_INT8)) if n in measured]
         )
@@ -174,17 +192,42 @@ class _Run:
             *((t, "our kernels in ONNX Runtime", _of("onnxruntime", t), _MOST_OWN)
               for t in _SPARSE),
         ):  # fmt: skip
-            yield self._against(f"{name}, {text}", opponent, measured, label, text, most)
+            speedup = Speedup.of(measured[label], measured[_of("tvm", text)])
+            yield _held(speedup.row(f"{name}, {text}", opponent, self.environment), most)
 
-    def _against(
-        self, what: str, opponent: str, measured: Mapping[str, Measurement], label: str,
-        text: str, most: float,
-    ) -> Row:  # fmt: skip
-        """Held against the figure itself, as every bar is; its interval is in the note."""
-        speedup = Speedup.of(measured[label], measured[_of("tvm", text)])
-        row = speedup.row(what, opponent, self.environment)
-        said = f"<= {most:g} times its latency"
-        return row.model_copy(update={"bar": said, "holds": speedup.ratio >= 1 / most})
+    def _duel_rows(self, name: str, opened: OpenedModel, ours: LoweredModel) -> Iterator[Row]:
+        """Against the engine for zeros, where there is one."""
+        what = f"{name}, {FP32_90}"
+        if ENGINE not in self.request.opponents:
+            reason = why_absent(DEEPSPARSE, ())
+            yield skipped_row(f"{what} against {DEEPSPARSE}", reason, self.environment)
+            return
+        self.request.say(f"{name}: {DEEPSPARSE}")
+        with np.load(opened.inputs, allow_pickle=False) as file:
+            one_inference = {key: file[key] for key in file.files}
+        challenge = deepsparse_challenge(opened.work, one_inference, opened.directory)
+        (answer,) = self.duels.against({FP32_90: ours}, [challenge], opened.inputs, self.settings)
+        if answer.speedup is None:
+            yield skipped_row(f"{what} against {DEEPSPARSE}", answer.reason, self.environment)
+            return
+        note = f"{ENGINE} {answer.version}"
+        row = answer.speedup.row(what, DEEPSPARSE, self.environment, note)
+        yield _held(row, _MOST_DEEPSPARSE) if name == _AGAINST_DEEPSPARSE else row
+
+
+def _held(row: Row, most: float) -> Row:
+    """A ratio of speeds against its bar; its interval is in the note."""
+    holds = row.ratio is not None and row.ratio >= 1 / most
+    return row.model_copy(update={"bar": f"<= {most:g} times its latency", "holds": holds})
+
+
+def _most_bytes(dense: int, work: Workload) -> float:
+    """Parameters with 90 % zeros may have: what is kept with its gaps, and what has no zeros."""
+    level = Level.parse(FP32_90)
+    levels = _levels(work, FP32_90)
+    sparse = sum(la.parameters for la in work.graph.layers if levels[la.name] == level)
+    kept = (1 - level.sparsity) * _STORED_PER_KEPT
+    return dense - (1 - kept) * sparse * _ITEM_BYTES
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autosparse.errors import AutoSparseError, MeasurementError
+from autosparse.errors import MeasurementError
 from autosparse.evaluation import (
     ExecutedLayer,
     LoweredModel,
@@ -28,6 +28,7 @@ from autosparse.pipeline.progress import Silent
 from autosparse.pipeline.stopwatch import Stopwatch
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from benchmarks.benchmark import Request
+from benchmarks.deepsparse_file import ENGINE, deepsparse_challenge
 from benchmarks.engine_duels import Challenge, EngineDuels
 from benchmarks.engine_process import last_cores
 from benchmarks.guarded import guarded_rows
@@ -44,8 +45,6 @@ from benchmarks.kernel_bars import (
     UNSTRUCTURED,
     why_absent,
 )
-from benchmarks.model_files import UnavailableError
-from benchmarks.older_opset import write_older
 from benchmarks.rows import Row, failed_row, skipped_row
 from benchmarks.sparse_files import INT8, Workload
 from benchmarks.speed_ratios import Bar, Speedup, fastest_of
@@ -325,14 +324,8 @@ def _challenges(
     Raises:
         UnavailableError: the model cannot be put into an opset that the engine reads.
     """
-    level = Level.parse(FP32_90)
-    masked = work.write_fp32(work.levels_at(level, BASELINE), directory / "stock" / "model.onnx")
-    if engine == "deepsparse":
-        try:
-            converted = write_older(masked, one_inference)
-        except AutoSparseError as error:
-            raise UnavailableError(error.message) from error
-        return [Challenge(engine, DEEPSPARSE, FP32_90, converted)]
+    if engine == ENGINE:
+        return [deepsparse_challenge(work, one_inference, directory)]
     blocks = Level.parse(INT8_75)
     zeros = work.lower_without_kernels(work.levels_at(blocks, INT8), directory / "stock_int8")
     told = f"{OPENVINO_INT8} told of its zeros"

@@ -10,12 +10,15 @@ import pytest
 
 from autosparse.errors import MeasurementError
 from autosparse.evaluation import LoweredModel, TimingSettings
+from backends.tvm_backend import TvmBackend
 from benchmarks import duel, engine_server
 from benchmarks.command import run
 from benchmarks.engine_duels import Challenge, EngineDuels, OnThreads
 from benchmarks.engine_process import EngineProcess, last_cores
 from benchmarks.kernel_shapes import LinearShape
 from benchmarks.random_networks import linear_model
+from tests.lowering import Subject, request
+from tests.models import images
 
 # the real loop around an engine that multiplies, and fails where the file's name says so
 ENGINE = f"""
@@ -155,6 +158,16 @@ def test_our_files_meet_each_other_on_more_threads(
     assert [speedup.rounds for speedup in found] == [3, 3]
     # the second of both pairs is the same file, measured once
     assert found[0].seconds == found[1].seconds
+
+
+@pytest.mark.slow
+def test_our_side_opens_artifacts_for_tvm(residual: Subject, tmp_path: Path) -> None:
+    artifact = TvmBackend().lower(request(residual, {}), tmp_path / "artifact")
+    np.savez(tmp_path / "inputs.npz", image=images(1))
+    with EngineProcess.own() as ours:
+        ours.open("artifact", artifact, tmp_path / "inputs.npz")
+        assert ours.version == "tvm"
+        assert len(ours.run("artifact", 3, warmup=1)) == 3
 
 
 @pytest.mark.parametrize("given", ["tensorrt=/usr/bin/python3", "openvino=/no/such/python"])
