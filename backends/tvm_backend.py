@@ -22,6 +22,7 @@ from autosparse.evaluation import (
     Target,
 )
 from autosparse.evaluation.backend import Array, NodeTime, Runner
+from autosparse.evaluation.simulation import NodeWork
 from autosparse.levels import Dense, Level, Precision
 from autosparse.model_graph import Layer, ModelGraph
 from autosparse.tensor_spec import TensorSpec
@@ -30,10 +31,11 @@ from backends.kernels.plans import plans_for
 from backends.kernels.support import why_no_kernels, why_not_sparse
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from backends.qdq_plan import bare_conversions, plan_qdq
+from backends.tvm_artifact.artifact_work import ArtifactWork
 from backends.tvm_artifact.build import LIBRARY_NAME, build_library
 from backends.tvm_artifact.description import ArtifactDescription, ArtifactTensor
 from backends.tvm_artifact.lowering import artifact_graph, is_flat_or_image, why_not_int8
-from backends.tvm_artifact.parameter_file import write_parameters
+from backends.tvm_artifact.parameter_file import read_layer_sizes, write_parameters
 from backends.tvm_artifact.runner import ArtifactRunner, described, installed_tvm
 
 PARAMETERS_NAME = "model.params"
@@ -41,6 +43,7 @@ _OF_DEVICES = "kernels"
 """Directory of libraries for other architectures, as in bundles for ONNX Runtime."""
 _ONNX = ".onnx"
 _WARMUP_RUNS = 5
+_ONE_THREAD = 1
 
 
 class TvmBackend:
@@ -170,6 +173,20 @@ class TvmBackend:
             NodeTime(node=node, operator=function, seconds=seconds / runs)
             for (node, function), seconds in stopwatch.seconds.items()
         ]
+
+    def node_work(self, model: LoweredModel, inputs: Mapping[str, Array]) -> Sequence[NodeWork]:
+        """Multiplications and bytes of every function that the graph calls, counted here.
+
+        Raises:
+            ConfigError: loops that the compiler wrote multiply in it.
+        """
+        if model.path.suffix == _ONNX:
+            return self._onnxruntime.node_work(model, inputs)
+        runner = _open(model, _ONE_THREAD)
+        counter = ArtifactWork(runner.description, read_layer_sizes(model.path))
+        runner.watch(counter.told)
+        runner.run(inputs)
+        return counter.nodes()
 
 
 class _CallTimes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,23 @@ class StoredLayer:
     """Without positions and values."""
     weight: StoredRuns
     """Without gaps where no run is left out."""
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """How much a layer has to do and to read, as the file says it."""
+
+    outputs: int
+    """Output channels, or features."""
+    depth: int
+    """Weights that are summed for one output, zeros included."""
+    kept_weights: int
+    """Weights that are stored, and multiplied at every position."""
+    pattern: Literal["dense", "unstructured", "block", "nm"]
+    """Of the zeros that its kernel skips."""
+    precision: Literal["fp32", "int8"]
+    stored_bytes: int
+    """Weights, gaps, steps and biases."""
 
 
 @dataclass
@@ -162,6 +179,32 @@ def read_description(path: Path) -> bytes:
             raise MeasurementError(f"{path.name} is not whole", hint="copy it again")
         file.seek(at)
         return file.read(count)
+
+
+def read_layer_sizes(path: Path) -> list[LayerSize]:
+    """Sizes of all layers of a file that `read_description` accepted, in their order."""
+    with path.open("rb") as file:
+        header = np.frombuffer(file.read(_HEADER.itemsize), _HEADER)[0]
+        count = int(header["layers"])
+        return [_size(record) for record in np.fromfile(file, _LAYER, count)]
+
+
+def _size(record: Any) -> LayerSize:
+    runs, run, outputs = (int(record[name]) for name in ("stored_runs", "run", "outputs"))
+    integer, skips = int(record["input_type"]) == _UINT8, bool(record["gaps"])
+    items = 1 if integer else 4
+    vectors = sum(bool(record[name]) for name in ("bias", "weight_steps"))
+    if not skips:
+        pattern: Literal["dense", "unstructured", "block", "nm"] = "dense"
+    elif record["group"]:
+        pattern = "nm"
+    else:
+        pattern = "block" if run > 1 else "unstructured"
+    return LayerSize(
+        outputs=outputs, depth=int(record["depth"]), kept_weights=runs * run, pattern=pattern,
+        precision="int8" if integer else "fp32",
+        stored_bytes=runs * run * items + (runs if skips else 0) + 4 * vectors * outputs,
+    )  # fmt: skip
 
 
 def _sums(words: npt.NDArray[np.uint64]) -> tuple[np.uint64, np.uint64]:
