@@ -162,7 +162,7 @@ def test_compiling_tells_what_it_leaves_out(
     (cached / ARTIFACTS).mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of the machine"))
     monkeypatch.setattr(tvm_artifacts, "_levels", lambda *_: {})
-    seen = []
+    seen: list[str] = []
 
     def lower(*_: object) -> None:
         seen.extend(path.name for path in cache_directory().iterdir())
