@@ -195,8 +195,8 @@ def _recoveries() -> str:
 
 def _strategies() -> str:
     loaded = (STRATEGIES.load(name) for name in STRATEGIES.names())
-    rows = [(f"`{s.name}`", s.summary, s.source) for s in loaded]
-    return _table(("strategy", "what it does", "source"), rows)
+    rows = [(f"`{s.name}`", seed_row(s.source), s.summary, s.source) for s in loaded]
+    return _table(("strategy", "seed row", "what it does; when to use it", "source"), rows)
 
 
 def _backends() -> str:

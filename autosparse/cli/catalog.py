@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def seed_row(source: str) -> str:
-    """The catalogue's code for what a method embodies, with which its source begins: TR7, or none.
+    """The catalogue's code for what something embodies, with which its source begins: TR7, or none.
 
     Where a source names several, all of them.
     """
@@ -67,7 +67,10 @@ def _methods() -> list[dict[str, str]]:
 
 
 def _strategies() -> list[dict[str, str]]:
-    return _rows(STRATEGIES, lambda s: {"summary": s.summary, "source": s.source})
+    return _rows(
+        STRATEGIES,
+        lambda s: {"seed_row": seed_row(s.source), "summary": s.summary, "source": s.source},
+    )
 
 
 def _backends() -> list[dict[str, str]]:

@@ -53,9 +53,9 @@ class Strategy(Protocol):
 
     name: str
     summary: str
-    """One line for `autosparse strategies`: what it does and when to use it."""
+    """One line for `autosparse strategies`: what it does; when to use it."""
     source: str
-    """Paper or system it embodies."""
+    """Paper or system it embodies, behind its code in the catalogue of papers if it has one."""
     objectives: Literal[1, 2]
     """1: the divergence, with the latency as a constraint. 2: divergence and latency."""
 

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from autosparse.cli.catalog import seed_row
 from autosparse.levels import BASELINE, Level
 from autosparse.search import RecipeSpace, Strategy, StrategyContext
 from autosparse.search.strategies import STRATEGIES
@@ -22,6 +23,12 @@ SPEEDS, LOSSES = (1.0, 0.5, 0.3), (0.0, 0.1, 1.0)
 BOUND = 0.6
 _TRIALS = 25
 _LONG = 8_000
+# Of the catalogue of papers that the project was built from; empty for what is in none of its rows.
+SEED_ROWS = {
+    "auto": "AL1, AL2, AL3", "front": "AL1, AL2, AL3", "evolution": "AL1",
+    "knapsack": "AL2, AL3", "lamp": "AL4", "ecoflap": "AL5", "random": "AL7",
+    "uniform": "", "tpe": "", "nsga2": "",
+}  # fmt: skip
 
 pytestmark = pytest.mark.parametrize("name", STRATEGIES.names())
 
@@ -110,6 +117,17 @@ def test_it_says_what_it_is(name: str) -> None:
     assert "\n" not in strategy.summary
     assert strategy.source
     assert strategy.objectives in (1, 2)
+
+
+def test_it_says_when_to_use_it(name: str) -> None:
+    what, _, when = STRATEGIES.load(name).summary.partition("; when ")
+    assert what
+    assert when, "write: what it does; when to use it"
+
+
+def test_its_source_begins_with_its_seed_row(name: str) -> None:
+    assert name in SEED_ROWS, f"add {name!r} to SEED_ROWS"
+    assert seed_row(STRATEGIES.load(name).source) == SEED_ROWS[name]
 
 
 def test_its_sampler_is_one_of_optunas_kind(name: str) -> None:

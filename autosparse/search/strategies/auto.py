@@ -121,8 +121,14 @@ class Auto:
     """Starts, then evolution guided by the surrogate."""
 
     name = "auto"
-    summary = "evolution guided by a model of what levels and pairs of levels cost; the default"
-    source = "EvoPress's evolution, L-GreCo's knapsack, a Bayesian model of errors"
+    summary = (
+        "evolution guided by a model of what levels and pairs of levels cost; when there "
+        "is no reason for another: the default"
+    )
+    source = (
+        "AL1, AL2, AL3: EvoPress's evolution, the knapsack of L-GreCo and ROCKET; and a "
+        "Bayesian model of errors"
+    )
     objectives: Literal[1, 2] = 1
 
     def sampler(self, context: StrategyContext) -> BaseSampler:

@@ -19,8 +19,8 @@ class Ecoflap:
     """One threshold on block importance times the change of a layer's weights."""
 
     name = "ecoflap"
-    summary = "importance of blocks by forward runs; where single layers' errors are noisy"
-    source = "Sung et al. 2024, ECoFLaP, arXiv:2310.02998"
+    summary = "importance of blocks by forward runs; when single layers' errors are noisy"
+    source = "AL5: Sung et al. 2024, ECoFLaP, arXiv:2310.02998"
     objectives: Literal[1, 2] = 1
 
     def sampler(self, context: StrategyContext) -> BaseSampler:

@@ -49,9 +49,10 @@ class Evolution:
 
     name = "evolution"
     summary = (
-        "switches levels between layers inside the predicted latency; without a model of errors"
+        "switches levels between layers inside the predicted latency; when no model of errors "
+        "is to be trusted"
     )
-    source = "Sieberling et al. 2024, EvoPress, arXiv:2410.14649"
+    source = "AL1: Sieberling et al. 2024, EvoPress, arXiv:2410.14649"
     objectives: Literal[1, 2] = 1
 
     def sampler(self, context: StrategyContext) -> BaseSampler:

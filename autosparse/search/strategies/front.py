@@ -19,7 +19,7 @@ class Front:
 
     name = "front"
     summary = "guided evolution at a budget drawn for each proposal; when the whole front is wanted"
-    source = "as auto"
+    source = "AL1, AL2, AL3: as auto"
     objectives: Literal[1, 2] = 2
 
     def sampler(self, context: StrategyContext) -> BaseSampler:

@@ -32,7 +32,7 @@ class Knapsack:
 
     name = "knapsack"
     summary = "the least summed error inside the budget, exactly; when errors of layers add up"
-    source = "ROCKET; L-GreCo, Alimohammadi et al. 2023, arXiv:2210.17357"
+    source = "AL2, AL3: L-GreCo, Alimohammadi et al. 2023, arXiv:2210.17357; ROCKET"
     objectives: Literal[1, 2] = 1
 
     def sampler(self, context: StrategyContext) -> BaseSampler:

@@ -19,8 +19,8 @@ class Lamp:
     """One global threshold on LAMP scores."""
 
     name = "lamp"
-    summary = "one threshold on layer-adaptive magnitudes; where zeros are shared out without data"
-    source = "Lee et al. 2021, LAMP, arXiv:2010.07611"
+    summary = "one threshold on layer-adaptive magnitudes; when zeros are shared out without data"
+    source = "AL4: Lee et al. 2021, LAMP, arXiv:2010.07611"
     objectives: Literal[1, 2] = 1
 
     def sampler(self, context: StrategyContext) -> BaseSampler:

@@ -61,7 +61,10 @@ class Nsga2:
     """Optuna's NSGA-II over ordered levels, two objectives."""
 
     name = "nsga2"
-    summary = "Optuna's NSGA-II on divergence and latency; what `front` is compared with"
+    summary = (
+        "Optuna's NSGA-II on divergence and latency; when a front is wanted of a well-known "
+        "sampler, to hold `front` against"
+    )
     source = "Deb et al. 2002, A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II"
     objectives: Literal[1, 2] = 2
 

@@ -29,8 +29,11 @@ class RandomSearch:
     """Independent uniform draws."""
 
     name = "random"
-    summary = "uniform random recipes; the control arm of a study"
-    source = "Bergstra and Bengio 2012, Random Search for Hyper-Parameter Optimization"
+    summary = "uniform random recipes; when it is asked what a strategy is worth: the control arm"
+    source = (
+        "AL7: Random Search as a Baseline for Sparse Neural Network Architecture Search; against "
+        "grids, Bergstra and Bengio 2012"
+    )
     objectives: Literal[1, 2] = 1
 
     def sampler(self, context: StrategyContext) -> BaseSampler:

@@ -15,7 +15,7 @@ class TreeParzenEstimator:
     """Optuna's TPE over ordered levels."""
 
     name = "tpe"
-    summary = "Optuna's TPE; few layers, or when nothing is known about the space"
+    summary = "Optuna's TPE; when there are few layers, or nothing is known about the space"
     source = "Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization"
     objectives: Literal[1, 2] = 1
 

@@ -14,7 +14,9 @@ class Uniform:
     """What one would do without any scores."""
 
     name = "uniform"
-    summary = "the same compression everywhere; what a search has to beat"
+    summary = (
+        "the same compression everywhere; when it is asked what a search adds to the simplest rule"
+    )
     source = "the usual practice"
     objectives: Literal[1, 2] = 1
 
