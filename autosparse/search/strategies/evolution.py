@@ -1,8 +1,12 @@
 """Level-switch evolution: what one layer gives up, others use, and the predicted latency is kept.
 
-Source: Sieberling et al. 2024 (seed EvoPress), at a latency instead of a sparsity. Many offspring
-are bred and rated by the table; one of them is proposed. The race gives it more and more data as
-long as it deserves that. It assumes neither that errors add up nor that more compression is more
+Source: Sieberling et al. 2024 (seed EvoPress), at a latency instead of a sparsity. Selection has
+three stages. This is the first: of 32 offspring, which the table rates without any data, one is
+proposed, and the others leave no trace. The second and the third are the race's. A dozen proposals
+run on the same sample of rows, and whatever ran so far competes for the next trial, which runs on
+all rows that select. Between these two nothing grows: the paper's stages, fewer offspring on more
+data each, are one here, since lowering a candidate takes as long as its sample does, and would be
+paid at every stage again. It assumes neither that errors add up nor that more compression is more
 error. Its population is the study, so that it survives a restart.
 """
 
