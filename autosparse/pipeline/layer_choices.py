@@ -45,10 +45,10 @@ def layer_choices(
     """Every layer x level of the space with its fate, the baseline level first.
 
     Raises:
-        ConfigError: a pattern matches no layer, a kept level cannot be made there, or two layers
-            that share a level are kept at different ones.
+        ConfigError: a pattern matches no layer, a kept level cannot be made there, a layer is both
+            excluded and kept, or two layers that share a level are kept at different ones.
     """
-    fixed = spread(_fixed_levels(graph, exclude, keep), groups)
+    fixed = spread(fixed_levels(graph, exclude, keep), groups)
     options = list(dict.fromkeys([BASELINE, *levels]))
     choices: list[Choice] = []
     for layer in graph.layers:
@@ -106,14 +106,24 @@ def statistics_read(choice: Choice) -> frozenset[Statistic]:
     return METHODS.load(choice.level.method).needs
 
 
-def _fixed_levels(
+def fixed_levels(
     graph: ModelGraph, exclude: Sequence[str], keep: Sequence[str]
 ) -> dict[str, Level]:
-    """Layer -> the one level it may have; the last matching pattern wins."""
-    fixed: dict[str, Level] = {}
-    for pattern in exclude:
-        for name in LayerPattern(pattern, "--exclude").keys(graph.layers):
-            fixed[name] = BASELINE
+    """Layer -> the one level it may have.
+
+    Of several kept levels, that of the last matching pattern. What is excluded may not be kept at
+    another level: which of two flags came first is not known, so neither can go before the other.
+
+    Raises:
+        ConfigError: a pattern matches no layer, or a layer is both excluded and kept.
+    """
+    excluded = {
+        name: pattern
+        for pattern in exclude
+        for name in LayerPattern(pattern, "--exclude").keys(graph.layers)
+    }
+    fixed = dict.fromkeys(excluded, BASELINE)
+    kept_by: dict[str, str] = {}
     for item in keep:
         pattern, _, spelling = item.rpartition("=")
         level = Level.parse(spelling)
@@ -121,6 +131,15 @@ def _fixed_levels(
             level = level.model_copy(update={"method": usual_method(level)})
         for name in LayerPattern(pattern, "--keep").keys(graph.layers):
             fixed[name] = level
+            kept_by[name] = item
+    for name, pattern in excluded.items():
+        if not fixed[name].is_baseline:
+            raise ConfigError(
+                f"layer {name} is excluded by --exclude {pattern!r} and kept by "
+                f"--keep {kept_by[name]!r}",
+                hint="say both with --keep, of which the last one that matches a layer decides: "
+                f'--keep "{pattern}={BASELINE}" stands for the exclusion',
+            )
     return fixed
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from autosparse.errors import ConfigError
 from autosparse.evaluation import Target
+from autosparse.levels import BASELINE
 from autosparse.pipeline.config import (
     OF_TRAINING,
     JobConfig,
@@ -17,7 +18,7 @@ from autosparse.pipeline.job import Engines, target_of
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.resolve_config import ResolveConfig
 from autosparse.pipeline.source_job import FoundJob, find_source, open_source
-from autosparse.pipeline.taken_over import answer_from
+from autosparse.pipeline.taken_over import Fixing, answer_from
 from autosparse.pipeline.workspace import Workspace
 
 _FILES = ("model", "calibration", "validation", "test", "target")
@@ -47,7 +48,7 @@ def run_resolve(
     source = open_source(found, engines.lane.environment())
     return answer_from(
         source, config, engines, given=asked.source, further=asked.trials, resume=resume,
-        exclude=asked.exclude,
+        fixing=Fixing(asked.exclude, asked.keep),
     )  # fmt: skip
 
 
@@ -68,7 +69,9 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
         "latency_budget": str(budget),
         "output_dir": output_dir,
         "strict": old.strict or asked.strict,
-        "keep": (*old.keep, *(f"{p}=dense:fp32" for p in asked.exclude), *asked.keep),
+        # whatever is asked now goes before it, and --keep cannot overrule an --exclude
+        "exclude": (),
+        "keep": (*_left(old.exclude), *old.keep, *_left(asked.exclude), *asked.keep),
         "group": (*old.group, *asked.group),
         "time_limit": asked.time_limit,
         "atlas": None,  # what it refused, the table tells
@@ -91,6 +94,11 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
     # a torch module became a file in the job's own folder: the new job has a copy of it
     inside = exported.relative_to(source.workspace.job)
     return config.model_copy(update={"model": Workspace(output_dir.absolute()).job / inside})
+
+
+def _left(patterns: Iterable[str]) -> tuple[str, ...]:
+    """What leaves layers as they are, said with --keep."""
+    return tuple(f"{pattern}={BASELINE}" for pattern in patterns)
 
 
 def _check_files(config: JobConfig) -> None:

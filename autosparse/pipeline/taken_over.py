@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +17,22 @@ from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import Engines, Job, prepare_job
 from autosparse.pipeline.job_choices import job_choices
 from autosparse.pipeline.known_atlas import check_atlas
-from autosparse.pipeline.layer_patterns import LayerPattern
+from autosparse.pipeline.layer_choices import fixed_levels
 from autosparse.pipeline.optimize import Result, answer
 from autosparse.pipeline.preparing import prepared
 from autosparse.pipeline.source_job import SourceJob, held_for_reading
 from autosparse.pipeline.training_rows import load_training_rows
 from autosparse.pipeline.workspace import Workspace, open_workspace, remember_config
+
+
+@dataclass(frozen=True)
+class Fixing:
+    """Layers that are fixed, as the flags say it."""
+
+    exclude: Sequence[str]
+    """Patterns of layers that stay as they are."""
+    keep: Sequence[str]
+    """`PATTERN=LEVEL` of layers that keep a level."""
 
 
 class ResolvedFrom(BaseModel):
@@ -48,7 +58,7 @@ def answer_from(
     given: Path,
     further: int,
     resume: bool = False,
-    exclude: Sequence[str] = (),
+    fixing: Fixing | None = None,
 ) -> Result:
     """Answer from the evidence of another job, in a directory of its own.
 
@@ -62,10 +72,11 @@ def answer_from(
         given: how the user knows the other job.
         further: recipes to measure beside those that are taken over, at most.
         resume: continue such a job in the same output directory.
-        exclude: patterns of layers that the new job leaves as they are and the other did not.
+        fixing: layers that the new job fixes beside those that the other one did.
 
     Raises:
-        UserInputError: model or data are others than the other job's, or a pattern fits nothing.
+        UserInputError: model or data are others than the other job's, a pattern fits nothing, or
+            what is excluded is kept, too.
     """
     with held_for_reading(source), open_workspace(config, resume=resume) as workspace:
         adoption = Adoption(source, workspace, config.percentile)
@@ -75,8 +86,8 @@ def answer_from(
             adoption.take_files()
         job = prepared(prepare_job(config, workspace, engines))
         _check_digests(source, workspace, config)
-        for pattern in exclude:  # told as what it was given as: it is stored as kept layers
-            LayerPattern(pattern, "--exclude").keys(job.graph.layers)
+        if fixing is not None:  # told as it was given: it is stored among what is kept
+            fixed_levels(job.graph, fixing.exclude, fixing.keep)
         check_atlas(job)
         rows = load_training_rows(job)
         baseline = measure_baseline(job)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autosparse.artifacts.bundle import check_bundle
-from autosparse.errors import MeasurementError
+from autosparse.errors import ConfigError, MeasurementError
 from autosparse.evaluation import LoweredModel, Verdict
 from autosparse.journal import Journal
 from autosparse.levels import BASELINE, Level, Recipe
@@ -219,6 +219,25 @@ def test_excluded_and_kept_layers_are_as_asked(tmp_path: Path) -> None:
     assert levels["layer0"] == BASELINE
     assert is_int8(levels["layer2"])
     assert is_int8(levels["layer3"])
+
+
+def test_a_layer_that_is_excluded_and_kept_is_refused(tmp_path: Path) -> None:
+    world = World.make(tmp_path, 3, Planted(layer_seconds, summed_error({})))
+    with pytest.raises(ConfigError) as caught:
+        world.run(exclude=("name:layer0",), keep=("layer[01]=dense:int8",))
+    for said in ("layer layer0", "--exclude 'name:layer0'", "--keep 'layer[01]=dense:int8'"):
+        assert said in str(caught.value)
+    assert caught.value.hint is not None
+    assert '--keep "name:layer0=dense:fp32"' in caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_layer_that_is_excluded_may_be_kept_as_it_came(tmp_path: Path) -> None:
+    world = World.make(tmp_path, 3, Planted(layer_seconds, summed_error({})))
+    kept = ("layer[01]=dense:int8", "name:layer0=dense:fp32")
+    world.run(latency_budget="80%", trials=3, exclude=("name:layer0",), keep=kept)
+    assert delivered(world).levels["layer0"] == BASELINE
+    assert is_int8(delivered(world).levels["layer1"])
 
 
 def test_noise_does_not_change_the_verdict(tmp_path: Path) -> None:

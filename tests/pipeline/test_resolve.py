@@ -173,6 +173,12 @@ def test_what_the_job_was_told_still_holds_and_may_be_overruled(tmp_path: Path) 
     assert result.verdict is Verdict.MET
     assert levels(world)["layer0"] == BASELINE
     assert is_int8(levels(world)["layer4"])
+    again = resolve(
+        world, source=world.root / "new", output_dir=world.root / "third", latency_budget="70%",
+        exclude="layer4",
+    )  # fmt: skip
+    assert again.verdict is Verdict.MET
+    assert levels(world, "third")["layer0"] == levels(world, "third")["layer4"] == BASELINE
 
 
 def test_a_job_that_trained_is_answered_without_another_training(world: World) -> None:
@@ -399,6 +405,7 @@ def test_a_job_that_is_at_work_is_left_alone(world: World) -> None:
         ({"keep": "nothing=dense:int8"}, "--keep 'nothing' matches no layer"),
         ({"exclude": "nothing"}, "--exclude 'nothing' matches no layer"),
         ({"keep": "layer1"}, "names no level"),
+        ({"keep": "layer=dense:int8", "exclude": "layer1"}, "layer1 is excluded by --exclude"),
         ({"time_limit": "soon"}, "no duration"),
         ({"budget": "61%"}, "there is no --budget"),
     ],
