@@ -83,11 +83,16 @@ def _parsed(path: Path, lines: bytes, record_type: type[Record]) -> list[Record]
         try:
             records.append(record_type.model_validate_json(line))
         except (ValidationError, ConfigError) as error:
-            raise StorageError(
-                f"line {number} of {path} is damaged: {first_problem(error)}",
-                hint="restore the file, or start again with another output directory",
-            ) from error
+            raise damaged(f"line {number} of {path}", error) from error
     return records
+
+
+def damaged(what: str, error: Exception) -> StorageError:
+    """What a person is told of a file that a job has written, and that cannot be read."""
+    return StorageError(
+        f"{what} is damaged: {first_problem(error)}",
+        hint="restore the file, or start again with another output directory",
+    )
 
 
 def write_journal(path: Path, records: Sequence[BaseModel]) -> None:
