@@ -169,7 +169,7 @@ class RaySession:
         if not ray.cluster_resources().get(MEASURE):
             raise ConfigError(
                 f"the Ray cluster at {self.address} has no device to measure on",
-                hint="""start that node with ray start --resources '{"measure": 1}'""",
+                hint="""start that node with ray start --num-cpus 0 --resources '{"measure": 1}'""",
             )
 
 

@@ -146,6 +146,14 @@ def test_printed_commands_parse(page: Path) -> None:
 
 
 @each(PAGES)
+def test_what_measures_is_started_without_cores_for_workers(page: Path) -> None:
+    """Ray places workers wherever it knows of cores, also beside a file that is being timed."""
+    for words in command_lines(page):
+        if words[:2] == ["ray", "start"] and '{"measure": 1}' in words:
+            assert words[words.index("--num-cpus") + 1] == "0"
+
+
+@each(PAGES)
 def test_commands_named_in_the_text_exist(page: Path) -> None:
     named = re.findall(r"`autosparse ([a-z]+)", prose(page))
     assert set(named) <= COMMANDS.keys()
