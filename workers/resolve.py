@@ -28,7 +28,8 @@ def resolve(
     """Answer another budget from what a job measured, and verify the answer.
 
     Args:
-        source: a delivered bundle beside its job, or the output directory that holds both.
+        source: a delivered bundle beside its job, the output directory that holds both, or the
+            study in it (`job/study.journal`).
         resume: continue an earlier resolve in the same output directory.
         progress: told what happens; silent by default.
         answer_now: set it, from another thread or a signal's handler, to have what is best so

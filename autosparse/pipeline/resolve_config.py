@@ -19,7 +19,7 @@ class ResolveConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: Path
-    """Delivered bundle beside its job, or the output directory that holds both."""
+    """Delivered bundle beside its job, the output directory that holds both, or the study in it."""
     latency_budget: Budget | None = None
     """Largest latency: a time (8ms) or a share of the baseline's (60%). Without it: the job's."""
     max_drop: MaxDrop | None = None

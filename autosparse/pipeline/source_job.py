@@ -53,7 +53,8 @@ def find_source(path: Path) -> FoundJob:
     """Find the job that a path belongs to.
 
     Args:
-        path: a bundle beside its job, the output directory that holds both, or its job folder.
+        path: a bundle beside its job, the output directory that holds both, its job folder, or the
+            study in that.
 
     Raises:
         BundleError: a bundle without the job that it came from, or beside another one.
@@ -114,8 +115,7 @@ def _output_directory(path: Path) -> Path:
         raise ConfigError(
             f"there is no {path}", hint="give a bundle, or the output directory of a job"
         )
-    holders = [path, path.parent] if _is_bundle(path) or path.name == "job" else [path]
-    for directory in holders:
+    for directory in _holders(path):
         if Workspace(directory).config.is_file():
             return directory.absolute()
     bundle = path if _is_bundle(path) else path / "bundle"
@@ -123,8 +123,16 @@ def _output_directory(path: Path) -> Path:
         raise _bundle_alone(bundle, read_manifest(bundle))
     raise ConfigError(
         f"{path} is neither a bundle nor the output directory of a job",
-        hint="give the --output-dir of `autosparse optimize`, or the bundle in it",
+        hint="give the --output-dir of `autosparse optimize`, or the bundle or the study in it",
     )
+
+
+def _holders(path: Path) -> tuple[Path, ...]:
+    """What may be the output directory that a path is in."""
+    if path.is_file():
+        directory = path.absolute().parent.parent
+        return (directory,) if path.absolute() == Workspace(directory).study else ()
+    return (path, path.parent) if _is_bundle(path) or path.name == "job" else (path,)
 
 
 def _is_bundle(path: Path) -> bool:

@@ -98,8 +98,8 @@ def test_another_budget_gets_its_own_answer_in_its_own_directory(world: World) -
     assert contents(world.root / "out") == before
 
 
-@pytest.mark.parametrize("where", ["out", "out/bundle", "out/job"])
-def test_the_bundle_or_its_directory_names_the_job(world: World, where: str) -> None:
+@pytest.mark.parametrize("where", ["out", "out/bundle", "out/job", "out/job/study.journal"])
+def test_the_bundle_its_directory_or_the_study_names_the_job(world: World, where: str) -> None:
     assert resolve(world, source=world.root / where, latency_budget="61%").exit_code == 0
 
 
@@ -354,6 +354,14 @@ def name_anything(world: World) -> dict[str, Any]:
     return {"source": world.root / "empty"}
 
 
+def name_another_file(world: World) -> dict[str, Any]:
+    return {"source": world.root / "out" / "job" / "candidates.jsonl"}
+
+
+def name_a_copy_of_the_study(world: World) -> dict[str, Any]:
+    return {"source": shutil.copy(Workspace(world.root / "out").study, world.root / "out")}
+
+
 Obstacle = Callable[[World], dict[str, Any]]
 
 
@@ -371,6 +379,8 @@ Obstacle = Callable[[World], dict[str, Any]]
         (damage_the_config, ConfigError, "cannot be read: model: Field required"),
         (name_nothing, ConfigError, "there is no .*nowhere"),
         (name_anything, ConfigError, "neither a bundle nor the output directory of a job"),
+        (name_another_file, ConfigError, "jsonl is neither a bundle nor the output directory"),
+        (name_a_copy_of_the_study, ConfigError, "journal is neither a bundle nor the output"),
     ],
 )
 def test_what_is_missing_is_said(
