@@ -28,7 +28,11 @@ from autosparse.pipeline.resolve_config import ResolveConfig
 _PLACES = frozenset(
     {"source", "output_dir", "model", "calibration", "validation", "test", "target"}
 )
-RESOLVE_FIELDS = tuple(name for name in ResolveConfig.model_fields if name not in _PLACES)
+# as of a search: a matter of the machine
+_SERVERS_OWN = frozenset({"workers", "ray_address"})
+RESOLVE_FIELDS = tuple(
+    name for name in ResolveConfig.model_fields if name not in _PLACES | _SERVERS_OWN
+)
 # an atlas that is made again is measured anew
 ATLAS_FIELDS = tuple(
     name for name in ProfileConfig.model_fields if name not in ("atlas", "fresh", "output_dir")

@@ -26,7 +26,7 @@ from api.database import Database, new_id, why_away
 from api.device_lines import Lines, lines_to
 from api.file_store import FileStore, file_store
 from api.inspection import confined_environment
-from api.job_kinds import SEARCH, seconds_of
+from api.job_kinds import RESOLVE, SEARCH, seconds_of
 from api.job_ledger import JobLease, LeaseLostError, make_lane, take_job
 from api.json_logs import about, log_json_lines
 from api.runner_home import Keeper, runner_home
@@ -175,6 +175,8 @@ class Runner:
         if job.kind == SEARCH and self._settings.workers:
             address = self._settings.ray_address or None
             config = {**config, "workers": self._settings.workers, "ray_address": address}
+        elif job.kind == RESOLVE:  # it would take the search's workers, and has no network for them
+            config = {**config, "workers": 0}
         return {
             "kind": job.kind,
             "config": config,

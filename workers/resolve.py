@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from autosparse.evaluation import Target
+from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.progress import Progress, Silent
 from autosparse.pipeline.resolve import run_resolve
 from autosparse.pipeline.resolve_config import ResolveConfig, read_resolve_config
-from workers.local import local_engines
+from workers.local import engines_of
 
 
 def resolve(
@@ -55,12 +55,12 @@ def resolve_job(
     resume: bool = False,
     answer_now: Event | None = None,
 ) -> Result:
-    """Resolve with the backend of the job's target, and the lane that measures there."""
+    """Resolve with what the job was measured with: its backend, its lane, and its workers."""
     wanted = answer_now or Event()
     with ExitStack() as stack:
 
-        def engines_for(target: Target) -> Engines:
-            engines = stack.enter_context(local_engines(target, progress))
+        def engines_for(config: JobConfig) -> Engines:
+            engines = stack.enter_context(engines_of(config, progress))
             return replace(engines, answer_now=wanted)
 
         return run_resolve(asked, engines_for, resume=resume)

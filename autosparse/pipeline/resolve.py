@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from autosparse.errors import ConfigError
-from autosparse.evaluation import Target
 from autosparse.levels import BASELINE
 from autosparse.pipeline.config import (
     OF_TRAINING,
     JobConfig,
     read_config,
 )
-from autosparse.pipeline.job import Engines, target_of
+from autosparse.pipeline.job import Engines
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.resolve_config import ResolveConfig
 from autosparse.pipeline.source_job import FoundJob, find_source, open_source
@@ -26,7 +25,7 @@ _BOUNDS = ("max_drop", "max_size", "max_memory", "percentile")
 
 
 def run_resolve(
-    asked: ResolveConfig, engines_for: Callable[[Target], Engines], *, resume: bool = False
+    asked: ResolveConfig, engines_for: Callable[[JobConfig], Engines], *, resume: bool = False
 ) -> Result:
     """Answer another budget from the evidence of a job, in a directory of its own.
 
@@ -35,7 +34,7 @@ def run_resolve(
 
     Args:
         asked: the job, and what is to be different.
-        engines_for: builds the engines for the job's target.
+        engines_for: builds the engines that the new job's configuration asks for.
         resume: continue an earlier resolve in the same output directory.
 
     Raises:
@@ -44,7 +43,7 @@ def run_resolve(
     """
     found = find_source(asked.source)
     config = resolved_config(asked, found)
-    engines = engines_for(target_of(config))
+    engines = engines_for(config)
     source = open_source(found, engines.lane.environment())
     return answer_from(
         source, config, engines, given=asked.source, further=asked.trials, resume=resume,
@@ -65,6 +64,7 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
     output_dir = asked.output_dir or source.root.with_name(
         f"{source.root.name}-{str(budget).replace('%', 'pct')}"
     )
+    workers = old.workers if asked.workers is None else asked.workers
     changes: dict[str, Any] = {
         "latency_budget": str(budget),
         "output_dir": output_dir,
@@ -74,6 +74,8 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
         "keep": (*_left(old.exclude), *old.keep, *_left(asked.exclude), *asked.keep),
         "group": (*old.group, *asked.group),
         "time_limit": asked.time_limit,
+        "workers": workers,
+        "ray_address": asked.ray_address or (old.ray_address if workers else None),
         "atlas": None,  # what it refused, the table tells
         # an answer within seconds: recipes that were trained stay among the trials, none is added
         **{name: JobConfig.model_fields[name].default for name in ("recover", *OF_TRAINING)},

@@ -42,6 +42,11 @@ class ResolveConfig(BaseModel):
     """Further recipes to measure on the target, at most."""
     time_limit: Duration = 300.0
     """Time for everything up to the verification: 90s, 30m, 2h."""
+    workers: Annotated[int, Field(ge=0, le=4096)] | None = None
+    """Processes that compress layers and evaluate candidates, on Ray. 0: all in this process.
+    Without it: as many as the job had."""
+    ray_address: str | None = None
+    """Ray cluster to join, for example 10.0.0.1:6379. Without it: the job's."""
     output_dir: Path | None = None
     """Directory of the new bundle and job. Without it: the old one's name with the budget."""
     model: Path | None = None

@@ -25,20 +25,24 @@ os.replace("partial", "seen")
 
 
 def told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str = "search", **asked: Any
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str = "search",
+    config: dict[str, Any] = CONFIG,
+    **asked: Any,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The configuration and the environment that a job's process is given."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     world = QueueWorld(tmp_path / "home", **asked)
     job = world.job()
-    world.change(job, kind=kind)
+    world.change(job, kind=kind, config=config)
     command = (sys.executable, "-S", "-c", _TELLS)
     seen = world.files.job(job) / "seen"
     with world.running(Runner(world.settings, world.database, world.files, command)):
         world.until(seen.exists)
     world.database.close()
-    config, environment = json.loads(seen.read_text())
-    return config, environment
+    given, environment = json.loads(seen.read_text())
+    return given, environment
 
 
 def test_without_workers_nobody_hears_of_ray(
@@ -67,6 +71,14 @@ def test_workers_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_only_searches_have_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, _ = told(tmp_path, monkeypatch, "reverify", workers=3)
     assert config == CONFIG
+
+
+def test_another_budget_does_not_take_those_of_its_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"source": "there", "output_dir": "out"}
+    config, _ = told(tmp_path, monkeypatch, "resolve", asked, workers=3)
+    assert config == {**asked, "workers": 0}
 
 
 def test_they_are_settings_of_the_server() -> None:

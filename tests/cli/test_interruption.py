@@ -15,7 +15,8 @@ import pytest
 import workers.resolve
 from autosparse.cli.interruption import answering_on_interrupt
 from autosparse.cli.main import COMMANDS, run
-from autosparse.evaluation import Target, Verdict
+from autosparse.evaluation import Verdict
+from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import Engines
 from autosparse.pipeline.progress import Progress, Silent
 from tests.fakes.fake_backend import Planted
@@ -71,11 +72,11 @@ def test_a_resolve_that_is_interrupted_delivers_what_is_best_so_far(
     assert world.run(trials=6, latency_budget="80%").verdict is Verdict.MET
 
     @contextmanager
-    def interrupted(target: Target, progress: Progress) -> Iterator[Engines]:
+    def interrupted(config: JobConfig, progress: Progress) -> Iterator[Engines]:
         interrupt()
         yield replace(world.engines(), progress=progress)
 
-    monkeypatch.setattr(workers.resolve, "local_engines", interrupted)
+    monkeypatch.setattr(workers.resolve, "engines_of", interrupted)
     new = tmp_path / "new"
     asked = ["resolve", str(tmp_path / "out"), "--latency-budget", "75%", "--output-dir", str(new)]
     assert run(asked) == 0

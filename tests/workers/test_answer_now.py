@@ -13,7 +13,6 @@ import pytest
 
 import autosparse
 import workers.local
-import workers.resolve
 from autosparse.artifacts.bundle import check_bundle
 from autosparse.evaluation import Target, Verdict
 from autosparse.pipeline.job import Engines
@@ -45,7 +44,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         yield replace(made.engines(), progress=progress)
 
     monkeypatch.setattr(workers.local, "local_engines", engines)
-    monkeypatch.setattr(workers.resolve, "local_engines", engines)
     return made
 
 
