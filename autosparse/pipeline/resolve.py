@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from autosparse.pipeline.workspace import Workspace
 
 _FILES = ("model", "calibration", "validation", "test", "target")
 _BOUNDS = ("max_drop", "max_size", "max_memory", "percentile")
+# Beside the budget, what makes another answer of it.
+_WISHES = {*_BOUNDS, "strict", "exclude", "keep", "group"}
+_LETTERS = 6
 
 
 def run_resolve(
@@ -62,7 +67,7 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
     old = source.config
     budget = asked.latency_budget or old.latency_budget
     output_dir = asked.output_dir or source.root.with_name(
-        f"{source.root.name}-{str(budget).replace('%', 'pct')}"
+        f"{source.root.name}-{str(budget).replace('%', 'pct')}{_mark(asked)}"
     )
     workers = old.workers if asked.workers is None else asked.workers
     changes: dict[str, Any] = {
@@ -96,6 +101,18 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
     # a torch module became a file in the job's own folder: the new job has a copy of it
     inside = exported.relative_to(source.workspace.job)
     return config.model_copy(update={"model": Workspace(output_dir.absolute()).job / inside})
+
+
+def _mark(asked: ResolveConfig) -> str:
+    """What tells answers of one budget apart in their directories' names; empty for the plain one.
+
+    The same wishes have the same mark, so that a resolve that was interrupted finds its directory.
+    """
+    wishes = asked.model_dump(mode="json", include=_WISHES, exclude_defaults=True)
+    if not wishes:
+        return ""
+    spelled = json.dumps(wishes, sort_keys=True).encode()
+    return f"-{hashlib.sha256(spelled).hexdigest()[:_LETTERS]}"
 
 
 def _left(patterns: Iterable[str]) -> tuple[str, ...]:

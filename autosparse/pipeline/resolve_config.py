@@ -48,7 +48,8 @@ class ResolveConfig(BaseModel):
     ray_address: str | None = None
     """Ray cluster to join, for example 10.0.0.1:6379. Without it: the job's."""
     output_dir: Path | None = None
-    """Directory of the new bundle and job. Without it: the old one's name with the budget."""
+    """Directory of the new bundle and job. Without it: the old one's name with the budget, and some
+    letters that stand for whatever else is asked."""
     model: Path | None = None
     """The original model, if it was moved."""
     calibration: Path | None = None

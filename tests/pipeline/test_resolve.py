@@ -261,6 +261,26 @@ def test_without_a_directory_the_budget_names_it(world: World) -> None:
     assert Path(result.bundle) == world.root / "out-61pct" / "bundle"
 
 
+def test_without_a_directory_other_wishes_for_one_budget_have_others(world: World) -> None:
+    def answered(**fields: Any) -> Path:
+        return Path(resolve(world, latency_budget="75%", output_dir=None, **fields).bundle).parent
+
+    plain, first, second, third = (
+        answered(),
+        answered(keep="layer1=dense:fp32"),
+        answered(keep="layer3=dense:fp32"),
+        answered(strict=True),
+    )
+    assert len({plain, first, second, third}) == 4
+    assert plain.name == "out-75pct"
+    assert all(path.name.startswith("out-75pct-") for path in (first, second, third))
+    # the same again is the same job, whatever it may take
+    with pytest.raises(StorageError, match="not empty") as refused:
+        answered(keep="layer1=dense:fp32", trials=2)
+    assert "--resume" in (refused.value.hint or "")
+    assert answered(keep="layer1=dense:fp32", trials=2, resume=True) == first
+
+
 def test_another_percentile_is_read_from_the_raw_samples(world: World) -> None:
     result = resolve(world, latency_budget="61%", percentile="p95")
     assert result.verdict is Verdict.MET
