@@ -37,6 +37,7 @@ from benchmarks.product_jobs import (
     run_command,
     run_table,
 )
+from benchmarks.resolve_rows import resolve_rows
 from benchmarks.rows import Row, skipped_row
 from benchmarks.toolkit_int8 import quantize_everywhere
 
@@ -135,12 +136,15 @@ class ModelRun:
         Raises:
             ConfigError: it is not here.
         """
+        self._check_base()
+        return self._open.enter_context(opened_job(self._base))
+
+    def _check_base(self) -> None:
         if not Workspace(self._base).config.is_file():
             raise ConfigError(
                 f"{self._base} is not here",
                 hint=f"run these parts in the --directory where {self.name}/table was run",
             )
-        return self._open.enter_context(opened_job(self._base))
 
     @cached_property
     def opponents(self) -> Opponents:
@@ -176,6 +180,9 @@ class ModelRun:
         if table is None:
             return
         yield from table.rows
+        # before any part that opens the base job: nobody else may read it then
+        resolve = partial(self._resolve, reach.figures[_REACH][0])
+        yield from self.parts.rows(f"{self.name}/resolve", resolve)
         yield from self.parts.rows(f"{self.name}/predictor", self._predictor)
         if self.name == SCORED_MODEL:
             yield from self.parts.rows(f"{self.name}/scoring", self._scoring)
@@ -216,6 +223,12 @@ class ModelRun:
         what = f"{self.name}: memory of a job that builds the whole level table"
         run = pooled(built, journal.records)
         return PartResult(rows=(memory_row(what, self.files, run, self.parts.environment),))
+
+    def _resolve(self, reach: float) -> Iterator[Row]:
+        self._check_base()
+        request, environment = self.parts.request, self.parts.environment
+        request.say(f"{self.name}: another budget")
+        return resolve_rows(self.name, self._base, reach, environment, request.say)
 
     def _predictor(self) -> Iterator[Row]:
         self.parts.request.say(f"{self.name}: predictor")

@@ -51,11 +51,13 @@ class World:
         self.done: Counter[str] = Counter()
         self.table_runs = [SampledRun(Verdict.MET.exit_code, 1 << 20, 10.0, "")]
         self.limits: list[float] = []
+        self.is_open = False
         self.request = Request(quick=False, assets=run, directory=run, models=("tiny",))
         source = ModelSource(build, Sizes(2, 2, 2))
         fakes = {
             "MODELS": {"tiny": source}, "find_reach": self.find_reach, "run_table": self.run_table,
             "reach_of": lambda base: REACH, "predictor_rows": self.predictor_rows,
+            "resolve_rows": self.resolve_rows,
             "opened_job": self.opened_job, "build_ladder": self.build_ladder,
             "quantize_everywhere": lambda *given: None, "run_cell": self.run_cell,
             "unreachable_cell": self.run_unreachable, "latency_ratios": lambda *given, **how: {
@@ -83,10 +85,17 @@ class World:
         self.done["predictor"] += 1
         yield Row(what=f"{name}: predictor", figure=0.95, environment="here")
 
+    def resolve_rows(self, name: str, base: Path, reach: float, *_: object) -> Iterator[Row]:
+        self.done["resolve"] += 1
+        assert not self.is_open, "who opens the base job keeps everybody else from it"
+        yield Row(what=f"{name}: another budget", figure=reach, environment="here")
+
     @contextlib.contextmanager
     def opened_job(self, base: Path) -> Iterator[Any]:
         self.done["opened"] += 1
+        self.is_open = True
         yield SimpleNamespace(job=SimpleNamespace(calibration=None))
+        self.is_open = False
 
     def build_ladder(self, opened: Any, directory: Path) -> GreedyLadder:
         self.done["ladder"] += 1
@@ -121,7 +130,7 @@ def test_the_whole_run_has_a_part_for_every_budget_and_a_tally(world: World) -> 
     assert isinstance(JobBenchmark(), InParts)
     rows = world.rows()
     stored = {path.stem for path in world.request.directory.rglob("parts/*/full/tiny/*.json")}
-    assert stored == {"reach", "table", "predictor", "opponents", *BUDGETS}
+    assert stored == {"reach", "table", "resolve", "predictor", "opponents", *BUDGETS}
     assert set(world.done.values()) == {1}
     # what is out of reach is no duel, and what is faster than the fastest recipe is out of reach
     assert world.done["tiny at 60%"] == 1
