@@ -23,9 +23,8 @@ from benchmarks.model_files import ModelFiles, UnavailableError
 from benchmarks.parts import PartResult, Parts, Unfinished
 from benchmarks.planted_tables import whole_budget
 from benchmarks.rows import Row
-from benchmarks.search_models import best_so_far, duel_rows
+from benchmarks.search_models import Best, Searched, best_so_far, duel_rows, long_row
 from benchmarks.search_tabulated import TabulatedRun
-from benchmarks.tabulated import Floats
 
 
 def parts(
@@ -202,20 +201,75 @@ def test_plays_are_pooled_from_several_runs(
     assert rows(minutes=0.0) == whole
 
 
-def curve(*values: float) -> Floats:
-    return np.array(values)
+# What parts of the rows have in common, and what is a file's own.
+HARD, OWN = np.linspace(0.1, 3.0, 32), np.tile([1.0, -1.0], 16)
+
+
+def found(divergence: float, spread: float = 0.01) -> Searched:
+    """A search whose best differs from others' by so much in each part of the rows."""
+    own = divergence * (HARD / HARD.mean() + spread * OWN)
+    return Searched(np.array([math.inf, divergence]), tuple(own), tuple(own))
 
 
 def test_a_duel_has_a_verdict_when_every_seed_is_there() -> None:
-    ours = {0: curve(math.inf, 1.0), 1: curve(2.0, 1.0)}
-    (half,) = duel_rows("net", "tpe", {"auto": ours, "tpe": {1: curve(3.0, 3.0)}}, 2, "here")
+    ours = {0: found(1.0), 1: found(1.0)}
+    (half,) = duel_rows("net", "tpe", {"auto": ours, "tpe": {1: found(3.0)}}, 2, "here")
     assert half.holds is None
     assert half.ratio == pytest.approx(1 / 3)
-    theirs = {0: curve(3.0, 0.9), 1: curve(3.0, 3.0)}
+    theirs = {0: found(0.9), 1: found(3.0)}
     (whole,) = duel_rows("net", "tpe", {"auto": ours, "tpe": theirs}, 2, "here")
     assert whole.holds is False  # worse in one seed
     assert whole.note.startswith("better in 1, worse in 1 of 2 seeds")
     assert list(duel_rows("net", "tpe", {"auto": ours, "tpe": {}}, 2, "here")) == []
+
+
+@pytest.mark.parametrize(("spread", "worse"), [(0.001, 2), (0.5, 0)])
+def test_who_is_worse_is_told_by_the_interval_and_not_by_a_share(spread: float, worse: int) -> None:
+    """One percent more: much where rows agree, nothing where they do not."""
+    mine = Searched(np.array([1.01]), tuple(1.01 + spread * OWN), ())
+    other = Searched(np.array([1.0]), tuple(1.0 - spread * OWN), ())
+    both = {"auto": {0: mine, 1: mine}, "random": {0: other, 1: other}}
+    (row,) = duel_rows("net", "random", both, 2, "here")
+    assert row.note.startswith(f"better in 0, worse in {worse} of 2 seeds")
+    assert row.holds is (worse == 0)
+
+
+def test_without_parts_or_an_answer_the_figures_decide() -> None:
+    nothing = Searched(np.array([math.inf, math.inf]))
+    for ours, theirs, worse in (
+        (nothing, nothing, 0), (nothing, found(1.0), 1), (found(1.0), nothing, 0),
+        (Searched(np.array([1.01])), Searched(np.array([1.0])), 1),
+    ):  # fmt: skip
+        (row,) = duel_rows("net", "random", {"auto": {0: ours}, "random": {0: theirs}}, 1, "here")
+        assert f"worse in {worse} of 1 seeds" in row.note
+
+
+def test_the_long_arm_is_held_against_the_seed_that_has_its_rows() -> None:
+    best = found(1.0)
+    same, worse = found(1.0), found(2.0)
+    assert long_row("net", best, {0: same, 1: worse}, 2, "here").holds is True
+    assert long_row("net", best, {0: worse, 1: same}, 2, "here").holds is False
+    assert long_row("net", best, {0: same}, 2, "here").holds is None
+
+
+def test_a_search_is_kept_with_the_parts_of_its_best() -> None:
+    def record(ratio: float, divergence: float) -> SimpleNamespace:
+        parts = (divergence, 2 * divergence)
+        return SimpleNamespace(
+            evidence=SimpleNamespace(
+                latency_ratio=ratio, divergence=divergence, divergence_parts=parts
+            )
+        )
+
+    records = [record(0.5, 0.4)] * 30 + [record(0.7, 0.1), record(0.5, 0.2)]
+    kept = Searched.of(cast(Ledger, SimpleNamespace(records=records)), 0.6, 40).as_part()
+    again = Searched.of_part(PartResult.model_validate_json(kept.model_dump_json()))
+    assert (again.best, again.early) == (Best(0.2, (0.2, 0.4)), Best(0.4, (0.4, 0.8)))
+    assert len(again.curve) == 40
+    older = Searched.of_part(PartResult(figures={"curve": (0.5,)}))
+    assert older.best == Best(0.5)
+    nothing = Searched.of(cast(Ledger, SimpleNamespace(records=[])), 0.6, 2)
+    assert nothing.best == Best(math.inf)
 
 
 def test_what_was_best_so_far_is_inside_the_budget() -> None:
