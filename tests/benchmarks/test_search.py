@@ -13,7 +13,7 @@ from autosparse.search.strategies import STRATEGIES
 from benchmarks.curves import write_curves
 from benchmarks.hypervolume import hypervolume, hypervolumes
 from benchmarks.planted_tables import PLANTED, saved_border, whole_budget
-from benchmarks.search_infeasible import case_of, infeasible_rows, play_case
+from benchmarks.search_infeasible import case_of, infeasible_rows, near_case_of, play_case
 from benchmarks.search_play import play
 from benchmarks.tabulated import chain_latencies, every_point
 
@@ -100,12 +100,28 @@ def test_curves_are_a_picture_with_every_name(tmp_path: Path) -> None:
 def test_an_impossible_budget_is_told_early_and_a_possible_one_is_never_called_so(
     tmp_path: Path, cases: int
 ) -> None:
-    recognised, claimed, slowest = infeasible_rows(tmp_path, cases, "environment")
+    rows = list(infeasible_rows(tmp_path, cases, "environment"))
+    recognised, claimed, slowest, near, slowest_near = rows
     assert recognised.figure == cases / 2
     assert claimed.figure == 0
     assert slowest.figure is not None
     assert 0 < slowest.figure < 10
     assert all(row.holds for row in (recognised, claimed, slowest))
+    # what is missed by little is recognised, too, behind the levels that take long to make
+    assert (near.figure, near.unit, near.holds) == (cases / 2, f"of {cases // 2}", True)
+    assert slowest_near.figure is not None
+    assert slowest_near.figure > slowest.figure
+    assert slowest_near.holds is (slowest_near.figure <= 10)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_case_asks_for_what_it_says(number: int) -> None:
+    case, near = case_of(number), near_case_of(number)
+    assert case.is_impossible is (number % 2 == 0)
+    assert case.is_impossible is (case.budget < case.fastest)
+    assert near.is_impossible
+    assert near.budget == pytest.approx(0.95 * near.fastest)
+    assert len(near.options) == 4, "costly levels are what makes a near one late"
 
 
 def test_only_work_moves_the_clock_of_a_planted_job(tmp_path: Path) -> None:
