@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,11 @@ from benchmarks.search_play import play
 from benchmarks.tabulated import Floats, Tabulated
 
 BUDGETS = (0.34, 0.4, 0.46)
-_ARMS = ("auto", "evolution", "tpe", "random")
+_ARMS = (
+    "auto", "evolution", "knapsack", "tpe", "nsga2", "random", "lamp", "ecoflap", "uniform",
+)  # fmt: skip
 _FRONT_ARMS = ("front", "nsga2", "random")
+_CONTROL = "random"
 _EVALUATIONS, _FRONT_EVALUATIONS = 100, 400
 _MOST_REGRET, _LEAST_VOLUME = 0.05, 0.98
 _CURVE = "curve"
@@ -70,12 +73,14 @@ class TabulatedRun:
         whole = hypervolume(self.table.latencies, self.table.divergences)
         for starts in (True, False):
             curves: dict[str, Floats] = {}
+            finals: dict[str, Floats] = {}
             title = f"digits front, {_with(starts)} starts"
             for arm in _FRONT_ARMS:
                 found = self._plays(arm, None, _FRONT_EVALUATIONS, starts=starts)
                 if not len(found):
                     continue
                 curves[arm] = np.median(found, axis=0) / whole
+                finals[arm] = found[:, -1]
                 has_bar = arm == "front" and starts
                 final = float(curves[arm][-1])
                 holds = final >= _LEAST_VOLUME if has_bar and self._is_whole(found) else None
@@ -85,8 +90,33 @@ class TabulatedRun:
                     environment=self.parts.environment,
                     note=f"median of {self._seeds(found)}, {_FRONT_EVALUATIONS} evaluations",
                 )  # fmt: skip
+            yield from self._wins(title, finals)
             path = self.parts.request.directory / f"front-{_with(starts)}-starts.svg"
             write_curves(path, title, "hypervolume, of the whole table's", curves)
+
+    def _wins(self, title: str, finals: Mapping[str, Floats]) -> Iterator[Row]:
+        """Is a sampler of more use than the control arm? In nearly every seed, or it is not.
+
+        Args:
+            title: of the plays.
+            finals: arm -> (seeds,) hypervolumes at the end, of the seeds that were played.
+        """
+        control = finals.get(_CONTROL)
+        for arm, own in finals.items():
+            if arm == _CONTROL or control is None:
+                continue
+            if not (self._is_whole(own) and self._is_whole(control)):
+                continue  # seed by seed: those that are there need not be the same ones
+            wins = int((own > control).sum())
+            has_bar = arm == "front"
+            yield Row(
+                what=f"{title}: seeds in which {arm} has the larger hypervolume", figure=wins,
+                unit=f"of {self.seeds}", opponent=_CONTROL,
+                bar=f">= {self._enough}" * has_bar,
+                holds=wins >= self._enough if has_bar else None,
+                environment=self.parts.environment,
+                note=f"at {_FRONT_EVALUATIONS} evaluations each",
+            )  # fmt: skip
 
     @property
     def _enough(self) -> int:

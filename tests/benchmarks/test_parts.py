@@ -15,6 +15,7 @@ import pytest
 
 from autosparse.pipeline.ledger import Ledger
 from autosparse.registry import Registry
+from autosparse.search.strategies import STRATEGIES
 from benchmarks import command, product_jobs, search_tabulated
 from benchmarks.benchmark import InParts, Request
 from benchmarks.job_models import QUICK
@@ -25,6 +26,7 @@ from benchmarks.planted_tables import whole_budget
 from benchmarks.rows import Row
 from benchmarks.search_models import Best, Searched, best_so_far, duel_rows, long_row
 from benchmarks.search_tabulated import TabulatedRun
+from benchmarks.tabulated import Floats
 
 
 def parts(
@@ -199,6 +201,43 @@ def test_plays_are_pooled_from_several_runs(
     assert [row.what.rpartition(" ")[2] for row in whole] == ["auto", "random"] * 2
     assert [row.holds is None for row in whole] == [False, True, True, True]
     assert rows(minutes=0.0) == whole
+
+
+def test_a_front_is_held_against_random_points_seed_by_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_tabulated, "_FRONT_EVALUATIONS", 3)
+    finals = {"front": (3.0, 3.0, 3.0), "nsga2": (0.0, 5.0, 1.0), "random": (1.0, 1.0, 1.0)}
+
+    def played(
+        self: TabulatedRun, arm: str, bound: float | None, seed: int, *_: int, starts: bool
+    ) -> Floats:
+        last = finals[arm][seed] if starts else 1.0
+        return np.array([0.0, 0.0, last])
+
+    monkeypatch.setattr(TabulatedRun, "_played", played)
+
+    def rows(*patterns: str) -> dict[str, Row]:
+        run = TabulatedRun(parts(tmp_path, *patterns), whole_budget(0).table, seeds=3)
+        told = (row for row in run.front_rows() if "larger hypervolume" in row.what)
+        return {row.what: row for row in told}
+
+    some = rows("digits/front-*-starts/front-*", "digits/front-*-starts/random-[01]")
+    assert not some, "a seed of the control arm is lacking"
+    with_starts, without = (f"digits front, {how} starts: seeds in which " for how in
+                            ("with", "without"))  # fmt: skip
+    larger = " has the larger hypervolume"
+    found = rows()
+    front, other = (found[f"{with_starts}{arm}{larger}"] for arm in ("front", "nsga2"))
+    assert (front.figure, front.bar, front.holds) == (3, ">= 2", True)
+    assert (other.figure, other.bar, other.holds) == (1, "", None)
+    assert found[f"{without}front{larger}"].holds is False, "the same is no win"
+    assert len(found) == 4
+
+
+def test_every_strategy_plays_the_table() -> None:
+    """The front's own objective is played apart."""
+    assert {*search_tabulated._ARMS, "front"} == set(STRATEGIES.names())
 
 
 # What parts of the rows have in common, and what is a file's own.

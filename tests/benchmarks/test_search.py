@@ -96,6 +96,14 @@ def test_curves_are_a_picture_with_every_name(tmp_path: Path) -> None:
     assert len(lines[0].attrib["points"].split()) == 2
 
 
+def test_every_strategy_has_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "curves.svg"
+    names = [name for name in STRATEGIES.names() if name != "front"]  # that is plotted apart
+    write_curves(path, "title", "axis", {name: np.array([1.0, 2.0]) for name in names})
+    lines = [e for e in ET.parse(path).getroot().iter() if e.tag.endswith("polyline")]
+    assert len({line.attrib["stroke"] for line in lines}) == len(names) == 9
+
+
 @pytest.mark.parametrize("cases", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_an_impossible_budget_is_told_early_and_a_possible_one_is_never_called_so(
     tmp_path: Path, cases: int
