@@ -25,6 +25,7 @@ from benchmarks.search_overhead import overhead_rows
 from benchmarks.search_play import play
 from benchmarks.search_tabulated import TabulatedRun
 from benchmarks.tabulated_digits import tabulated_digits
+from benchmarks.workers import real_rows, simulated_rows
 
 _EVALUATIONS = 100
 # A ruin costs several times the best answer; this much is a matter of fine tuning.
@@ -46,7 +47,7 @@ _QUICK = _Scale(seeds=2, rows=8, ledger_trials=1_000, cases=6)
 
 
 class SearchBenchmark:
-    """Planted tables, a tabulated space, overhead, verdicts; or real models."""
+    """Planted tables, a tabulated space, overhead, verdicts, workers; or real models."""
 
     summary = "what strategies find in spaces whose answers are known, and what a trial costs"
     in_parts: Literal[True] = True
@@ -76,6 +77,8 @@ class SearchBenchmark:
         overhead = partial(overhead_rows, directory, scale.ledger_trials, environment)
         yield from parts.rows("overhead", overhead)
         yield from parts.rows("verdicts", verdicts)
+        for name, rows in (("simulated", simulated_rows), ("real", real_rows)):
+            yield from parts.rows(f"workers/{name}", partial(rows, parts.request, environment))
         yield from guarded_rows(
             parts.request, environment, "digits", partial(_digits_rows, parts, scale)
         )

@@ -5,53 +5,28 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from autosparse.evaluation import read_environment
 from autosparse.pipeline.pool import Pool
+from autosparse.pipeline.search_run import PROPOSALS_PER_TRIAL
 from benchmarks.benchmark import Request
 from benchmarks.memory import pss_bytes
 from benchmarks.rows import Row, failed_row, ratio_of
+from benchmarks.search_on_workers import TimedSearch, search_row, timed_search
 from benchmarks.simulated_crew import Fate, SimulatedCrew
+from benchmarks.sleeping import Sleep, SleepingKit
 from workers.dispatcher import Dispatcher, Patience
 from workers.ray_guard import working_in
 from workers.ray_session import RaySession
 
-_SLEEP_SECONDS = 0.5
+_SLEEP_SECONDS, _SEARCHED_SECONDS = 0.5, 0.2
+_SEARCHED_TRIALS = 100
 _TWO_OVER_ONE, _BUSY, _OVERHEAD_SECONDS = 1.7, 0.9, 0.005
 _THOUSAND = 1000
 _SHORTEST, _LONGEST = 2.0, 60.0
 _TAIL = 1.5  # exponent of the Pareto distribution that task times follow
 _CRASHES = 0.01
 _RESTART_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class SleepingKit:
-    """A kit with nothing in it."""
-
-    files: Path
-
-    def at(self, files: Path) -> SleepingKit:
-        """See `Kit.at`."""
-        return SleepingKit(files)
-
-    def loaded(self) -> SleepingKit:
-        """See `Kit.loaded`."""
-        return self
-
-
-@dataclass(frozen=True)
-class Sleep:
-    """A fake evaluation: it takes its time and no processor, so that busy cores do not matter."""
-
-    seconds: float
-
-    def __call__(self, kit: SleepingKit, /) -> float:
-        """Sleep."""
-        time.sleep(self.seconds)
-        return self.seconds
 
 
 def fates(seed: int) -> Callable[[int], Fate]:
@@ -68,30 +43,40 @@ def fates(seed: int) -> Callable[[int], Fate]:
 class WorkersBenchmark:
     """Implements `Benchmark`."""
 
-    summary = "two evaluation workers against one, and a thousand simulated ones"
+    summary = "two evaluation workers against one, and a dispatcher of a thousand simulated ones"
 
     def rows(self, request: Request) -> Iterator[Row]:
         """Simulations first: they need no Ray."""
         environment = read_environment().id
-        tasks = 20_000 if request.quick else 200_000
-        request.say(f"{_THOUSAND} simulated workers")
-        yield simulated_row([tasks], environment)
-        for rounds in (1, 4):  # tasks of a round for each worker, as in a search
-            size = rounds * _THOUSAND
-            yield simulated_row([size] * max(tasks // size, 1), environment)
-        yield overhead_row(10_000, environment)
-        request.say("real workers")
+        yield from simulated_rows(request, environment)
         try:
             yield from real_rows(request, environment)
         except Exception as error:  # one benchmark's failure must not lose the others
             yield failed_row("two workers against one", str(error), environment)
 
 
+def simulated_rows(request: Request, environment: str) -> Iterator[Row]:
+    """What the dispatcher makes of a thousand workers, and what rounds leave of that."""
+    tasks = 20_000 if request.quick else 200_000
+    request.say(f"{_THOUSAND} simulated workers")
+    yield simulated_row([tasks], environment)
+    for rounds in (1, 4):  # tasks of a round for each worker
+        size = rounds * _THOUSAND
+        yield simulated_row([size] * max(tasks // size, 1), environment)
+    # as a search asks: proposals, then the trial that was chosen
+    yield simulated_row([PROPOSALS_PER_TRIAL, 1] * _SEARCHED_TRIALS, environment)
+    yield overhead_row(10_000, environment)
+
+
 def simulated_row(rounds: Sequence[int], environment: str) -> Row:
-    """Share of the workers' time that went into answers.
+    """Share of the workers' time that went into answers, with nothing of a search but its tasks.
 
     In a single round, it counts until the last task is begun: from there on, some workers stand
     idle whatever anybody does. Between rounds, as between those of a search, they do, too.
+
+    Args:
+        rounds: tasks of each; one begins when the one before it is answered completely.
+        environment: of this machine.
     """
     crew = SimulatedCrew(_THOUSAND, fates(0), restart_seconds=_RESTART_SECONDS)
     started = time.perf_counter()
@@ -103,9 +88,10 @@ def simulated_row(rounds: Sequence[int], environment: str) -> Row:
     single = len(rounds) == 1
     clock = crew.last_new if single else crew.clock
     share = crew.busy_until(clock) / (clock * crew.size)
-    told = f"{rounds[0]} tasks" if single else f"{len(rounds)} rounds of {rounds[0]} tasks"
+    sizes = " and ".join(str(size) for size in dict.fromkeys(rounds))
+    told = f"{sizes} tasks at once" if single else f"{len(rounds)} rounds of {sizes} tasks"
     return Row(
-        what=f"utilisation of {_THOUSAND} simulated workers, {told}",
+        what=f"the dispatcher alone: utilisation of {_THOUSAND} simulated workers, {told}",
         figure=share,
         bar=f">= {_BUSY}" if single else "",
         holds=answers == sum(rounds) and share >= _BUSY if single else None,
@@ -136,8 +122,10 @@ def overhead_row(tasks: int, environment: str) -> Row:
 
 def real_rows(request: Request, environment: str) -> Iterator[Row]:
     """Evaluations that sleep, on one worker and on two; and what Ray costs."""
-    tasks = 20 if request.quick else 60
+    request.say("real workers")
+    tasks, trials = (20, 10) if request.quick else (60, 40)
     seconds, empty, held = {}, {}, {}
+    searched: dict[int, TimedSearch] = {}
     for workers in (1, 2):
         session = RaySession(workers, None)
         session.prepare()
@@ -149,6 +137,8 @@ def real_rows(request: Request, environment: str) -> Iterator[Row]:
             held[workers] = _held(session)
             seconds[workers] = _time(pool, kit, tasks, _SLEEP_SECONDS)
             empty[workers] = _time(pool, kit, 10 * tasks, 0.0) / (10 * tasks)
+            directory = request.directory / f"search-on-{workers}"
+            searched[workers] = timed_search(directory, pool, trials, _SEARCHED_SECONDS)
         finally:
             session.close()
     ratio = ratio_of(seconds[1], seconds[2])
@@ -158,6 +148,7 @@ def real_rows(request: Request, environment: str) -> Iterator[Row]:
         ratio=ratio, bar=f">= {_TWO_OVER_ONE}", holds=ratio is not None and ratio >= _TWO_OVER_ONE,
         environment=environment, note="fake evaluations that sleep",
     )  # fmt: skip
+    yield search_row(searched[1], searched[2], environment)
     yield Row(
         what="an empty task on a worker, there and back", figure=empty[1] * 1e3, unit="ms",
         opponent="two workers", opponent_figure=empty[2] * 1e3,

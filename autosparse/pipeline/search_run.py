@@ -24,8 +24,8 @@ from autosparse.search import CandidateRecord, RecipeSpace
 from autosparse.search.held_latency import HeldLatency
 from autosparse.search.strategies import STRATEGIES
 
-# Proposals between two trials: enough for a choice, few enough to learn from each trial.
-_PROPOSALS_PER_TRIAL = 12
+PROPOSALS_PER_TRIAL = 12
+"""Proposals between two trials: enough for a choice, few enough to learn from each trial."""
 _ROUNDS_PER_START = 4
 # Rounds of proposals in a row that bring nothing worth measuring: the search has converged.
 _FRUITLESS_ROUNDS = 4
@@ -197,7 +197,7 @@ class Search:
                 self._race.add_table_starts()  # again and again: the predictor learns
             # an answer early: what is known to be good is measured before anything is proposed
             proposes = round_ > 0 and not self._race.is_exhausted
-            new = self._race.propose(_PROPOSALS_PER_TRIAL) if proposes else 0
+            new = self._race.propose(PROPOSALS_PER_TRIAL) if proposes else 0
             recipe = self._race.most_promising(len(self._done))
             fruitless = 0 if new or recipe is not None else fruitless + 1
             if recipe is not None:
