@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from autosparse.errors import ConfigError
@@ -51,6 +51,21 @@ def check_backend(graph: ModelGraph, backend: Backend, target: Target) -> None:
             f"the backend {backend.name} runs no layer of the model here: {told[0].reason}",
             hint="install what is missing, or give another --backend",
         )
+
+
+def without_exclusions(config: JobConfig) -> JobConfig:
+    """The same wishes with every exclusion said by --keep, which goes before what is kept then.
+
+    So a job that answers from another one may keep what that one excluded; within one job the two
+    flags contradict each other. Jobs of an earlier version may have both, and meant this.
+    """
+    keep = (*kept_as_they_came(config.exclude), *config.keep)
+    return config.model_copy(update={"exclude": (), "keep": keep})
+
+
+def kept_as_they_came(patterns: Iterable[str]) -> tuple[str, ...]:
+    """What leaves layers as they are, said by --keep."""
+    return tuple(f"{pattern}={BASELINE}" for pattern in patterns)
 
 
 def within_bound(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from autosparse.errors import ConfigError
-from autosparse.levels import BASELINE
 from autosparse.pipeline.config import (
     OF_TRAINING,
     JobConfig,
     read_config,
 )
 from autosparse.pipeline.job import Engines
+from autosparse.pipeline.job_choices import kept_as_they_came, without_exclusions
 from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.resolve_config import ResolveConfig
 from autosparse.pipeline.source_job import FoundJob, find_source, open_source
@@ -64,7 +64,7 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
     Raises:
         ConfigError: a budget, level or duration that is none, or a file that is gone.
     """
-    old = source.config
+    old = without_exclusions(source.config)
     budget = asked.latency_budget or old.latency_budget
     output_dir = asked.output_dir or source.root.with_name(
         f"{source.root.name}-{str(budget).replace('%', 'pct')}{_mark(asked)}"
@@ -74,9 +74,7 @@ def resolved_config(asked: ResolveConfig, source: FoundJob) -> JobConfig:
         "latency_budget": str(budget),
         "output_dir": output_dir,
         "strict": old.strict or asked.strict,
-        # whatever is asked now goes before it, and --keep cannot overrule an --exclude
-        "exclude": (),
-        "keep": (*_left(old.exclude), *old.keep, *_left(asked.exclude), *asked.keep),
+        "keep": (*old.keep, *kept_as_they_came(asked.exclude), *asked.keep),
         "group": (*old.group, *asked.group),
         "time_limit": asked.time_limit,
         "workers": workers,
@@ -113,11 +111,6 @@ def _mark(asked: ResolveConfig) -> str:
         return ""
     spelled = json.dumps(wishes, sort_keys=True).encode()
     return f"-{hashlib.sha256(spelled).hexdigest()[:_LETTERS]}"
-
-
-def _left(patterns: Iterable[str]) -> tuple[str, ...]:
-    """What leaves layers as they are, said with --keep."""
-    return tuple(f"{pattern}={BASELINE}" for pattern in patterns)
 
 
 def _check_files(config: JobConfig) -> None:

@@ -15,7 +15,7 @@ from autosparse.pipeline.adoption import BEGUN, MARKER, Adoption
 from autosparse.pipeline.baseline import Baseline, measure_baseline
 from autosparse.pipeline.config import JobConfig
 from autosparse.pipeline.job import Engines, Job, prepare_job
-from autosparse.pipeline.job_choices import job_choices
+from autosparse.pipeline.job_choices import job_choices, without_exclusions
 from autosparse.pipeline.known_atlas import check_atlas
 from autosparse.pipeline.layer_choices import fixed_levels
 from autosparse.pipeline.optimize import Result, answer
@@ -129,7 +129,7 @@ def _adopt(adoption: Adoption, job: Job, baseline: Baseline, marker: Path, given
     source = adoption.source
     old, new = (
         job_choices(job.graph, config, job.engines.backend, job.target)
-        for config in (source.config, job.config)
+        for config in (without_exclusions(source.config), job.config)
     )
     cells = adoption.take_table(old, new)
     trials, known = adoption.take_trials(new, job.groups, baseline.contract)

@@ -181,6 +181,15 @@ def test_what_the_job_was_told_still_holds_and_may_be_overruled(tmp_path: Path) 
     assert levels(world, "third")["layer0"] == levels(world, "third")["layer4"] == BASELINE
 
 
+def test_a_job_of_an_earlier_version_kept_what_it_excluded(world: World) -> None:
+    path = world.root / "out" / "job" / "config.json"
+    both = {"exclude": ["layer[04]"], "keep": ["layer4=dense:int8+round_to_nearest"]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **both}))
+    assert resolve(world, latency_budget="70%").verdict is Verdict.MET
+    assert levels(world)["layer0"] == BASELINE
+    assert is_int8(levels(world)["layer4"])
+
+
 def test_a_job_that_trained_is_answered_without_another_training(world: World) -> None:
     path = world.root / "out" / "job" / "config.json"
     trained = {"recover": "automatic", "train": str(world.root / "train.npz"), "recover_time": 60.0}
