@@ -1,4 +1,4 @@
-"""`methods`: what recovery training gives back, against bars and against plain fine-tuning.
+"""`methods`: what recovery training gives back, against bars and against its own control.
 
 Every drop is that of a lowered file on validation rows, beside a dense control: the same model
 with the same training and no zeros, since a training alone changes quality, too. Every training is
@@ -18,10 +18,11 @@ import numpy as np
 
 from autosparse.evaluation import read_environment
 from autosparse.levels import Level
-from autosparse.recovery import RECOVERIES
+from autosparse.recovery import RECOVERIES, Recovery
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.training import CurvePoint
 from benchmarks.benchmark import Request
+from benchmarks.controls import FINE_TUNE, Contestant, control_of, registered
 from benchmarks.guarded import guarded_rows
 from benchmarks.intervals import interval_text
 from benchmarks.lab_data import LabData, LabRequest, image_data
@@ -49,10 +50,6 @@ AIMS: dict[str, dict[str, float]] = {"unstructured@0.90:fp32": {"resnet20": 1.6,
 DENSE = "dense"
 # A training ends after so long, and goes on in the next run.
 _MOST_SECONDS = 25 * 60.0
-# Where all recoveries are compared: a thousand steps of a transformer take hours.
-_COMPARED_ON = ("resnet20", "resnet56")
-_COMPARED_AT = ("2:4:fp32", "unstructured@0.90:fp32")
-_CONTROL = "fine_tune"
 _QUICK_STEPS = 150
 
 
@@ -64,7 +61,7 @@ class Scale:
     seconds: float
     """Of every training that is held against a bar."""
     steps: int
-    """Of every training in which methods are compared; 0 to leave that out."""
+    """Of every training in which methods are compared, but for transformers; 0 for none."""
     seeds: int
     rows: int
     validation: int
@@ -76,6 +73,27 @@ class Scale:
     """Recoveries that are compared, and nothing else is done; empty for the bars and all."""
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Where recoveries are held against their controls, after as many steps."""
+
+    spelling: str
+    """The level of every layer."""
+    models: tuple[str, ...]
+    recoveries: tuple[str, ...] = ()
+    """Those that were made for the level; empty for all that train it."""
+
+
+_RESNETS = ("resnet20", "resnet56")
+COMPARISONS = (
+    Comparison("2:4:fp32", _RESNETS),
+    Comparison("unstructured@0.90:fp32", _RESNETS),
+    Comparison("1:8:fp32", _RESNETS, ("sr_ste", "bdwp", "progressive_gradient_flow", "cast")),
+    Comparison("block1x4@0.75:int8", _RESNETS, ("gqsa_steps",)),
+    Comparison("2:4:fp32", ("minilm",), ("sr_ste", "progressive_gradient_flow", "cast")),
+)
+# Of the steps: a thousand of a transformer take hours.
+_SHARE_OF_STEPS = {"minilm": 0.3}
 FULL = Scale(tuple(LAB_DATA), 900.0, 1000, 3, 50_000, 5000, has_bars=True, long_seconds=3600.0)
 QUICK = Scale(("resnet20",), 40.0, 0, 1, 4000, 1000, has_bars=False)
 
@@ -177,43 +195,58 @@ class Bout:
             f"{first['dense'][0]:.2f}" + f"; {scale.seeds} seeds are asked for" * (not is_whole),
         )  # fmt: skip
 
-    def compared_rows(self, spelling: str) -> Iterator[Row]:
-        """Every recovery against fine-tuning, the same steps on the same rows."""
-        theirs = _drops(self._of_steps(spelling, _CONTROL))
-        level = Level.parse(spelling)
-        for name in self.scale.compared or RECOVERIES.names():
-            if name == _CONTROL or RECOVERIES.load(name).why_not({"every layer": level}):
-                continue
-            mine = _drops(self._of_steps(spelling, name))
-            both = sorted(theirs.keys() & mine.keys())
-            if not both:
-                continue
-            gains = [theirs[seed] - mine[seed] for seed in both]
-            yield Row(
-                what=f"{self.model}: {spelling}, {name}, {self.scale.steps} steps",
-                figure=float(np.mean([mine[seed] for seed in both])), unit="points lost",
-                opponent=_CONTROL, opponent_figure=float(np.mean([theirs[s] for s in both])),
-                environment=self.parts.environment, note=f"gain: {interval_text(gains)}",
-            )  # fmt: skip
+    def compared_rows(self, comparison: Comparison) -> Iterator[Row]:
+        """Recoveries against their controls, the same steps on the same rows."""
+        for name in self.scale.compared or comparison.recoveries or RECOVERIES.names():
+            level = Level.parse(comparison.spelling)
+            why_not = RECOVERIES.load(name).why_not({"every layer": level})
+            if name != FINE_TUNE.title and not why_not:
+                yield from self._compared(comparison.spelling, name)
+
+    def _compared(self, spelling: str, name: str) -> Iterator[Row]:
+        """One recovery against its control, and against fine-tuning of what a solver left."""
+        control = control_of(name)
+        mine = _drops(self._of_steps(spelling, registered(name)))
+        theirs = _drops(self._of_steps(spelling, control))
+        tuned = _drops(self._of_steps(spelling, FINE_TUNE))
+        both = sorted(theirs.keys() & mine.keys())
+        if not both:
+            return
+        notes = [f"gain: {_gain(mine, theirs)}"]
+        if control is not FINE_TUNE and mine.keys() & tuned.keys():
+            notes.append(f"gain over {FINE_TUNE.title} of a solver's weights: {_gain(mine, tuned)}")
+        yield Row(
+            what=f"{self.model}: {spelling}, {name}, {self._steps} steps",
+            figure=float(np.mean([mine[seed] for seed in both])), unit="points lost",
+            opponent=control.title, opponent_figure=float(np.mean([theirs[s] for s in both])),
+            environment=self.parts.environment, note="; ".join(notes),
+        )  # fmt: skip
 
     def _timed(self, spelling: str, length: Length) -> dict[int, PartResult]:
         """Seed -> a training that time ends."""
-        return self._trained(spelling, length.title, _CONTROL, length.seconds, None)
+        timed = replace(FINE_TUNE, title=length.title)
+        return self._trained(spelling, timed, length.seconds, None)
 
-    def _of_steps(self, spelling: str, method: str) -> dict[int, PartResult]:
+    def _of_steps(self, spelling: str, who: Contestant) -> dict[int, PartResult]:
         """Seed -> a training of so many steps, in which time plays no part."""
-        return self._trained(spelling, method, method, 36_000.0, self.scale.steps)
+        return self._trained(spelling, who, 36_000.0, self._steps)
+
+    @property
+    def _steps(self) -> int:
+        """Of a training in a comparison."""
+        return round(_SHARE_OF_STEPS.get(self.model, 1.0) * self.scale.steps)
 
     def _trained(
-        self, spelling: str, title: str, method: str, seconds: float, steps: int | None
+        self, spelling: str, who: Contestant, seconds: float, steps: int | None
     ) -> dict[int, PartResult]:
         found: dict[int, PartResult] = {}
         for seed in range(self.scale.seeds):
-            name = f"{self.model}/{spelling}/{title}-{seed}"
+            name = f"{self.model}/{spelling}/{who.title}-{seed}"
 
             def train(seed: int = seed, name: str = name) -> PartResult:
                 plan = self.lab.data.plan(seconds, seed, steps)
-                return self._train(spelling, method, plan, self.parts.directory / f"{name}.pt")
+                checkpoint = self.parts.directory / f"{name}.pt"
+                return self._train(spelling, who.make(), plan, checkpoint)
 
             part = self.parts.get(name, train)
             if part is not None:
@@ -221,7 +254,7 @@ class Bout:
         return found
 
     def _train(
-        self, spelling: str, method: str, plan: TrainingPlan, checkpoint: Path
+        self, spelling: str, recovery: Recovery, plan: TrainingPlan, checkpoint: Path
     ) -> PartResult:
         """One training, and what its file loses.
 
@@ -234,7 +267,7 @@ class Bout:
             weights = lab.one_shot(levels) if levels else {}
             self._solved[spelling] = weights, lab.dense - lab.score(levels, weights)
         weights, before = self._solved[spelling]
-        trained = lab.train(levels, weights, method, plan, checkpoint, _until(_MOST_SECONDS))
+        trained = lab.train(levels, weights, recovery, plan, checkpoint, _until(_MOST_SECONDS))
         checkpoint.unlink(missing_ok=True)
         figures = {
             "drop": lab.dense - trained.score, "before": before, "dense": lab.dense,
@@ -263,9 +296,15 @@ def _model_rows(bout: Bout) -> Iterator[Row]:
         for spelling, aims in AIMS.items():
             if bout.scale.long_seconds and bout.model in aims:
                 yield from bout.aim_rows(spelling)
-    if bout.scale.compared or (bout.scale.steps and bout.model in _COMPARED_ON):
-        for spelling in _COMPARED_AT:
-            yield from bout.compared_rows(spelling)
+    for comparison in comparisons(bout.model, bout.scale):
+        yield from bout.compared_rows(comparison)
+
+
+def comparisons(model: str, scale: Scale) -> Sequence[Comparison]:
+    """Where recoveries are compared on a model; those asked for by name, wherever any are."""
+    if scale.compared:
+        return list({found.spelling: found for found in COMPARISONS}.values())
+    return [found for found in COMPARISONS if model in found.models and scale.steps]
 
 
 def _until(seconds: float) -> Callable[[CurvePoint], None]:
@@ -277,6 +316,13 @@ def _until(seconds: float) -> Callable[[CurvePoint], None]:
             raise Unfinished(f"trained for {point.seconds:.0f} s, and goes on another time")
 
     return watch
+
+
+def _gain(mine: Mapping[int, float], theirs: Mapping[int, float]) -> str:
+    """Points that are not lost, seed by seed, with their interval."""
+    return interval_text(
+        [theirs[seed] - mine[seed] for seed in sorted(mine.keys() & theirs.keys())]
+    )
 
 
 def _drops(found: Mapping[int, PartResult]) -> dict[int, float]:

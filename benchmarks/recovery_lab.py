@@ -19,7 +19,7 @@ from autosparse.levels import BASELINE, Level, Recipe
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
 from autosparse.model_graph.torch_executor import GraphModule
-from autosparse.recovery import RECOVERIES
+from autosparse.recovery import Recovery
 from autosparse.recovery.averaging import train
 from autosparse.recovery.members import Subject, Watch
 from autosparse.recovery.plan import TrainingPlan
@@ -83,7 +83,7 @@ class RecoveryLab:
         self,
         levels: Mapping[str, Level],
         weights: Weights,
-        method: str,
+        recovery: Recovery,
         plan: TrainingPlan,
         checkpoint: Path,
         watch: Watch,
@@ -93,14 +93,13 @@ class RecoveryLab:
         Args:
             levels: layer -> its level; none for the dense model.
             weights: where the training starts.
-            method: name of the recovery.
+            recovery: a new one.
             plan: how long and how.
             checkpoint: file to go on from, and to write to.
             watch: is called with every point of the curve, and may end the training.
         """
         chosen = self._every(levels)
         grids = self._backend.rounded_activations(self.graph, chosen, self._ranges)
-        recovery = RECOVERIES.load(method)
         subject = Subject(self.graph, chosen, weights, recovery, tuple(grids))
         outcome = train(subject, self.data.train, plan, checkpoint, watch)
         return Trained(self.score(levels, outcome.weights), outcome)

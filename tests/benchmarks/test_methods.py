@@ -8,26 +8,33 @@ from types import SimpleNamespace
 from typing import ClassVar, cast
 
 import pytest
+import torch
 
 from autosparse.levels import Level
+from autosparse.levels.masks import project
+from autosparse.recovery import RECOVERIES, Moment, Recovery
 from autosparse.recovery.members import Watch
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.training import CurvePoint, Outcome
 from benchmarks import methods
 from benchmarks.benchmark import Request
+from benchmarks.controls import CONTROLS, FINE_TUNE, control_of
 from benchmarks.intervals import interval_text
 from benchmarks.lab_data import LabData
 from benchmarks.methods import (
     AIMS,
     BARS,
+    COMPARISONS,
     FULL,
     LAB_DATA,
     QUICK,
     MethodsBenchmark,
     chosen_scale,
+    comparisons,
 )
 from benchmarks.recovery_lab import Trained, Weights
 from benchmarks.rows import Row
+from tests.recovery.lessons import one_layer
 
 
 def test_every_bar_is_a_level_and_every_model_has_bars() -> None:
@@ -74,7 +81,7 @@ class FakeLab:
     """Trainings that take no time: a method loses a tenth of a point more with every seed."""
 
     dense = 90.0
-    lost: ClassVar = {"fine_tune": 2.0, "gsm": 1.5}
+    lost: ClassVar = {"fine_tune": 2.0, "gsm": 1.5, "iss_p": 1.75}
     trained: ClassVar[list[tuple[str, int]]] = []
 
     def __init__(self, data: LabData, directory: Path) -> None:
@@ -94,7 +101,7 @@ class FakeLab:
         self,
         levels: Mapping[str, Level],
         weights: Weights,
-        method: str,
+        recovery: Recovery,
         plan: TrainingPlan,
         checkpoint: Path,
         watch: Watch,
@@ -102,8 +109,8 @@ class FakeLab:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.touch()
         watch(CurvePoint(step=5, seconds=60.0, training_loss=1.0, held_out=1.0, at_target=True))
-        self.trained.append((method if levels else "dense", plan.seed))
-        drop = self.lost[method] + 0.1 * plan.seed if levels else 0.2
+        self.trained.append((recovery.name if levels else "dense", plan.seed))
+        drop = self.lost[recovery.name] + 0.1 * plan.seed if levels else 0.2
         outcome = SimpleNamespace(steps=plan.steps or 77, arithmetic="fp32")
         return Trained(self.dense - drop, cast(Outcome, outcome))
 
@@ -160,9 +167,59 @@ def test_an_hour_goes_on_in_the_next_run_and_is_no_bar(
 
 
 def test_what_a_method_gains_is_told_seed_by_seed(tmp_path: Path, lab: type[FakeLab]) -> None:
+    """Over the method without its idea, and over fine-tuning."""
     parts = ("resnet20/2:4:fp32/*",)
     (row, *_) = run(tmp_path, *parts, models=("resnet20", "gsm"))
-    assert row.what.startswith("resnet20: 2:4:fp32, gsm, ")
-    assert (row.figure, row.opponent_figure) == pytest.approx((1.6, 2.1))
-    assert row.note == "gain: 0.50 (0.50 to 0.50), 3 seeds"
+    assert row.what == f"resnet20: 2:4:fp32, gsm, {FULL.steps} steps"
+    assert (row.opponent, row.figure) == ("iss_p", pytest.approx(1.6))
+    assert row.opponent_figure == pytest.approx(1.85)
+    assert row.note == (
+        "gain: 0.25 (0.25 to 0.25), 3 seeds; gain over fine_tune of a solver's weights: "
+        "0.50 (0.50 to 0.50), 3 seeds"
+    )
     assert ("dense", 0) not in lab.trained
+
+
+def test_every_recovery_has_a_control_and_meets_it_somewhere() -> None:
+    assert set(CONTROLS) == set(RECOVERIES.names()) - {FINE_TUNE.title}
+    met = set()
+    for comparison in COMPARISONS:
+        level = {"every layer": Level.parse(comparison.spelling)}
+        assert set(comparison.models) <= set(FULL.models)
+        for name in comparison.recoveries or RECOVERIES.names():
+            if RECOVERIES.load(name).why_not(level):
+                assert not comparison.recoveries, f"{name} is named, and does not train {level}"
+                continue
+            met.add(name)
+            assert control_of(name).make().why_not(level) == ""
+    assert met >= set(CONTROLS)
+    assert [found.spelling for found in comparisons("minilm", FULL)] == ["2:4:fp32"]
+    by_name = comparisons("minilm", chosen_scale(False, ("minilm", "gsm")))
+    assert {found.spelling for found in by_name} == {found.spelling for found in COMPARISONS}
+    assert not comparisons("resnet20", QUICK)
+
+
+def test_a_control_is_not_the_method_and_begins_where_it_does() -> None:
+    """What is compared is the idea, not the weights that a training begins at."""
+    for name, control in CONTROLS.items():
+        method, other = RECOVERIES.load(name), control.make()
+        assert (other.start, other.optimizer) == (method.start, method.optimizer), name
+        assert control.title != name
+        assert "/" not in control.title
+    titles = {control.title: control.make() for control in CONTROLS.values()}
+    assert len({(type(made), str(getattr(made, "config", ""))) for made in titles.values()}) == len(
+        titles
+    )
+
+
+def test_controls_have_the_idea_taken_out() -> None:
+    """Magnitude's zeros, stay where they are; nothing shrinks before the cut; one particle."""
+    at_once = one_layer(control_of("gradual").make(), "unstructured@0.75:fp32")
+    assert torch.equal(at_once.mask, project(at_once.raw.detach().abs(), at_once.pattern))
+    recovery = control_of("hypersparse").make()
+    layer = one_layer(recovery, "unstructured@0.75:fp32")
+    before = layer.raw.detach().clone()
+    for step in range(1, 6):
+        recovery.after_step([layer], Moment(step, step / 10, 0.1), torch.optim.SGD([layer.raw]))
+    assert torch.allclose(layer.raw.detach(), before, rtol=1e-6)
+    assert (control_of("swamp").make().members, control_of("swamp").make().rounds) == (1, 3)
