@@ -7,7 +7,7 @@ import pytest
 
 from autosparse.model_graph import Layer
 from benchmarks.shared_zeros import shared_out
-from benchmarks.solvers import BARS, drop_rows, zero_makers
+from benchmarks.solvers import BARS, LEVELS, drop_rows, zero_makers
 
 LEVEL = "unstructured@0.7:fp32"
 
@@ -40,6 +40,17 @@ def test_methods_that_do_not_make_the_level_are_left_out() -> None:
     assert everywhere <= unstructured & of_four
     assert not {"round_to_nearest", "gptq", "gqsa"} & (unstructured | of_four)
     assert {"transposable", "nm_descent"} <= of_four - unstructured
+
+
+def test_blocks_in_int8_have_no_bar() -> None:
+    """They are what gqsa makes, and nobody asked for a figure."""
+    (level,) = set(LEVELS) - set(BARS)
+    conv = Layer("conv", "n", "Conv", "x", "y", "w", (8, 8, 3, 3), None)
+    assert {"magnitude", "gqsa", "alps"} <= set(zero_makers(level, [conv]))
+    drops = {"magnitude": [30.0], "gqsa": [1.0]}
+    assert [(row.bar, row.holds) for row in drop_rows("net", level, drops, "here")] == [
+        ("", None), ("", None),
+    ]  # fmt: skip
 
 
 def test_zeros_go_where_they_cost_least() -> None:
