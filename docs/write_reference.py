@@ -21,6 +21,7 @@ from autosparse.cli.main import COMMANDS
 from autosparse.evaluation.metrics import BUILT_IN
 from autosparse.evaluation.simulation import Device, device_names
 from autosparse.methods import METHODS
+from autosparse.methods.preparations import PREPARATIONS
 from autosparse.pipeline.config import JobConfig, ProfileConfig
 from autosparse.recovery import RECOVERIES
 from autosparse.search.strategies import STRATEGIES
@@ -193,6 +194,11 @@ def _recoveries() -> str:
     return _table(("recovery", "what it does", "what it changes", "source"), rows)
 
 
+def _preparations() -> str:
+    rows = [(f"`{p.name}`", p.summary, p.needs, p.cost, p.source) for p in PREPARATIONS]
+    return _table(("preparation", "what it does", "needs", "cost", "source"), rows)
+
+
 def _strategies() -> str:
     loaded = (STRATEGIES.load(name) for name in STRATEGIES.names())
     rows = [(f"`{s.name}`", seed_row(s.source), s.summary, s.source) for s in loaded]
@@ -248,6 +254,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "checks": _method_checks,
     "checks beside": _checks_beside,
     "recoveries": _recoveries,
+    "preparations": _preparations,
     "strategies": _strategies,
     "backends": _backends,
     "spaces": _spaces,

@@ -10,6 +10,7 @@ from typing import TypeVar
 from autosparse.cli.terminal import print_json, print_table
 from autosparse.errors import NotInstalledError
 from autosparse.methods import METHODS
+from autosparse.methods.preparations import PREPARATIONS
 from autosparse.recovery import RECOVERIES
 from autosparse.registry import Registry
 from autosparse.search.strategies import STRATEGIES
@@ -32,8 +33,16 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(rows)
         return 0
     columns = _PRINTED.get(arguments.command, tuple(rows[0]))
-    print_table(arguments.command, columns, [tuple(str(row[c]) for c in columns) for row in rows])
+    for title, some in _tables(arguments.command, rows):
+        print_table(title, columns, [tuple(str(row[column]) for column in columns) for row in some])
     return 0
+
+
+def _tables(command: str, rows: list[dict[str, str]]) -> list[tuple[str, list[dict[str, str]]]]:
+    """What a terminal shows: a table for each kind, with its title."""
+    if command != "methods":
+        return [(command, rows)]
+    return [(title, [row for row in rows if row["kind"] == kind]) for kind, title in _KINDS.items()]
 
 
 def seed_row(source: str) -> str:
@@ -45,7 +54,7 @@ def seed_row(source: str) -> str:
 
 
 def _methods() -> list[dict[str, str]]:
-    """What makes levels, and what trains them afterwards."""
+    """What makes levels, what trains them afterwards, and what can be done before."""
     return [
         *_rows(
             METHODS,
@@ -62,6 +71,14 @@ def _methods() -> list[dict[str, str]]:
                 "summary": r.summary, "needs": ", ".join(sorted(r.needs)),
                 "cost": r.cost, "source": r.source,
             },
+        ),
+        *(
+            {
+                "name": p.name, "kind": "preparation", "seed_row": seed_row(p.source),
+                "family": p.family, "summary": p.summary, "needs": p.needs, "cost": p.cost,
+                "source": p.source,
+            }
+            for p in PREPARATIONS
         ),
     ]  # fmt: skip
 
@@ -101,7 +118,12 @@ def _rows(registry: Registry[T], describe: Callable[[T], dict[str, str]]) -> lis
 
 
 # What a terminal has room for; --json tells everything.
-_PRINTED = {"methods": ("name", "family", "summary", "needs")}
+_PRINTED = {"methods": ("name", "seed_row", "family", "needs", "cost", "summary")}
+_KINDS = {
+    "level": "methods that make levels",
+    "recovery": "recoveries, which train a recipe (--recover)",
+    "preparation": "preparations, which rewrite the model first (--prepare)",
+}
 _LISTS: dict[str, Callable[[], list[dict[str, str]]]] = {
     "methods": _methods,
     "strategies": _strategies,

@@ -37,7 +37,9 @@ COMMANDS = {
     "export": Command("autosparse.cli.export", "write a delivered model as .ort files for phones"),
     "agent": Command("autosparse.cli.agent", "measure on this device for jobs that run elsewhere"),
     "benchmark": Command("autosparse.cli.benchmark", "time model files against each other"),
-    "methods": Command("autosparse.cli.catalog", "list what makes levels, and what trains them"),
+    "methods": Command(
+        "autosparse.cli.catalog", "list what makes levels, and what is done before and after"
+    ),
     "strategies": Command("autosparse.cli.catalog", "list the strategies that propose recipes"),
     "backends": Command("autosparse.cli.catalog", "list the backends that run models"),
     "spaces": Command("autosparse.cli.catalog", "list the search spaces"),

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from autosparse.cli.main import COMMANDS, run
 from autosparse.methods import METHODS
-from autosparse.pipeline.config import JobConfig
+from autosparse.pipeline.config import JobConfig, Preparation
 from autosparse.recovery import RECOVERIES
 from autosparse.search.strategies import STRATEGIES
 from backends import BACKENDS
@@ -20,7 +21,7 @@ from search_spaces import names
 
 Capture = pytest.CaptureFixture[str]
 LISTS = {
-    "methods": lambda: (*METHODS.names(), *RECOVERIES.names()),
+    "methods": lambda: (*METHODS.names(), *RECOVERIES.names(), *get_args(Preparation)),
     "strategies": STRATEGIES.names,
     "backends": BACKENDS.names,
     "spaces": names,
@@ -99,6 +100,27 @@ def test_lists_are_tables_for_people(command: str, capsys: Capture) -> None:
     assert run([command]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in LISTS[command]())
+
+
+def test_methods_are_told_with_their_row_in_the_catalogue_and_their_cost(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert run(["methods"]) == 0
+    out = capsys.readouterr().out
+    columns = ("name", "seed_row", "family", "needs", "cost", "summary")
+    heads = [line for line in out.splitlines() if all(column in line for column in columns)]
+    assert len(heads) == 3  # levels, recoveries, preparations
+    (line,) = (line for line in out.splitlines() if "gblm" in line)
+    assert "PR2" in line
+    assert "gradient_norms" in line
+    (line,) = (line for line in out.splitlines() if "swamp" in line)
+    assert "two trainings" in line
+    assert run(["methods", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["smooth"]["kind"] == "preparation"
+    assert rows["smooth"]["needs"] == "activations"
+    assert len({tuple(row) for row in rows.values()}) == 1  # all have the same fields
 
 
 def test_a_dry_run_resolves_layers_and_levels(dry: list[str], capsys: Capture) -> None:
