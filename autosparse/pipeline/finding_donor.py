@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from autosparse.calibration import ActivationRanges
@@ -19,6 +20,8 @@ from autosparse.pipeline.source_job import FoundJob
 
 # What else was wished of layers and levels may differ: a level is what its name says.
 _SAME_WEIGHTS = ("prepare", "seed")
+# The file of a space of the user's own.
+_SPACE = "search space"
 
 
 def donor_of(found: FoundJob, job: Job) -> Donor | None:
@@ -29,7 +32,7 @@ def donor_of(found: FoundJob, job: Job) -> Donor | None:
     same_wishes = all(
         getattr(found.config, field) == getattr(job.config, field) for field in _SAME_WEIGHTS
     )
-    if not (same_files and same_wishes):
+    if not (same_files and same_wishes and _same_order(found, job, mine)):
         return None
     table = max(found.workspace.table.glob("*/cells.jsonl"), key=_last_changed).parent
     environment = Environment.model_validate_json((table / ENVIRONMENT_FILE).read_bytes())
@@ -44,6 +47,15 @@ def donor_of(found: FoundJob, job: Job) -> Donor | None:
         knobs=_knobs(found, table.name) if ranges and _same_files(theirs, job.target) else None,
         plans=plans_in(table),
     )
+
+
+def _same_order(found: FoundJob, job: Job, inputs: Mapping[str, str]) -> bool:
+    """Whether channels were reordered alike: for the N:M of the same space, or not at all."""
+    if "permute" not in job.config.prepare:
+        return True
+    theirs, mine = found.inputs.get(_SPACE), inputs.get(_SPACE)
+    of_its_own = theirs is not None or mine is not None
+    return theirs == mine if of_its_own else found.config.space == job.config.space
 
 
 def _last_changed(path: Path) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from autosparse.calibration.finite import finite_extremes
 from autosparse.errors import MeasurementError
-from autosparse.methods.channel_permutation import permuted
+from autosparse.methods.channel_permutation import ordered_for, permuted
 from autosparse.methods.equalization import equalized
 from autosparse.methods.smoothing import smoothed
 from autosparse.model_graph import ModelGraph
@@ -29,6 +29,7 @@ from autosparse.model_graph.graph import FloatArray
 from autosparse.pipeline.baseline import does_not_run
 from autosparse.pipeline.job import Job, first_rows
 from autosparse.pipeline.probe import Probe
+from search_spaces import load_space
 
 _ROWS = 128
 Choose = Callable[[ModelGraph, ChannelPair], ChannelChange]
@@ -42,17 +43,24 @@ def prepared(job: Job) -> Job:
         DataError: the model computes NaN or infinity on the calibration data.
     """
     graph = job.graph
+    pattern = ordered_for(load_space(job.config.space).levels)
     steps: dict[str, Callable[[ModelGraph], Choose]] = {
         "equalize": lambda graph: equalized,
         "smooth": lambda graph: partial(_smoothed, _largest(job, graph)),
-        "permute": lambda graph: permuted,
     }
+    if pattern is not None:
+        steps["permute"] = lambda graph: partial(permuted, pattern=pattern)
+    elif "permute" in job.config.prepare:
+        job.engines.progress.note(
+            f"--prepare permute finds nothing to do: the space {job.config.space} has no N:M level"
+        )
     for name, step in steps.items():
         if name in job.config.prepare:
             graph, count = _apply(graph, step(graph))
+            what = f"in an order for {pattern}" if name == "permute" else "others"
             job.engines.progress.note(
                 f"--prepare {name}: the channels of {count} of {len(channel_pairs(graph))} places "
-                "between layers are others"
+                f"between layers are {what}"
                 if count
                 else f"--prepare {name} finds nothing to do: no channels are made in one place and "
                 "read by layers only"

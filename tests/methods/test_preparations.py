@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from autosparse.levels import NM
+from autosparse.levels import NM, Level
 from autosparse.levels.masks import project
-from autosparse.methods.channel_permutation import best_order, permuted, retained
+from autosparse.methods.channel_permutation import best_order, ordered_for, permuted, retained
 from autosparse.methods.equalization import equal_ranges, equalized
 from autosparse.methods.smoothing import smoothed, smoothing_factors
 from autosparse.model_graph import ModelGraph, load_model
 from autosparse.model_graph.channel_pairs import changed, channel_pairs, making_rows, reading_rows
 from tests.models import Net, block_with_norm
+
+TWO_OF_FOUR = NM(nonzeros=2, group=4)
 
 
 @pytest.fixture
@@ -76,16 +78,43 @@ def test_activations_behind_a_normalization_are_evened_out(tmp_path: Path) -> No
 def test_an_order_by_hand() -> None:
     """Four large channels in one group and four small ones in the other: two and two keep all."""
     sizes = np.array([[9.0, 9.0, 9.0, 9.0, 1.0, 1.0, 1.0, 1.0]])
-    assert retained(sizes) == 20.0
-    order = best_order(sizes)
+    assert retained(sizes, TWO_OF_FOUR) == 20.0
+    order = best_order(sizes, TWO_OF_FOUR)
     assert sorted(order.tolist()) == list(range(8))
-    assert retained(sizes[:, order]) == 36.0
+    assert retained(sizes[:, order], TWO_OF_FOUR) == 36.0
+
+
+def test_groups_of_eight_exchange_channel_by_channel() -> None:
+    """Eight large channels crowd in one of two groups; 4:8 keeps all of them where four moved."""
+    pattern = NM(nonzeros=4, group=8)
+    sizes = np.array([[9.0] * 8 + [1.0] * 8])
+    assert retained(sizes, pattern) == 40.0
+    order = best_order(sizes, pattern)
+    assert sorted(order.tolist()) == list(range(16))
+    assert retained(sizes[:, order], pattern) == 72.0
+
+
+def test_an_order_is_for_the_sparsest_pattern_that_is_asked_for() -> None:
+    levels = ["dense:int8", "2:4:int8", "1:4:int8", "2:8:int8", "unstructured@0.95:fp32"]
+    assert ordered_for(map(Level.parse, levels)) == NM(nonzeros=2, group=8)
+    assert ordered_for(map(Level.parse, levels[:2])) == TWO_OF_FOUR
+    assert ordered_for(map(Level.parse, levels[:1])) is None
+
+
+def test_another_pattern_wants_another_order() -> None:
+    """2:4 keeps the largest two in one group, 1:4 wants them apart."""
+    sizes = np.array([[9.0, 8.0, 7.0, 6.0, 1.0, 1.0, 1.0, 1.0]])
+    one_of_four = NM(nonzeros=1, group=4)
+    of_two, of_one = (best_order(sizes, pattern) for pattern in (TWO_OF_FOUR, one_of_four))
+    assert retained(sizes[:, of_two], TWO_OF_FOUR) == 30.0
+    assert retained(sizes[:, of_two], one_of_four) == 16.0
+    assert retained(sizes[:, of_one], one_of_four) == 17.0
 
 
 @pytest.mark.checks("permute")
 def test_permuted_channels_keep_more_under_n_m(crowded: ModelGraph) -> None:
     (pair,) = channel_pairs(crowded)
-    other = changed(crowded, {pair.name: permuted(crowded, pair)})
+    other = changed(crowded, {pair.name: permuted(crowded, pair, TWO_OF_FOUR)})
     before, after = (_kept_by_two_of_four(graph) for graph in (crowded, other))
     assert after > 1.2 * before
     # the best that any order could do keeps the larger half of every row
@@ -95,4 +124,4 @@ def test_permuted_channels_keep_more_under_n_m(crowded: ModelGraph) -> None:
 
 def _kept_by_two_of_four(graph: ModelGraph) -> float:
     weight = torch.tensor(graph.constant("down.weight"))
-    return float((weight.abs() * project(weight.abs(), NM(nonzeros=2, group=4))).sum())
+    return float((weight.abs() * project(weight.abs(), TWO_OF_FOUR)).sum())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ import torch
 from autosparse.errors import ConfigError, MeasurementError, ModelError
 from autosparse.model_graph.torch_executor import GraphModule, unsupported_operators
 from autosparse.pipeline.config import JobConfig, read_config
+from autosparse.pipeline.finding_donor import donor_of
 from autosparse.pipeline.job import Engines, Job, prepare_job
 from autosparse.pipeline.preparing import prepared
+from autosparse.pipeline.source_job import FoundJob
 from autosparse.pipeline.workspace import open_workspace
 from backends import BACKENDS
 from tests.fakes.fake_backend import Planted
@@ -60,6 +64,43 @@ def test_a_prepared_job_computes_the_same_and_says_what_was_done(tmp_path: Path)
     assert not np.array_equal(np.sort(was, axis=None), np.sort(now, axis=None))
     assert any(text.startswith("--prepare equalize: the channels of 2 of 2") for text in told.told)
     assert any("--prepare smooth finds nothing to do" in text for text in told.told)
+
+
+def test_channels_are_ordered_for_the_pattern_of_the_space(tmp_path: Path) -> None:
+    residual_cnn().save(tmp_path / "model.onnx", "logits")
+    np.savez(tmp_path / "rows.npz", image=images(16))
+    found = {}
+    for pattern in ("2:4", "1:4"):
+        space, told = tmp_path / f"{pattern[0]}.yaml", Notes()
+        space.write_text(f"description: one pattern\nlevels: ['{pattern}:int8+alps', dense:int8]\n")
+        job = opened(
+            tmp_path, told, prepare="permute", space=str(space), output_dir=tmp_path / pattern[0]
+        )
+        other = prepared(job)
+        assert torch.allclose(answers(job), answers(other), rtol=1e-3, atol=1e-5)
+        assert any(text.endswith(f"are in an order for {pattern}") for text in told.told)
+        found[pattern] = other.graph.weight(other.graph.layer("block2.b"))
+    assert not np.array_equal(found["2:4"], found["1:4"])
+
+
+def test_a_space_without_n_m_wants_no_order(tmp_path: Path) -> None:
+    residual_cnn().save(tmp_path / "model.onnx", "logits")
+    np.savez(tmp_path / "rows.npz", image=images(16))
+    told = Notes()
+    job = opened(tmp_path, told, prepare="permute", space="int8")
+    weight = prepared(job).graph.weight(job.graph.layer("block2.b"))
+    assert np.array_equal(weight, job.graph.weight(job.graph.layer("block2.b")))
+    assert "--prepare permute finds nothing to do: the space int8 has no N:M level" in told.told
+
+
+def test_a_job_in_another_order_lends_no_weights(tmp_path: Path) -> None:
+    """Its channels stand elsewhere, though nobody asked for another preparation."""
+    residual_cnn().save(tmp_path / "model.onnx", "logits")
+    np.savez(tmp_path / "rows.npz", image=images(16))
+    job = opened(tmp_path, Notes(), prepare="permute", space="cpu")
+    inputs = json.loads((job.workspace.job / "inputs.json").read_bytes())
+    config = config_of(tmp_path, prepare="permute", space="int8")
+    assert donor_of(cast(FoundJob, SimpleNamespace(inputs=inputs, config=config)), job) is None
 
 
 def test_smoothing_sees_the_calibration_rows(tmp_path: Path) -> None:
