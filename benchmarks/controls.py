@@ -58,6 +58,7 @@ def registered(name: str) -> Contestant:
 
 
 FINE_TUNE = registered("fine_tune")
+RANDOM = registered("random_zeros")
 _GRADUAL = registered("gradual")
 _AT_ONCE = Contestant("magnitude-at-once", AtOnce)
 # What grows has the largest gradient of the moment, wherever it is: RigL's rule.
@@ -67,6 +68,7 @@ _ONE_CUT = Contestant(
 )
 
 CONTROLS: Mapping[str, Contestant] = {
+    "fine_tune": RANDOM,
     "gradual": _AT_ONCE,
     "activating": _GRADUAL,
     "sr_ste": Contestant("sr_ste,decay=0", partial(SrSte, SrSteConfig(decay=0.0))),
@@ -87,7 +89,12 @@ CONTROLS: Mapping[str, Contestant] = {
     "gqsa_steps": FINE_TUNE,
     "random_zeros": _AT_ONCE,
 }
-"""Name of a recovery -> what it is held against; fine-tuning has none but the dense control."""
+"""Name of a recovery -> what it is held against."""
+BESIDE: Mapping[str, Contestant] = {
+    "fine_tune of a solver's weights": FINE_TUNE,
+    "random zeros": RANDOM,
+}
+"""What all are told beside, too, where it is not their control."""
 
 
 def control_of(name: str) -> Contestant:

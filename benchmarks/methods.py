@@ -22,7 +22,7 @@ from autosparse.recovery import RECOVERIES, Recovery
 from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.training import CurvePoint
 from benchmarks.benchmark import Request
-from benchmarks.controls import FINE_TUNE, Contestant, control_of, registered
+from benchmarks.controls import BESIDE, FINE_TUNE, Contestant, control_of, registered
 from benchmarks.guarded import guarded_rows
 from benchmarks.intervals import interval_text
 from benchmarks.lab_data import LabData, LabRequest, image_data
@@ -200,21 +200,23 @@ class Bout:
         for name in self.scale.compared or comparison.recoveries or RECOVERIES.names():
             level = Level.parse(comparison.spelling)
             why_not = RECOVERIES.load(name).why_not({"every layer": level})
-            if name != FINE_TUNE.title and not why_not:
+            if not why_not:
                 yield from self._compared(comparison.spelling, name)
 
     def _compared(self, spelling: str, name: str) -> Iterator[Row]:
-        """One recovery against its control, and against fine-tuning of what a solver left."""
+        """One recovery against its control; and beside fine-tuning, and zeros at random."""
         control = control_of(name)
         mine = _drops(self._of_steps(spelling, registered(name)))
         theirs = _drops(self._of_steps(spelling, control))
-        tuned = _drops(self._of_steps(spelling, FINE_TUNE))
         both = sorted(theirs.keys() & mine.keys())
         if not both:
             return
         notes = [f"gain: {_gain(mine, theirs)}"]
-        if control is not FINE_TUNE and mine.keys() & tuned.keys():
-            notes.append(f"gain over {FINE_TUNE.title} of a solver's weights: {_gain(mine, tuned)}")
+        for words, who in BESIDE.items():
+            if who.title not in (name, control.title):
+                other = _drops(self._of_steps(spelling, who))
+                if mine.keys() & other.keys():
+                    notes.append(f"over {words}: {_gain(mine, other)}")
         yield Row(
             what=f"{self.model}: {spelling}, {name}, {self._steps} steps",
             figure=float(np.mean([mine[seed] for seed in both])), unit="points lost",

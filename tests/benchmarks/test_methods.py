@@ -18,7 +18,7 @@ from autosparse.recovery.plan import TrainingPlan
 from autosparse.recovery.training import CurvePoint, Outcome
 from benchmarks import methods
 from benchmarks.benchmark import Request
-from benchmarks.controls import CONTROLS, FINE_TUNE, control_of
+from benchmarks.controls import CONTROLS, RANDOM, control_of
 from benchmarks.intervals import interval_text
 from benchmarks.lab_data import LabData
 from benchmarks.methods import (
@@ -81,7 +81,7 @@ class FakeLab:
     """Trainings that take no time: a method loses a tenth of a point more with every seed."""
 
     dense = 90.0
-    lost: ClassVar = {"fine_tune": 2.0, "gsm": 1.5, "iss_p": 1.75}
+    lost: ClassVar = {"fine_tune": 2.0, "gsm": 1.5, "iss_p": 1.75, "random_zeros": 9.5}
     trained: ClassVar[list[tuple[str, int]]] = []
 
     def __init__(self, data: LabData, directory: Path) -> None:
@@ -167,21 +167,23 @@ def test_an_hour_goes_on_in_the_next_run_and_is_no_bar(
 
 
 def test_what_a_method_gains_is_told_seed_by_seed(tmp_path: Path, lab: type[FakeLab]) -> None:
-    """Over the method without its idea, and over fine-tuning."""
+    """Over the method without its idea; over fine-tuning and random zeros beside."""
     parts = ("resnet20/2:4:fp32/*",)
     (row, *_) = run(tmp_path, *parts, models=("resnet20", "gsm"))
     assert row.what == f"resnet20: 2:4:fp32, gsm, {FULL.steps} steps"
     assert (row.opponent, row.figure) == ("iss_p", pytest.approx(1.6))
     assert row.opponent_figure == pytest.approx(1.85)
     assert row.note == (
-        "gain: 0.25 (0.25 to 0.25), 3 seeds; gain over fine_tune of a solver's weights: "
-        "0.50 (0.50 to 0.50), 3 seeds"
+        "gain: 0.25 (0.25 to 0.25), 3 seeds; over fine_tune of a solver's weights: "
+        "0.50 (0.50 to 0.50), 3 seeds; over random zeros: 8.00 (8.00 to 8.00), 3 seeds"
     )
     assert ("dense", 0) not in lab.trained
+    (row, *_) = run(tmp_path, *parts, models=("resnet20", "fine_tune"))
+    assert (row.opponent, row.note) == ("random_zeros", "gain: 7.50 (7.50 to 7.50), 3 seeds")
 
 
 def test_every_recovery_has_a_control_and_meets_it_somewhere() -> None:
-    assert set(CONTROLS) == set(RECOVERIES.names()) - {FINE_TUNE.title}
+    assert set(CONTROLS) == set(RECOVERIES.names())
     met = set()
     for comparison in COMPARISONS:
         level = {"every layer": Level.parse(comparison.spelling)}
@@ -200,9 +202,14 @@ def test_every_recovery_has_a_control_and_meets_it_somewhere() -> None:
 
 
 def test_a_control_is_not_the_method_and_begins_where_it_does() -> None:
-    """What is compared is the idea, not the weights that a training begins at."""
+    """What is compared is the idea, not the weights that a training begins at.
+
+    Zeros at random say nothing of what a solver left, and begin at dense weights.
+    """
     for name, control in CONTROLS.items():
         method, other = RECOVERIES.load(name), control.make()
+        if control is RANDOM:
+            continue
         assert (other.start, other.optimizer) == (method.start, method.optimizer), name
         assert control.title != name
         assert "/" not in control.title
