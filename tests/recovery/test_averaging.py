@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from autosparse.datasets import Dataset
 from autosparse.levels import Level
-from autosparse.model_graph import ModelGraph
+from autosparse.model_graph import ModelGraph, load_model
 from autosparse.recovery import RECOVERIES
 from autosparse.recovery.averaging import mean_state, train
 from autosparse.recovery.checkpoint import State
 from autosparse.recovery.fine_tune import FineTune
-from autosparse.recovery.members import Subject
+from autosparse.recovery.members import Member, Subject, Trained
 from autosparse.recovery.student import Student
 from autosparse.recovery.swamp import Swamp
-from autosparse.recovery.training import Training
+from autosparse.recovery.training import CurvePoint, Outcome, Training
 from autosparse.recovery.training_data import TrainingData
+from tests.models import Net
 from tests.recovery.lessons import QUICK, lesson, levels_of, planted_rows, rows_of, weights_of
 
 LEVEL = "unstructured@0.8:fp32"
@@ -98,3 +103,65 @@ def test_particles_prune_in_rounds(residual: ModelGraph, monkeypatch: pytest.Mon
     one_shot = weights_of(residual, levels)
     assert any((found.weights[n].values == 0).tolist() != (w.values == 0).tolist()
                for n, w in one_shot.items())  # fmt: skip
+
+
+WIDE = 64
+
+
+class OneParticle(Swamp):
+    """Plain iterative magnitude pruning."""
+
+    members = 1
+
+
+class Shaken:
+    """Trainings that leave every weight a little off, each in its own way."""
+
+    at_once = 1
+
+    def run(
+        self,
+        subject: Subject,
+        rows: Dataset,
+        members: Iterable[Member],
+        done: Callable[[Member, Trained], None],
+    ) -> None:
+        for member in members:
+            training = member.training(subject, rows)
+            draw = torch.Generator().manual_seed(member.order)
+            state = {
+                name: values + 0.1 * torch.randn(values.shape, generator=draw)
+                if name.endswith(".raw")
+                else values
+                for name, values in training.state().items()
+            }
+            weights, after = training.conclude(state)
+            outcome = Outcome(
+                weights=weights, curve=(CurvePoint(1, 1.0, 0.0, after, True),), before=after,
+                after=after, steps=1, seconds=1.0, end="steps", arithmetic="fp32",
+                held_out_batches=1,
+            )  # fmt: skip
+            done(member, Trained(outcome, state))
+
+
+@pytest.mark.checks("swamp")
+def test_the_mean_of_particles_finds_more_of_a_ticket_than_one(tmp_path: Path) -> None:
+    """Half of the weights are larger than the others by as much as a training leaves them off."""
+    net = Net(seed=5)
+    ticket = net.rng.permutation(WIDE * WIDE).reshape(WIDE, WIDE) < WIDE * WIDE // 2
+    sizes = np.where(ticket, 0.3, 0.2) * net.rng.uniform(0.99, 1.01, ticket.shape)
+    weight = sizes * net.rng.choice([-1.0, 1.0], ticket.shape)
+    x = net.input("x", "batch", WIDE)
+    net.node("Gemm", x, net.constant("fc.weight", weight.astype(np.float32)), name="fc",
+             to="y", transB=1)  # fmt: skip
+    graph = load_model(net.save(tmp_path / "net.onnx", "y"))
+    rows = Dataset({"x": net.rng.standard_normal((80, WIDE)).astype(np.float32)})
+    plan = QUICK.model_copy(update={"logits": False})
+
+    def found(recovery: Swamp) -> float:
+        subject = Subject(graph, {"fc": Level.parse("unstructured@0.5:fp32")}, {}, recovery)
+        kept = train(subject, rows, plan, trainers=Shaken()).weights["fc"].values != 0
+        assert kept.mean() == 0.5
+        return float(ticket[kept].mean())
+
+    assert found(Swamp()) > found(OneParticle()) + 0.02
