@@ -18,9 +18,9 @@ from autosparse.errors import AutoSparseError
 from autosparse.levels.pattern import NM
 
 # Smoothing, as a share of a block's largest score: small enough to round, large enough to solve.
-_SMOOTHING = 0.03
+SMOOTHING = 0.03
 _SCALING_STEPS, _MOST_STEPS = 5, 60
-_TOLERANCE = 1e-6
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,15 @@ def project_transposable(scores: Tensor, pattern: NM) -> Tensor:
     return kept.reshape(blocks.shape).transpose(1, 2).reshape(rows, columns)
 
 
-def transport(scores: Tensor, each: int, scaling_steps: int = _SCALING_STEPS) -> Transport:
+def transport(scores: Tensor, each: int) -> Transport:
     """Solve the smoothed problem of every block.
 
     Args:
         scores: (blocks, M, M) float64, none negative.
         each: N, what rows and columns sum to.
-        scaling_steps: steps that settle rows and columns in turn before Newton's begin.
     """
     largest = scores.amax(dim=(1, 2), keepdim=True)
-    logits = scores / (_SMOOTHING * torch.where(largest > 0, largest, 1.0))
+    logits = scores / (SMOOTHING * torch.where(largest > 0, largest, 1.0))
     size = scores.shape[-1]
     # rows and columns begin where the average place is kept N / M of the way
     dual = -logits.mean(dim=(1, 2))[:, None].expand(-1, 2 * size) / 2
@@ -72,11 +71,10 @@ def transport(scores: Tensor, each: int, scaling_steps: int = _SCALING_STEPS) ->
     for step in range(1, _MOST_STEPS + 1):
         plan = _plan(logits, dual)
         excess = _excess(plan, each)
-        if float(excess.abs().max()) < _TOLERANCE:
+        if float(excess.abs().max()) < TOLERANCE:
             break
-        dual = (
-            _settled(logits, dual, each) if step <= scaling_steps else _newton(logits, dual, each)
-        )
+        settles = step <= _SCALING_STEPS
+        dual = _settled(logits, dual, each) if settles else _newton(logits, dual, each)
     return Transport(_plan(logits, dual), step)
 
 

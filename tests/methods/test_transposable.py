@@ -10,12 +10,33 @@ from autosparse.calibration import LayerStatistics
 from autosparse.levels import Level
 from autosparse.methods.transposable import Transposable
 from autosparse.model_graph import Layer
+from tests.levels.test_transposable import every_pattern
 
 LEVEL = Level.parse("2:4:fp32")
 
 
 def layer_of(rows: int) -> Layer:
     return Layer("fc", "fc_node", "Gemm", "x", "y", "w", (rows, 8), None, transposed=True)
+
+
+@pytest.mark.checks("transposable")
+def test_what_adds_most_to_the_output_is_kept() -> None:
+    """Inputs are independent and unequally loud: against the best mask of every 4 x 4 block."""
+    draw = torch.Generator().manual_seed(1)
+    weight = torch.randn(64, 64, generator=draw)
+    loud = torch.logspace(-1.0, 1.0, 64)[torch.randperm(64, generator=draw)]
+    statistics = LayerStatistics(1, hessian=torch.diag(loud.square())[None].numpy())
+    layer = Layer("fc", "fc_node", "Gemm", "x", "y", "w", (64, 64), None, transposed=True)
+    made = Transposable().compress(layer, weight, LEVEL, statistics)
+    scores = as_blocks((weight.abs() * loud).double())
+    best = torch.einsum("bij,pij->bp", scores, every_pattern()).amax(dim=1)
+    kept = as_blocks(torch.tensor(made.values != 0).double())
+    assert float((scores * kept).sum() / best.sum()) > 0.98
+
+
+def as_blocks(matrix: torch.Tensor) -> torch.Tensor:
+    """(64, 64) -> (256, 4, 4)."""
+    return matrix.reshape(16, 4, 16, 4).transpose(1, 2).reshape(-1, 4, 4)
 
 
 @pytest.mark.checks("transposable")
