@@ -162,6 +162,34 @@ def test_gradients_of_pruned_weights_are_annealed_to_nothing() -> None:
     assert layer.state("factor").grad is not None
 
 
+@pytest.mark.checks("gradient_annealing")
+def test_what_is_learned_moves_zeros_to_where_they_cost_less() -> None:
+    """Two layers with the same weights, one of them three times as loud; only thresholds learn."""
+    recovery = GradientAnnealing()
+    level = "unstructured@0.5:fp32"
+    layers = [one_layer(recovery, level) for _ in range(2)]
+    targets = [layer.raw.detach().clone() for layer in layers]
+    optimizer = torch.optim.SGD([layer.state("factor") for layer in layers], lr=0.05)
+    shares: tuple[list[float], list[float]] = ([], [])
+    for step in range(1, 41):
+        used = [recovery.weight(layer, 0.3) for layer in layers]
+        for own, weight in zip(shares, used, strict=True):
+            own.append(float((weight == 0).float().mean()))
+        loud, quiet = (
+            (weight - target).square().mean() for weight, target in zip(used, targets, strict=True)
+        )
+        optimizer.zero_grad()
+        (9.0 * loud + quiet).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        recovery.after_step(layers, Moment(step, 0.3, 0.05), optimizer)
+    assert shares[0][0] == shares[1][0]
+    assert shares[0][-1] < shares[0][0] - 0.05
+    assert shares[1][-1] > shares[1][0] + 0.05
+    # behind the ramp, each has as many zeros as its level says
+    recovery.after_step(layers, Moment(41, 0.6, 0.05), optimizer)
+    assert [float(layer.mask.float().mean()) for layer in layers] == [0.5, 0.5]
+
+
 @pytest.mark.checks("cast")
 def test_a_cut_behind_the_decay_costs_nothing(planted: ModelGraph) -> None:
     """When the pattern settles, everything outside it has been drawn to zero."""
