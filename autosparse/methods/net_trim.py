@@ -7,8 +7,8 @@ patterns take its weights as scores. What the sum of magnitudes took from the ke
 exact fit gives back.
 Helps when: few inputs suffice to give the outputs again, as at high sparsity.
 Does nothing when: inputs are uncorrelated (then it is wanda).
-Cost: a K x K Hessian per group, its eigenvectors (cubic in K), and some hundred products with
-them.
+Cost: a K x K Hessian per group, its eigenvectors (cubic in K), and two or three hundred products
+with them.
 """
 
 from __future__ import annotations
@@ -25,42 +25,31 @@ from autosparse.methods.support_solver import SupportSolver, lowest_price
 
 _PENALTY = 0.3
 _TOLERANCE, _MOST_STEPS = 1e-3, 200
-# Halvings of the interval in which the price of a weight lies, and steps at each.
+# Halvings of the interval in which the price of a weight lies, and steps at each; at the price
+# that is found, the program is solved to the tolerance.
 _HALVINGS, _STEPS_EACH = 12, 10
 
 
 @dataclass(frozen=True)
 class Trimmed:
-    """A solution of the convex program."""
+    """A solution of the convex program; tensors are (groups, rows, K)."""
 
     weight: Tensor
-    """(groups, rows, K), in the units of the layer's weights."""
+    """In the units of the layer's weights."""
+    scores: Tensor
+    """What is kept first: sizes before the last shrinkage, which rank what became zero, too."""
+    price: float
+    """How much output error a unit of magnitude, times the norm of its input, is worth."""
     residual: float
     """How far the two copies were apart at the end, relative to the dense weight."""
 
 
-def trimmed(problem: LayerProblem, price: float) -> Trimmed:
-    """Minimize half the output error plus `price` x sum of |weight| x norm of its input.
+def trimmed(problem: LayerProblem, sparsity: float) -> Trimmed:
+    """Minimize half the output error plus price x sum of |weight| x norm of its input.
 
     Args:
         problem: the layer.
-        price: how much output error a unit of magnitude is worth.
-    """
-    splitting = Splitting.of(problem)
-    copies = Copies(splitting.weight.clone(), torch.zeros_like(splitting.weight))
-    residual = _descend(splitting, copies, price, _MOST_STEPS)
-    return Trimmed(copies.sparse / splitting.scale, residual)
-
-
-def trimmed_to(problem: LayerProblem, sparsity: float) -> Tensor:
-    """The program's weights at the price where this share of them is zero, input norms included.
-
-    Args:
-        problem: the layer.
-        sparsity: share of zeros, in (0, 1).
-
-    Returns:
-        (groups, rows, K): how much of every weight is left; its magnitude is a score.
+        sparsity: share of zeros, in (0, 1), which the price is chosen for.
     """
     splitting = Splitting.of(problem)
     copies = Copies(splitting.weight.clone(), torch.zeros_like(splitting.weight))
@@ -70,8 +59,9 @@ def trimmed_to(problem: LayerProblem, sparsity: float) -> Tensor:
         return float((copies.sparse == 0).double().mean())
 
     price = lowest_price(sparsity, float(splitting.weight.abs().max()), _HALVINGS, zeros_at)
-    _descend(splitting, copies, price, _STEPS_EACH)
-    return copies.sparse
+    residual = _descend(splitting, copies, price, _MOST_STEPS)
+    scores = (copies.sparse + copies.dual).abs()
+    return Trimmed(copies.sparse / splitting.scale, scores, price, residual)
 
 
 def _descend(splitting: Splitting, copies: Copies, price: float, most: int) -> float:
@@ -89,8 +79,8 @@ class NetTrim(SupportSolver):
     name = "net_trim"
     summary = "smallest sum of magnitudes that keeps the outputs, then an exact fit"
     source = "PR4: Aghasi et al. 2017, arXiv:1611.05162"
-    cost = "eigenvectors, cubic in K, and a hundred products"
+    cost = "eigenvectors, cubic in K, and some hundred products"
 
     def support(self, problem: LayerProblem, pattern: Pattern) -> Tensor:
         """Solve the program, and keep what it leaves largest."""
-        return problem.kept(trimmed_to(problem, pattern.sparsity).abs(), pattern)
+        return problem.kept(trimmed(problem, pattern.sparsity).scores, pattern)

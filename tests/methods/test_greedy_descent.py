@@ -34,13 +34,14 @@ def test_two_steps_by_hand() -> None:
 
 def test_it_ends_where_net_trim_ends() -> None:
     problem = correlated(8, 24)
+    found = trimmed(problem, 0.4)
     descent = Descent.of(problem)
     descent.smallest *= 1e-6
-    descent.run(price=0.3, most=2000)
+    descent.run(price=found.price, most=2000)
     scale = torch.diagonal(problem.hessian, dim1=-2, dim2=-1).sqrt()[:, None]
-    ours, other = descent.weight / scale, trimmed(problem, price=0.3).weight
+    ours, other = descent.weight / scale, found.weight
     values = [
-        float(problem.errors(weight).sum() / 2 + 0.3 * (weight * scale).abs().sum())
+        float(problem.errors(weight).sum() / 2 + found.price * (weight * scale).abs().sum())
         for weight in (ours, other)
     ]
     assert values[0] == pytest.approx(values[1], rel=1e-3)
