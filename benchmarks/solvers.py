@@ -26,6 +26,7 @@ from autosparse.evaluation import read_environment
 from autosparse.levels import Level, Unstructured
 from autosparse.levels.weights import CompressedWeight
 from autosparse.methods import METHODS
+from autosparse.methods.spectrum import spectral_error
 from autosparse.model_graph import Layer, ModelGraph, load_model
 from autosparse.model_graph.torch_executor import GraphModule
 from autosparse.recovery.statistics_correction import StatisticsCorrection
@@ -108,6 +109,7 @@ def _model_rows(request: Request, scale: SolverScale, name: str, environment: st
         if isinstance(Level.parse(level).pattern, Unstructured):
             makers[level] = (*makers[level], _SHARED)
     drops: dict[tuple[str, str], list[Halves]] = {}
+    spectra: dict[tuple[str, str], dict[str, float]] = {}
     for draw in range(scale.draws):
         start = draw * _CALIBRATION_ROWS
         images = read_images(
@@ -116,12 +118,15 @@ def _model_rows(request: Request, scale: SolverScale, name: str, environment: st
         study = Study.of(graph, images.images, validation)
         for level in LEVELS:
             for method in makers[level]:
-                drops.setdefault((level, method), []).append(study.drop(level, method))
+                weights = study.weights(level, method)
+                drops.setdefault((level, method), []).append(study.drop(weights))
+                spectra[level, method] = study.spectra(weights)
                 lost = drops[level, method][-1].telling
                 request.say(f"{name}, {level}+{method}: {lost:.2f} points lost")
     for level in LEVELS:
         of_level = {method: drops[level, method] for method in makers[level]}
-        yield from drop_rows(name, level, of_level, environment)
+        last = {method: spectra[level, method] for method in makers[level]}
+        yield from drop_rows(name, level, of_level, last, environment)
 
 
 def zero_makers(level: str, layers: Sequence[Layer]) -> tuple[str, ...]:
@@ -132,7 +137,11 @@ def zero_makers(level: str, layers: Sequence[Layer]) -> tuple[str, ...]:
 
 
 def drop_rows(
-    model: str, level: str, drops: Mapping[str, Sequence[Halves]], environment: str
+    model: str,
+    level: str,
+    drops: Mapping[str, Sequence[Halves]],
+    spectra: Mapping[str, Mapping[str, float]],
+    environment: str,
 ) -> Iterator[Row]:
     """A row for each method, the best one held against the bar.
 
@@ -140,6 +149,7 @@ def drop_rows(
         model: its name.
         level: what all layers between the first and the last are at.
         drops: method -> points of top-1 that were lost, in every draw; the control among them.
+        spectra: method -> layer -> the spectral error of its weight, in one draw.
         environment: where it was measured.
     """
     best = min(drops, key=lambda method: fmean(drop.choosing for drop in drops[method]))
@@ -152,13 +162,20 @@ def drop_rows(
             what=f"{model}, {level}, {method}", figure=drop, unit="points of top-1 lost",
             opponent=_CONTROL, opponent_figure=control, ratio=ratio_of(drop, control),
             environment=environment,
-            note=_draws(values) if method == _CONTROL else f"{_draws(values)}; gain: {gain}",
+            note=_draws(values) if method == _CONTROL
+            else f"{_draws(values)}; gain: {gain}; {_below(spectra[method], spectra[_CONTROL])}",
         )  # fmt: skip
         if method == best and level in BARS:
             holds = drop <= BARS[level] and drop <= _OF_MAGNITUDES * control
             bar = f"at most {BARS[level]} and {_OF_MAGNITUDES} of magnitude's"
             row = row.model_copy(update={"bar": bar, "holds": holds})
         yield row
+
+
+def _below(errors: Mapping[str, float], controls: Mapping[str, float]) -> str:
+    """In how many layers the largest singular value of what is lost is below the control's."""
+    below = sum(error < controls[layer] for layer, error in errors.items())
+    return f"spectral error below {_CONTROL}'s in {below} of {len(errors)} layers"
 
 
 def _draws(values: Sequence[float]) -> str:
@@ -189,19 +206,31 @@ class Study:
         correction = StatisticsCorrection(graph, {_INPUT: images[:_CORRECTION_ROWS]})
         return cls(graph, collect(graph, images), correction, held, images[:_JUDGING_ROWS])
 
-    def drop(self, level: str, method: str) -> Halves:
-        """Points of top-1 that are lost at a level, by a method, with the correction."""
+    def weights(self, level: str, method: str) -> dict[str, CompressedWeight]:
+        """Layer -> its weight at a level, by a method, as the method leaves it."""
         wanted = Level.parse(level)
-        weights = (
-            self._shared_out(wanted.sparsity)
-            if method == _SHARED
-            else {
-                layer.name: self._compressed(layer, wanted, method)
-                for layer in self.graph.layers[1:-1]
-                if METHODS.load(method).why_not(layer, wanted) == ""
-            }
-        )
+        if method == _SHARED:
+            return self._shared_out(wanted.sparsity)
+        return {
+            layer.name: self._compressed(layer, wanted, method)
+            for layer in self.graph.layers[1:-1]
+            if METHODS.load(method).why_not(layer, wanted) == ""
+        }
+
+    def drop(self, weights: Weights) -> Halves:
+        """Points of top-1 that are lost with these weights, with the correction."""
         return self.dense - self.top1(self.correction.correct(weights, set(weights)))
+
+    def spectra(self, weights: Weights) -> dict[str, float]:
+        """Layer -> largest singular value of what its weight lost, relative to the dense one's."""
+        return {
+            name: spectral_error(self._dense_matrix(name), torch.tensor(made.values))
+            for name, made in weights.items()
+        }
+
+    def _dense_matrix(self, name: str) -> Tensor:
+        layer = self.graph.layer(name)
+        return torch.tensor(layer.to_matrix(self.graph.weight(layer)))
 
     def _shared_out(self, zeros: float) -> dict[str, CompressedWeight]:
         """So many zeros in all, more of them in layers that bear them."""
@@ -230,7 +259,7 @@ class Study:
         return Halves(*(100 * float(half.mean()) for half in np.array_split(hits, 2)))
 
     def _compressed(self, layer: Layer, level: Level, method: str) -> CompressedWeight:
-        matrix = torch.tensor(layer.to_matrix(self.graph.weight(layer)))
+        matrix = self._dense_matrix(layer.name)
         return METHODS.load(method).compress(layer, matrix, level, self.statistics[layer.name])
 
     def _logits(self, weights: Weights, images: Floats) -> Tensor:

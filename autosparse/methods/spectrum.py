@@ -29,7 +29,7 @@ _STEPS = 20
 
 
 def spectral_error(weight: Tensor, compressed: Tensor) -> float:
-    """Largest singular value of the difference, relative to the weight's: a level's cheap score.
+    """Largest singular value of the difference, relative to the weight's: a score without data.
 
     Args:
         weight: (rows, K), as it came.
