@@ -20,7 +20,7 @@ from autosparse.model_graph import ModelGraph, load_model
 from autosparse.recovery import RECOVERIES
 from autosparse.recovery.training import CurvePoint
 from tests.models import residual_cnn
-from tests.recovery.lessons import lesson, levels_of, weights_of
+from tests.recovery.lessons import Weights, lesson, levels_of, weights_of
 
 _EVERY = ("unstructured@0.8:fp32", "2:4:fp32", "block1x4@0.5:int8")
 _UNSTRUCTURED = ("unstructured@0.8:fp32", "unstructured@0.5:int8")
@@ -48,6 +48,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 _CARD = ("Idea:", "Source:", "Helps when:", "Does nothing when:", "Cost:")
 CASES = [(name, level) for name, levels in EXAMPLES.items() for level in levels]
+# Grids are finer than bf16, and what bdwp does behind it has tests of its own.
+IN_BF16 = [case for case in CASES if case[1].endswith(":fp32") and case[0] != "bdwp"]
 
 each_recovery = pytest.mark.parametrize("name", RECOVERIES.names())
 each_case = pytest.mark.parametrize(("name", "level"), CASES)
@@ -109,11 +111,31 @@ def test_what_is_trained_is_what_the_level_says(
 ) -> None:
     levels = levels_of(graph, level)
     before = weights_of(graph, levels)
-    recovery, kept = RECOVERIES.load(name), True
+    recovery = RECOVERIES.load(name)
     outcome = lesson(graph, level, recovery)
+    kept = check_weights(level, before, outcome.weights)
+    # what the report says of the zeros; those that may move need not
+    assert kept or not recovery.keeps_zeros
+    # nearer to the dense model than the compressed weights were
+    assert name == "random_zeros" or outcome.after < beginnings[level]
+
+
+@pytest.mark.parametrize(("name", "level"), IN_BF16)
+def test_bf16_keeps_the_pattern_and_learns(
+    graph: ModelGraph, beginnings: dict[str, float], name: str, level: str
+) -> None:
+    outcome = lesson(graph, level, RECOVERIES.load(name), arithmetic="bf16")
+    assert outcome.arithmetic == "bf16"
+    check_weights(level, weights_of(graph, levels_of(graph, level)), outcome.weights)
+    assert name == "random_zeros" or outcome.after < beginnings[level]
+
+
+def check_weights(level: str, before: Weights, after: Weights) -> bool:
+    """What was trained has the zeros and the grid of its level; whether the zeros stayed."""
+    kept = True
     wanted = Level.parse(level)
     for layer, compressed in before.items():
-        made = outcome.weights[layer]
+        made = after[layer]
         assert np.isfinite(made.values).all()
         unit = 4 if wanted.pattern.kind == "block" else 1
         zeros = int((made.values == 0).sum())
@@ -130,10 +152,7 @@ def test_what_is_trained_is_what_the_level_says(
         if made.integers is not None and made.scales is not None:
             assert np.abs(made.integers.astype(int)).max() <= 127
             assert (made.scales > 0).all()
-    # what the report says of the zeros; those that may move need not
-    assert kept or not recovery.keeps_zeros
-    # nearer to the dense model than the compressed weights were
-    assert name == "random_zeros" or outcome.after < beginnings[level]
+    return kept
 
 
 def there(weight: CompressedWeight, unit: int) -> npt.NDArray[np.bool_]:
