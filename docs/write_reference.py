@@ -24,6 +24,7 @@ from autosparse.methods import METHODS
 from autosparse.methods.preparations import PREPARATIONS
 from autosparse.pipeline.config import JobConfig, ProfileConfig
 from autosparse.recovery import RECOVERIES
+from autosparse.recovery.settings import settings_of
 from autosparse.search.strategies import STRATEGIES
 from backends import BACKENDS
 from search_spaces import load_space, names
@@ -194,6 +195,17 @@ def _recoveries() -> str:
     return _table(("recovery", "what it does", "what it changes", "source"), rows)
 
 
+def _settings() -> str:
+    rows = []
+    for name in RECOVERIES.names():
+        kind = settings_of(RECOVERIES.load(name))
+        for setting, field in {} if kind is None else kind.model_fields.items():
+            rows.append(
+                (f"`{name}`", f"`{setting}`", f"`{field.default}`", field.description or "")
+            )
+    return _table(("recovery", "setting", "default", "meaning"), rows)
+
+
 def _preparations() -> str:
     rows = [(f"`{p.name}`", p.summary, p.needs, p.cost, p.source) for p in PREPARATIONS]
     return _table(("preparation", "what it does", "needs", "cost", "source"), rows)
@@ -254,6 +266,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "checks": _method_checks,
     "checks beside": _checks_beside,
     "recoveries": _recoveries,
+    "settings": _settings,
     "preparations": _preparations,
     "strategies": _strategies,
     "backends": _backends,

@@ -133,7 +133,8 @@ class JobConfig(TargetedModel):
     verified and delivered."""
     recover: str | None = Field(default=None, json_schema_extra={"without_value": DEFAULT_RECOVERY})
     """Train the best recipes of the search, with the dense model as teacher, by this recovery
-    method (`autosparse methods` lists them); without a name, by fine_tune. Needs --train."""
+    method (`autosparse methods` lists them), with settings behind a colon (gradual:ramp_end=0.7;
+    a server takes names only); without a name, by fine_tune. Needs --train."""
     recover_time: Duration = 600.0
     """Time for the training, besides the time limit: 90s, 10m, 1h."""
     train_labels: bool = False

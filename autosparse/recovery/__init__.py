@@ -4,9 +4,9 @@ Recoveries: one file each, one line here. The training that they share is in `tr
 """
 
 from autosparse.recovery.recovery import Moment, Recovery
-from autosparse.registry import Registry
+from autosparse.recovery.settings import RecoveryRegistry
 
-RECOVERIES: Registry[Recovery] = Registry(
+RECOVERIES = RecoveryRegistry(
     "recovery",
     {
         "fine_tune": "autosparse.recovery.fine_tune:FineTune",

@@ -37,10 +37,12 @@ class Moment:
 class Recovery:
     """Fixed zeros and masked gradients: what a method does not change.
 
-    Hooks see the layers whose level asks for zeros; the others are trained as they are.
+    Hooks see the layers whose level asks for zeros; the others are trained as they are. A class
+    with settings takes them as `config`, a pydantic model or None for its defaults.
     """
 
-    name: ClassVar[str]
+    name: str
+    """As it is asked for: with the settings that were given."""
     summary: ClassVar[str]
     """One line for `autosparse methods`."""
     source: ClassVar[str]
