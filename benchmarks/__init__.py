@@ -18,6 +18,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "tvm": "benchmarks.tvm_artifacts:TvmBenchmark",
         "simulation": "benchmarks.simulation:SimulationBenchmark",
         "workers": "benchmarks.workers:WorkersBenchmark",
+        "preparations": "benchmarks.preparations:PreparationsBenchmark",
         "solvers": "benchmarks.solvers:SolversBenchmark",
         "service": "benchmarks.service:ServiceBenchmark",
         "gpu": "benchmarks.gpu:GpuBenchmark",

@@ -7,7 +7,7 @@ it where it is read, or change places with another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,6 +54,10 @@ class ChannelChange:
     """(channels,): which of the old ones comes to each place."""
 
 
+Choose = Callable[[ModelGraph, ChannelPair], ChannelChange]
+"""What decides on the change of a pair."""
+
+
 def channel_pairs(graph: ModelGraph) -> tuple[ChannelPair, ...]:
     """Every pair of a model, in graph order."""
     readers: dict[str, list[Layer]] = {}
@@ -84,6 +88,17 @@ def changed(graph: ModelGraph, changes: Mapping[str, ChannelChange]) -> ModelGra
             factors = 1.0 / change.scale[change.order]
             _rewrite(model, layer.weight, input_axis(layer), change.order, factors)
     return replace(graph, model=model)
+
+
+def rewritten(graph: ModelGraph, choose: Choose) -> tuple[ModelGraph, int]:
+    """Change every pair as is chosen for it; and how many are others then."""
+    changes = {}
+    for pair in channel_pairs(graph):
+        change, plain = choose(graph, pair), unchanged(pair)
+        moved = not np.array_equal(change.order, plain.order)
+        if moved or not np.array_equal(change.scale, plain.scale):
+            changes[pair.name] = change
+    return changed(graph, changes), len(changes)
 
 
 def _rewrite(model: ir.Model, name: str, axis: int, order: Order, factors: FloatArray) -> None:

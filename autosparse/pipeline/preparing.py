@@ -21,9 +21,9 @@ from autosparse.model_graph import ModelGraph
 from autosparse.model_graph.channel_pairs import (
     ChannelChange,
     ChannelPair,
-    changed,
+    Choose,
     channel_pairs,
-    unchanged,
+    rewritten,
 )
 from autosparse.model_graph.graph import FloatArray
 from autosparse.pipeline.baseline import does_not_run
@@ -32,7 +32,6 @@ from autosparse.pipeline.probe import Probe
 from search_spaces import load_space
 
 _ROWS = 128
-Choose = Callable[[ModelGraph, ChannelPair], ChannelChange]
 
 
 def prepared(job: Job) -> Job:
@@ -56,7 +55,7 @@ def prepared(job: Job) -> Job:
         )
     for name, step in steps.items():
         if name in job.config.prepare:
-            graph, count = _apply(graph, step(graph))
+            graph, count = rewritten(graph, step(graph))
             what = f"in an order for {pattern}" if name == "permute" else "others"
             job.engines.progress.note(
                 f"--prepare {name}: the channels of {count} of {len(channel_pairs(graph))} places "
@@ -66,17 +65,6 @@ def prepared(job: Job) -> Job:
                 "read by layers only"
             )
     return replace(job, graph=graph)
-
-
-def _apply(graph: ModelGraph, choose: Choose) -> tuple[ModelGraph, int]:
-    """Change every pair; and how many were."""
-    changes = {}
-    for pair in channel_pairs(graph):
-        change, plain = choose(graph, pair), unchanged(pair)
-        moved = not np.array_equal(change.order, plain.order)
-        if moved or not np.array_equal(change.scale, plain.scale):
-            changes[pair.name] = change
-    return changed(graph, changes), len(changes)
 
 
 def _smoothed(
