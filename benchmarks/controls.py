@@ -71,7 +71,7 @@ CONTROLS: Mapping[str, Contestant] = {
     "fine_tune": RANDOM,
     "gradual": _AT_ONCE,
     "activating": _GRADUAL,
-    "sr_ste": Contestant("sr_ste,decay=0", partial(SrSte, SrSteConfig(decay=0.0))),
+    "sr_ste": Contestant("sr_ste,strength=0", partial(SrSte, SrSteConfig(strength=0.0))),
     "bdwp": registered("sr_ste"),
     "progressive_gradient_flow": registered("sr_ste"),
     "gradient_annealing": _GRADUAL,

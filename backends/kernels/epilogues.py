@@ -160,7 +160,9 @@ def _with_channels(
     reader = _only_reader(node.outputs[0]) if node else None
     if node is None or reader is None or reader.op_type != operator:
         return None, None
-    return reader, _channel_constant(_other_input(reader, node.outputs[0]), outputs)
+    return reader, _channel_constant(
+        _other_input(reader, node.outputs[0]), outputs, _rank(node.outputs[0])
+    )
 
 
 def _is_of(node: ir.Node, operator: str, *inputs: ir.Value) -> bool:
