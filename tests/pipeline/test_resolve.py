@@ -5,64 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from autosparse.artifacts.bundle import check_bundle
-from autosparse.errors import BundleError, ConfigError, StorageError, UserInputError
+from autosparse.errors import StorageError
 from autosparse.evaluation import LoweredModel, Verdict
 from autosparse.journal import Journal
 from autosparse.levels import BASELINE, Recipe
 from autosparse.pipeline.adoption import without_interruptions
-from autosparse.pipeline.job import Engines
 from autosparse.pipeline.ledger import Ledger
-from autosparse.pipeline.optimize import Result
 from autosparse.pipeline.records import MeasuredTrial
-from autosparse.pipeline.resolve import resolved_config, run_resolve
+from autosparse.pipeline.resolve import resolved_config
 from autosparse.pipeline.resolve_config import read_resolve_config
 from autosparse.pipeline.source_job import find_source
 from autosparse.pipeline.taken_over import ResolvedFrom
-from autosparse.pipeline.workspace import Workspace, held
+from autosparse.pipeline.workspace import Workspace
 from autosparse.search import CandidateRecord, Rung
-from tests.fakes.fake_backend import Planted, is_int8
-from tests.fakes.fake_lane import FakeLane, Killed
-from tests.pipeline.worlds import World, layer_seconds, summed_error
-
-ERRORS = {f"layer{i}": e for i, e in enumerate((0.01, 0.2, 0.03, 0.15, 0.02, 0.08))}
-PLANTED = Planted(layer_seconds, summed_error(ERRORS))
+from tests.fakes.fake_backend import is_int8
+from tests.fakes.fake_lane import Killed
+from tests.pipeline.resolving import PLANTED, copied, finished_world, lane, resolve
+from tests.pipeline.worlds import World
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
-    made = World.make(tmp_path_factory.mktemp("finished"), 6, PLANTED)
-    assert made.run(latency_budget="80%", max_drop="50pt", trials=12).verdict is Verdict.MET
-    return made
+    return finished_world(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture
 def world(finished: World, tmp_path: Path) -> World:
     """A finished job with a budget of 80 %, in a place of its own."""
-    shutil.copytree(finished.root, tmp_path, dirs_exist_ok=True)
-    for name in ("job/config.json", "bundle/manifest.json"):
-        path = tmp_path / "out" / name
-        path.write_text(path.read_text().replace(str(finished.root), str(tmp_path)))
-    return World(tmp_path, finished.layers, PLANTED)
-
-
-def resolve(world: World, *, engines: Engines | None = None, resume: bool = False,
-            **fields: Any) -> Result:  # fmt: skip
-    given = {"source": world.root / "out", "output_dir": world.root / "new", **fields}
-    used = engines or world.engines()
-    return run_resolve(read_resolve_config(given), lambda backend: used, resume=resume)
-
-
-def lane(engines: Engines) -> FakeLane:
-    assert isinstance(engines.lane, FakeLane)
-    return engines.lane
+    return copied(finished, tmp_path)
 
 
 def contents(directory: Path) -> dict[str, tuple[str, int]]:
@@ -313,143 +290,3 @@ def test_interrupted_blocks_do_not_count_above_the_median(world: World) -> None:
         number != 1 for number in range(len(blocks))
     ]
     assert counted.undisturbed_rounds == raw.undisturbed_rounds - 1
-
-
-# What stands in the way, and what is said of it.
-
-
-def move_bundle(world: World) -> dict[str, Any]:
-    shutil.copytree(world.root / "out" / "bundle", world.root / "elsewhere")
-    return {"source": world.root / "elsewhere"}
-
-
-def lose_the_job(world: World) -> dict[str, Any]:
-    shutil.rmtree(world.root / "out" / "job")
-    return {}
-
-
-def lose_the_table(world: World) -> dict[str, Any]:
-    shutil.rmtree(world.root / "out" / "job" / "level_table")
-    return {}
-
-
-def lose_the_model(world: World) -> dict[str, Any]:
-    (world.root / "model.onnx").rename(world.root / "moved.onnx")
-    return {}
-
-
-def change_the_labels(world: World) -> dict[str, Any]:
-    path = world.root / "validation.npz"
-    with np.load(path) as file:
-        np.savez(path, x=file["x"], labels=(file["labels"] + 1) % 4)
-    return {}
-
-
-def be_elsewhere(world: World) -> dict[str, Any]:
-    (table,) = (world.root / "out" / "job" / "level_table").iterdir()
-    path = table / "environment.json"
-    environment = json.loads(path.read_bytes())
-    environment["cpu"] = "Another CPU"
-    environment["libraries"]["onnxruntime"] = "0.1"
-    path.write_text(json.dumps(environment))
-    table.rename(table.with_name("0123456789ab"))
-    return {}
-
-
-def be_elsewhere_without_a_word(world: World) -> dict[str, Any]:
-    (table,) = (world.root / "out" / "job" / "level_table").iterdir()
-    (table / "environment.json").unlink()
-    table.rename(table.with_name("0123456789ab"))
-    return {}
-
-
-def put_beside_another_job(world: World) -> dict[str, Any]:
-    path = world.root / "out" / "job" / "inputs.json"
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "model": "0" * 64}))
-    return {"source": world.root / "out" / "bundle"}
-
-
-def damage_the_config(world: World) -> dict[str, Any]:
-    (world.root / "out" / "job" / "config.json").write_text("{}")
-    return {}
-
-
-def name_nothing(world: World) -> dict[str, Any]:
-    return {"source": world.root / "nowhere"}
-
-
-def name_anything(world: World) -> dict[str, Any]:
-    (world.root / "empty").mkdir()
-    return {"source": world.root / "empty"}
-
-
-def name_another_file(world: World) -> dict[str, Any]:
-    return {"source": world.root / "out" / "job" / "candidates.jsonl"}
-
-
-def name_a_copy_of_the_study(world: World) -> dict[str, Any]:
-    return {"source": shutil.copy(Workspace(world.root / "out").study, world.root / "out")}
-
-
-Obstacle = Callable[[World], dict[str, Any]]
-
-
-@pytest.mark.parametrize(
-    ("obstacle", "kind", "words"),
-    [
-        (move_bundle, BundleError, "a bundle without its job: .*it is still there: give"),
-        (lose_the_job, BundleError, "a bundle without its job: .*autosparse verify"),
-        (lose_the_table, ConfigError, "has no level table: .*--resume"),
-        (lose_the_model, ConfigError, "the model file .* is no longer there .*--model"),
-        (change_the_labels, ConfigError, "the validation file .* is not the one that the job in"),
-        (be_elsewhere, ConfigError, "measured elsewhere: cpu Another CPU there, .*runtime 0.1 the"),
-        (be_elsewhere_without_a_word, ConfigError, "elsewhere: environment 0123456789ab there"),
-        (put_beside_another_job, BundleError, "is that of another model"),
-        (damage_the_config, ConfigError, "cannot be read: model: Field required"),
-        (name_nothing, ConfigError, "there is no .*nowhere"),
-        (name_anything, ConfigError, "neither a bundle nor the output directory of a job"),
-        (name_another_file, ConfigError, "jsonl is neither a bundle nor the output directory"),
-        (name_a_copy_of_the_study, ConfigError, "journal is neither a bundle nor the output"),
-    ],
-)
-def test_what_is_missing_is_said(
-    world: World, obstacle: Obstacle, kind: type[UserInputError], words: str
-) -> None:
-    engines = world.engines()
-    fields = obstacle(world)
-    with pytest.raises(kind, match=words):
-        resolve(world, latency_budget="61%", engines=engines, **fields)
-    assert lane(engines).measured == []
-    assert not (world.root / "new").exists()
-
-
-def test_moved_files_are_given_anew(world: World) -> None:
-    moved: dict[str, Any] = {
-        name: (world.root / f"{name}{end}").rename(world.root / f"moved-{name}{end}")
-        for name, end in (("model", ".onnx"), ("calibration", ".npz"), ("validation", ".npz"))
-    }
-    assert resolve(world, latency_budget="61%", **moved).verdict is Verdict.MET
-
-
-def test_a_job_that_is_at_work_is_left_alone(world: World) -> None:
-    job = world.root / "out" / "job"
-    with held(job, job), pytest.raises(StorageError, match="another process works in"):
-        resolve(world, latency_budget="61%")
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"latency_budget": "fast"}, "no latency budget"),
-        ({"keep": "nothing=dense:int8"}, "--keep 'nothing' matches no layer"),
-        ({"exclude": "nothing"}, "--exclude 'nothing' matches no layer"),
-        ({"keep": "layer1"}, "names no level"),
-        ({"keep": "layer=dense:int8", "exclude": "layer1"}, "layer1 is excluded by --exclude"),
-        ({"time_limit": "soon"}, "no duration"),
-        ({"budget": "61%"}, "there is no --budget"),
-    ],
-)
-def test_bad_requests_are_refused(world: World, fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        resolve(world, **fields)
-    assert not (world.root / "new").exists()
