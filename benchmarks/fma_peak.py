@@ -18,11 +18,6 @@ _SOURCE = """
 #include <stdio.h>
 #include <time.h>
 typedef float V __attribute__((vector_size(LANES * 4)));
-#ifdef __aarch64__
-#define IN_REGISTER "+w"
-#else
-#define IN_REGISTER "+x"
-#endif
 #define EACH(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
 static double now(void) {
   struct timespec t;
@@ -40,7 +35,7 @@ int main(int argc, char **argv) {
   for (int repeat = 0; repeat < 400; ++repeat) {
     double start = now();
     for (long step = 0; step < steps; ++step) {
-#define STEP(I) acc##I = acc##I * scale + shift; __asm__ volatile("" : IN_REGISTER(acc##I));
+#define STEP(I) acc##I = acc##I * scale + shift; __asm__ volatile("" : "+x"(acc##I));
       EACH(STEP)
     }
     double taken = now() - start;

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from autosparse.evaluation import LoweredModel
-from backends.kernels.compilers import CCompiler
 from backends.kernels.support import why_no_kernels
-from benchmarks import fma_peak, kernel_roofs, kernel_shapes, kernels, whole_models
+from benchmarks import kernel_roofs, kernel_shapes, kernels, whole_models
 from benchmarks.benchmark import Request
 from benchmarks.engine_duels import EngineDuels, OnThreads
 from benchmarks.fma_peak import HOW, peak_operations_per_second
@@ -179,15 +176,3 @@ def test_a_name_becomes_one_folder() -> None:
 def test_the_peak_is_that_of_some_processor() -> None:
     assert 1e8 < peak_operations_per_second() < 1e13
     assert "compiled loop" in HOW
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
-def test_the_peak_can_be_compiled_for_arm(tmp_path: Path) -> None:
-    """Registers have other names there, and a row that is left out tells nobody why."""
-    source = tmp_path / "peak.c"
-    source.write_text(fma_peak._SOURCE, encoding="utf-8")
-    command = CCompiler.crossing("aarch64").command
-    subprocess.run(
-        [*command, "-O3", "-DLANES=4", "-c", "-o", str(tmp_path / "peak.o"), str(source)],
-        check=True, timeout=120,
-    )  # fmt: skip

@@ -20,8 +20,9 @@ import pytest
 from autosparse.heap import return_freed_memory
 from autosparse.levels.bf16 import bf16_bits
 from backends.kernels.operators import SparseOperator, store_runs
+from tests.kernels.changed_models import with_attribute
 from tests.kernels.test_custom_ops import CONVOLUTION, INTEGER, LINEAR, opened
-from tests.kernels.test_hostile_models import INTEGER_CONVOLUTION, with_attribute
+from tests.kernels.test_hostile_models import INTEGER_CONVOLUTION
 from tests.kernels.test_operators import constant_tensor, one_node_model
 
 FIRST, TIMES = 10, 25
@@ -31,7 +32,8 @@ Weight = npt.NDArray[np.int64]
 
 def half(places: Weight) -> Weight:
     """Every other place, and not the same ones in each row."""
-    return places[(places + places // 7) % 2 == 0]
+    kept: Weight = places[(places + places // 7) % 2 == 0]
+    return kept
 
 
 def two_of_four(places: Weight) -> Weight:

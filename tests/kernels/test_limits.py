@@ -25,8 +25,8 @@ from backends.kernels.limits import (
 from backends.kernels.sparse_layer import Convolution, SparseLayer
 from backends.onnxruntime_backend import OnnxRuntimeBackend
 from backends.tvm_artifact.lowering import why_not_int8
+from tests.kernels.changed_models import with_attribute
 from tests.kernels.test_custom_ops import CONVOLUTION, opened
-from tests.kernels.test_hostile_models import with_attribute
 from tests.kernels.test_lowering import both_answers, lowered
 from tests.kernels.test_operators import one_node_model
 from tests.lowering import subject

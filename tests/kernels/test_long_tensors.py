@@ -56,7 +56,8 @@ def repeating(count: int, dtype: type[np.generic]) -> Iterator[Array]:
         for at in range(first, first + length, PERIOD):
             seen = mmap.PROT_READ | mmap.PROT_WRITE
             assert libc.mmap(at, PERIOD, seen, mmap.MAP_SHARED | FIXED, file, 0) == at
-        yield np.frombuffer((ctypes.c_char * bytes_).from_address(first), dtype)
+        shown = (ctypes.c_char * bytes_).from_address(first)
+        yield np.frombuffer(shown, dtype)  # type: ignore[call-overload]  # a buffer all the same
     finally:
         libc.munmap(begin, length + 2 * BESIDE)
         os.close(file)

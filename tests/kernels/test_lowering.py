@@ -348,7 +348,7 @@ def test_a_grid_of_the_models_own_is_taken_where_a_kernel_can_write_it(
     model, executed = lowered(what, {"fc": BLOCKS}, tmp_path / "sparse")
     assert executed["fc"].kernel == kernel
     with_kernels, without = both_answers(model, what.inputs, tmp_path)
-    np.testing.assert_allclose(with_kernels, without, atol=1.01 * step)
+    np.testing.assert_allclose(with_kernels, without, atol=1.01 * float(step))
 
 
 def test_factors_of_a_gemm_are_folded(tmp_path: Path) -> None:
