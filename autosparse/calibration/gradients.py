@@ -149,7 +149,9 @@ def row_gradients(layer: Layer, rows: int, inputs: Floats, slope: Floats) -> Flo
     by_position = np.moveaxis(slope, 1, -1) if layer.operator == "Conv" else slope
     split = by_position.reshape(rows, -1, layer.groups, layer.output_channels // layer.groups)
     own = inputs.reshape(layer.groups, rows, -1, layer.reduction).transpose(1, 0, 2, 3)
-    gradients = split.transpose(0, 2, 3, 1) @ own
+    # what is not finite is told with its layer, and not as a warning of one processor's kernels
+    with np.errstate(invalid="ignore", over="ignore"):
+        gradients = split.transpose(0, 2, 3, 1) @ own
     return gradients.reshape(rows, layer.output_channels, layer.reduction)
 
 

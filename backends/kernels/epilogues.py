@@ -106,15 +106,12 @@ def _follow_composed_norm(found: Epilogue, outputs: int) -> None:
         deviation[0], unit
     }:  # fmt: skip
         return
-    scaled, scale = _with_channels(unit, "Mul", outputs)
-    shifted, shift = _with_channels(scaled, "Add", outputs)
+    scaled, scale = _with_channels(unit, "Mul", outputs, rank)
+    shifted, shift = _with_channels(scaled, "Add", outputs, rank)
     if scaled is None or shifted is None or scale is None or shift is None:
         return
-    made = shifted.outputs[0].shape
-    if made is None or len(made) != rank:  # one of the constants has more axes
-        return
     _, variance, raised, _ = deviation
-    epsilon = _scalar(_other_input(raised, variance.outputs[0]))
+    epsilon = _scalar(_other_input(raised, variance.outputs[0]), rank)
     if epsilon is not None and 0 <= epsilon < np.inf:
         found.norm = Normalization(scale, shift, epsilon)
         found.absorb(mean, off, *deviation, unit, scaled, shifted)
@@ -122,7 +119,7 @@ def _follow_composed_norm(found: Epilogue, outputs: int) -> None:
 
 def _deviation(off: ir.Value, rank: int) -> tuple[ir.Node, ...]:
     """From x - mean to its root of variance + epsilon: four nodes, or none."""
-    square = next((r for r in _readers(off) if _squares(r, off)), None)
+    square = next((r for r in _readers(off) if _squares(r, off, rank)), None)
     variance = _only_reader(square.outputs[0]) if square else None
     raised = _only_reader(variance.outputs[0]) if variance else None
     root = _only_reader(raised.outputs[0]) if raised else None
@@ -133,9 +130,9 @@ def _deviation(off: ir.Value, rank: int) -> tuple[ir.Node, ...]:
     return square, variance, raised, root
 
 
-def _squares(node: ir.Node, value: ir.Value) -> bool:
+def _squares(node: ir.Node, value: ir.Value, rank: int) -> bool:
     if node.op_type == "Pow":
-        return node.inputs[0] is value and _scalar(node.inputs[1]) == 2.0
+        return node.inputs[0] is value and _scalar(node.inputs[1], rank) == 2.0
     return _is_of(node, "Mul", value, value)
 
 
@@ -150,19 +147,17 @@ def _averages_channels(node: ir.Node, rank: int) -> bool:
         return list(axes.as_ints()) in ([-1], [rank - 1])
     # an input from opset 18 on
     given = node.inputs[1] if len(node.inputs) > 1 else None
-    return _scalar(given) in (-1.0, rank - 1.0)
+    return _scalar(given, rank=1) in (-1.0, rank - 1.0)
 
 
 def _with_channels(
-    node: ir.Node | None, operator: str, outputs: int
+    node: ir.Node | None, operator: str, outputs: int, rank: int
 ) -> tuple[ir.Node | None, npt.NDArray[np.float32] | None]:
     """The only reader of a node, where it is that operator with a constant for each channel."""
     reader = _only_reader(node.outputs[0]) if node else None
     if node is None or reader is None or reader.op_type != operator:
         return None, None
-    return reader, _channel_constant(
-        _other_input(reader, node.outputs[0]), outputs, _rank(node.outputs[0])
-    )
+    return reader, _channel_constant(_other_input(reader, node.outputs[0]), outputs, rank)
 
 
 def _is_of(node: ir.Node, operator: str, *inputs: ir.Value) -> bool:
