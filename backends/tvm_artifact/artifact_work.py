@@ -59,6 +59,8 @@ class ArtifactWork:
         if not function.startswith(_OURS) and any(one in function for one in _MULTIPLYING_LOOPS):
             self._loops.append(function)
         tensors = [argument for argument in arguments if hasattr(argument, "shape")]
+        if not tensors:  # a size that depends on the batch is worked out
+            return
         self._found.append(self._work(function, arguments, tensors))
 
     def _work(self, function: str, arguments: Sequence[Any], tensors: Sequence[Any]) -> NodeWork:
